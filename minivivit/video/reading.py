@@ -1,0 +1,124 @@
+"""Clips as arrays: one function for every kind of file that a clip comes in."""
+
+import os
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import cast
+
+import numpy
+
+from minivivit.errors import InputError
+from minivivit.video.container import container_frames
+from minivivit.video.gathering import Frame, checked_indices, gather_frames
+from minivivit.video.images import animation_frames, folder_frames
+from minivivit.video.npy import open_npy, read_npy
+
+_NPY_HEAD = b"\x93NUMPY"
+# GIF; PNG; TIFF and BigTIFF, little-endian and big-endian. WebP starts as AVI does: see _is_animation.
+_ANIMATION_HEADS = (b"GIF8", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def read_video(path: str | os.PathLike[str], indices: Sequence[int] | numpy.ndarray | None = None) -> numpy.ndarray:
+    """Read a clip, or some of its frames.
+
+    What a file is, its content says, not its name:
+
+    - MP4, MOV, MKV, WebM and AVI are decoded by FFmpeg through PyAV (``pip install 'minivivit[video]'``);
+    - animated GIF, PNG and WebP and the pages of a TIFF by Pillow (a still picture is a clip of one frame);
+    - a folder is the pictures in it, in natural order (``frame2.jpg`` before ``frame10.jpg``), other files ignored;
+    - ``.npy`` holds the array itself, of which only the wanted frames are read.
+
+    Index i is the i-th frame that the decoder yields, counted from 0 and never sought by its timestamp: timestamps need
+    not rise, and frame counts in headers can be wrong. So everything before the last wanted frame is decoded, but only
+    wanted frames are turned into RGB and kept, and decoding ends after the last of them.
+
+    Pixels of containers are PyAV's ``to_ndarray(format="rgb24")``, then turned by the display rotation that the file
+    states (in quarter turns). Pixels of pictures are Pillow's ``convert("RGB")`` (transparency is dropped), then turned
+    as EXIF says.
+
+    A damaged clip gives the frames before the damage to a call whose `indices` all lie before it, and to any other an
+    error that says where it fails. Damage that the decoder hides goes unnoticed, and so may a cut between two frames.
+
+    Parameters
+    ----------
+    path : path-like
+        The file or folder.
+    indices : sequence of int, optional
+        The frames to return, in this order; they need not be sorted and may repeat. None: all frames. Negative indices
+        are refused, for the end of a clip is known only after decoding it.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (frames, height, width, 3), RGB, in memory and writable.
+
+    Raises
+    ------
+    InputError
+        When there is nothing at `path`; when it is empty, cut off, damaged or not a clip; when an index is beyond the
+        end (the message says how many frames there are); when wanted frames differ in size; when a frame has more than
+        2**26 pixels or the result more than 8 GiB.
+    MissingExtraError
+        When the file needs PyAV, which is not installed.
+    OSError
+        When the operating system refuses to read the file.
+    """
+    path = Path(path)
+    wanted = None if indices is None else checked_indices(indices)
+    if _is_npy(path):
+        return read_npy(path, wanted)
+    with closing(_frames(path)) as frames:
+        return gather_frames(frames, wanted, str(path))
+
+
+def count_frames(path: str | os.PathLike[str]) -> int:
+    """The number of frames that ``read_video(path)`` returns: those that the decoder yields.
+
+    It is counted, not looked up: some containers state no count, and stated ones can be wrong (an edit list hides
+    frames, a recording breaks off). So for MP4, MOV, MKV, WebM and AVI the whole clip is decoded, though not turned
+    into RGB: 0.1 s for ten seconds of 340 x 256. Other kinds only have their structure read.
+
+    Raises
+    ------
+    InputError, MissingExtraError, OSError
+        As `read_video` does; so for a clip whose end is damaged.
+    """
+    path = Path(path)
+    if _is_npy(path):
+        return len(open_npy(path))
+    with closing(_frames(path)) as frames:
+        count = sum(1 for _ in frames)
+    if count == 0:
+        raise InputError(f"{path} holds no frames; expected a clip with at least one")
+    return count
+
+
+def _frames(path: Path) -> Generator[Frame, None, None]:
+    """The clip's frames, one after the other; closing the generator closes the file."""
+    if path.is_dir():
+        frames = folder_frames(path)
+    elif _is_animation(_head(path)):
+        frames = animation_frames(path)
+    else:
+        frames = container_frames(path)
+    return cast(Generator[Frame, None, None], frames)
+
+
+def _is_npy(path: Path) -> bool:
+    return not path.is_dir() and (_head(path).startswith(_NPY_HEAD) or path.suffix.lower() == ".npy")
+
+
+def _is_animation(head: bytes) -> bool:
+    return head.startswith(_ANIMATION_HEADS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of the file, by which its kind is known."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist or is not a file; expected a clip or a folder of pictures there")
+    with open(path, "rb") as file:
+        head = file.read(16)
+    if not head:
+        raise InputError(f"{path} is empty; expected a clip")
+    return head

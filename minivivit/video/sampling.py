@@ -1,0 +1,84 @@
+"""Which frames of a clip a model is shown."""
+
+import operator
+
+import numpy
+
+from minivivit.errors import InputError
+
+
+def sample_frame_indices(
+    clip_len: int, frame_sample_rate: int, seg_len: int, rng: numpy.random.Generator
+) -> numpy.ndarray:
+    """Draw a window of ``clip_len * frame_sample_rate`` frames and pick `clip_len` frames evenly from it.
+
+    As the function of this name in the documentation of transformers' ViViT, with a generator instead of NumPy's global
+    state. With ``window = clip_len * frame_sample_rate``::
+
+        end     = rng.integers(window, seg_len)                    # uniform over window, ..., seg_len - 1
+        start   = end - window
+        indices = floor(clip(linspace(start, end, clip_len), start, end - 1))
+
+    so the clip's very last frame is never drawn, as there.
+
+    A short clip, ``seg_len <= window``, for which the original has nothing to draw from and fails, is one window as it
+    is: start = 0, end = seg_len. Its indices spread evenly from its first frame to its last, nothing is drawn from
+    `rng`, and where there are fewer frames than `clip_len`, frames repeat.
+
+    Parameters
+    ----------
+    clip_len : int
+        How many frames to pick.
+    frame_sample_rate : int
+        Pick every n-th frame, or nearly: linspace includes both ends, so steps are n * clip_len / (clip_len - 1).
+    seg_len : int
+        How many frames the clip has (`count_frames`).
+    rng : numpy.random.Generator
+        Where the window's place is drawn from.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 (clip_len,), not decreasing, each in 0, ..., seg_len - 1.
+
+    Raises
+    ------
+    InputError
+        When a number is not a whole number of at least 1, or `rng` is not a generator.
+    """
+    if not isinstance(rng, numpy.random.Generator):
+        raise InputError(
+            f"rng is {type(rng).__name__}; expected a numpy.random.Generator, as numpy.random.default_rng(0)"
+        )
+    clip_len, window, seg_len = _checked_lengths(clip_len, frame_sample_rate, seg_len)
+    end = int(rng.integers(window, seg_len)) if seg_len > window else seg_len
+    return _spread(max(end - window, 0), end, clip_len)
+
+
+def centre_frame_indices(clip_len: int, frame_sample_rate: int, seg_len: int) -> numpy.ndarray:
+    """The indices of `sample_frame_indices` with the window in the middle of the clip, so that nothing is drawn.
+
+    start = floor((seg_len - window) / 2), end = start + window; a short clip is one window as it is. The command line
+    and evaluation use this one. Parameters, return value and errors as there.
+    """
+    clip_len, window, seg_len = _checked_lengths(clip_len, frame_sample_rate, seg_len)
+    start = max(seg_len - window, 0) // 2
+    return _spread(start, min(start + window, seg_len), clip_len)
+
+
+def _spread(start: int, end: int, clip_len: int) -> numpy.ndarray:
+    positions = numpy.linspace(start, end, num=clip_len)  # (clip_len,)
+    return numpy.clip(positions, start, end - 1).astype(numpy.int64)
+
+
+def _checked_lengths(clip_len: int, frame_sample_rate: int, seg_len: int) -> tuple[int, int, int]:
+    """clip_len, the window's length, and seg_len, as ints."""
+    lengths = {"clip_len": clip_len, "frame_sample_rate": frame_sample_rate, "seg_len": seg_len}
+    for name, value in lengths.items():
+        try:
+            valid = operator.index(value) >= 1
+        except TypeError:
+            valid = False
+        if not valid:
+            raise InputError(f"{name} is {value!r}; expected a whole number of at least 1")
+    return int(clip_len), int(clip_len) * int(frame_sample_rate), int(seg_len)
