@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
@@ -11,30 +12,51 @@ from minivivit.files.atomic import write_text
 MAX_JSON_BYTES = 64 * 1024 * 1024
 
 
-
 def write_json(path: str | os.PathLike[str], value: object) -> None:
     """Write `value` as indented JSON with sorted keys, as transformers writes its configs, atomically."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def read_json(path: str | os.PathLike[str]) -> dict:
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a JSON object from `path`.
 
     Raises
     ------
     InputError
-        When the file is missing, empty, larger than 64 MiB, not UTF-8, not JSON, or holds no JSON object.
+        When the file is missing, larger than 64 MiB, or is not what `parse_json_object` accepts.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist or is not a file; expected a JSON file there")
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise InputError(f"{path} has {path.stat().st_size:,} bytes; a JSON file of at most {MAX_JSON_BYTES:,} was expected")
+    size = path.stat().st_size
+    if size > MAX_JSON_BYTES:
+        raise InputError(f"{path} has {size:,} bytes; a JSON file of at most {MAX_JSON_BYTES:,} was expected")
+    return parse_json_object(path.read_bytes(), str(path))
+
+
+def parse_json_object(data: bytes, source: str) -> dict[str, Any]:
+    """Parse `data` as one JSON object; `source` says in the error where it came from.
+
+    Raises
+    ------
+    InputError
+        When it is empty, not UTF-8, not JSON, nested too deeply, names a key twice, or is no object.
+    """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_object_without_duplicates)
     except (ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path} is not valid JSON ({reason}); is the file complete?") from None
+        raise InputError(f"{source} is not valid JSON ({reason}); is the file complete?") from None
     if not isinstance(value, dict):
-        raise InputError(f"{path} holds a JSON {type(value).__name__}; a JSON object {{...}} was expected")
+        raise InputError(f"{source} holds a JSON {type(value).__name__}; a JSON object {{...}} was expected")
+    return value
+
+
+def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """What `json` would make of `pairs`, except that it would let the last of two equal keys win without a word."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in value if keys.count(key) > 1)
+        raise ValueError(f"the key {repr(repeated)[:100]} occurs twice")
     return value

@@ -1,0 +1,186 @@
+"""Tensors in the safetensors format.
+
+    8 bytes           length n of the header, little-endian
+    n bytes           JSON: {name: {"dtype": "F32", "shape": [...], "data_offsets": [begin, end]}, ...}
+    the rest          the numbers, little-endian, row-major, without gaps
+
+The safetensors library judges the header (it refuses offsets that overlap, leave gaps or contradict the shapes). The
+numbers are then read from their offsets straight into the arrays, see `tensor_data`: the library's NumPy reader goes
+through a memory map, which for a while holds every number twice, and has no bfloat16.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from io import BufferedIOBase
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy
+from numpy.typing import DTypeLike
+from safetensors import SafetensorError, safe_open
+
+from minivivit.errors import InputError
+from minivivit.files.atomic import atomic_path
+from minivivit.files.json_file import MAX_JSON_BYTES, parse_json_object
+from minivivit.files.tensor_data import (
+    array_dtype,
+    check_data_file,
+    check_dtype_argument,
+    check_shape,
+    choose_names,
+    quoted,
+    read_array,
+)
+
+DTYPE_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64", "BOOL": "bool"} | {
+    f"{kind}{bits}": f"{word}{bits}" for kind, word in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)
+}
+WRITTEN_DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64"}
+
+
+class _Entry(NamedTuple):
+    """A tensor of the file; `start` counts from the beginning of the file, in bytes."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    start: int
+
+
+def _read_entries(path: Path) -> dict[str, _Entry]:
+    """The header, judged by the safetensors library, in the order of the data."""
+    check_data_file(path)
+    with open(path, "rb") as file:
+        length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
+        if length > min(size - 8, MAX_JSON_BYTES):
+            raise InputError(
+                f"{path} has {size:,} bytes, but would begin with a header of {length:,}; it is truncated or not a "
+                "safetensors file: copy or download it again"
+            )
+        header = parse_json_object(file.read(length), f"the header of {path}")
+    try:
+        with safe_open(path, framework="np"):
+            pass
+    except SafetensorError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise InputError(f"{path} is not a valid safetensors file ({reason}); copy or download it again") from None
+    header.pop("__metadata__", None)
+    entries = {}
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        shape, dtype = tuple(entry["shape"]), entry["dtype"]
+        check_shape(path, name, shape)
+        entries[name] = _Entry(shape, DTYPE_NAMES.get(dtype, dtype.lower()), 8 + length + entry["data_offsets"][0])
+    return entries
+
+
+def safetensors_index(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """The tensors of a safetensors file, ``{name: (shape, dtype name)}``, without reading their numbers.
+
+    Raises
+    ------
+    InputError
+        As `read_safetensors`.
+    """
+    return {name: (entry.shape, entry.dtype) for name, entry in _read_entries(Path(path)).items()}
+
+
+def read_safetensors(
+    path: str | os.PathLike[str], dtype: DTypeLike | None = None, names: Iterable[str] | None = None
+) -> dict[str, numpy.ndarray]:
+    """Read tensors from a safetensors file.
+
+    Parameters
+    ----------
+    path : path-like
+    dtype : {None, "float32", "float64"}
+        Of the arrays. None keeps float32 and float64 and widens float16 and bfloat16 to float32.
+    names : iterable of str, optional
+        Only these.
+
+    Returns
+    -------
+    dict
+        Name -> C-contiguous, writable array. Memory: the arrays once, and a block of 4 MiB.
+
+    Raises
+    ------
+    InputError
+        For a file that is missing, empty, truncated or damaged, whose header claims more than the file holds or names
+        a tensor twice; for tensors that are not floating-point; for names that are not in it.
+    """
+    path = Path(path)
+    check_dtype_argument(dtype)
+    entries = _read_entries(path)
+    wanted = choose_names(entries, names, path)
+    targets = {name: array_dtype(path, name, entries[name].dtype, dtype) for name in wanted}
+    arrays = {}
+    with open(path, "rb") as file:
+        for name in wanted:
+            entry = entries[name]
+            file.seek(entry.start)
+            source = f"{path}: tensor {quoted(name)}"
+            flat = read_array(file, prod(entry.shape), entry.dtype, targets[name], "<", source)
+            arrays[name] = flat.reshape(entry.shape)
+    return arrays
+
+
+def check_writable(tensors: Mapping[str, numpy.ndarray]) -> None:
+    """Refuse, before anything is written, what is not a dict of NumPy floating-point arrays with usable names."""
+    for name, array in tensors.items():
+        if not isinstance(name, str) or name == "__metadata__":
+            raise InputError(f"{quoted(name)} cannot be the name of a tensor in a safetensors file")
+        if not isinstance(array, numpy.ndarray):
+            kind = f"{type(array).__module__}.{type(array).__name__}"
+            raise InputError(f"tensor {quoted(name)} is a {kind}; expected a NumPy array (minivivit.backend.to_numpy)")
+        if array.dtype.name not in WRITTEN_DTYPES:
+            expected = ", ".join(WRITTEN_DTYPES)
+            raise InputError(f"tensor {quoted(name)} has dtype {array.dtype}; expected one of {expected}")
+
+
+def write_safetensors_to(
+    file: BufferedIOBase, tensors: Mapping[str, numpy.ndarray], metadata: Mapping[str, str] | None
+) -> None:
+    """Write a safetensors file to an open binary file, tensor by tensor.
+
+    By hand, because ``safetensors.numpy.save_file`` copies all tensors to bytes first in the older versions that we
+    support (0.4.5, 0.6.2), which doubles the memory; here a copy is made only of a tensor that is not contiguous, and
+    dropped before the next.
+    """
+    # Widest elements first, then by name: as the reference implementation orders them, so that all stay aligned.
+    ordered = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    header: dict[str, object] = {"__metadata__": {"format": "pt", **(metadata or {})}}
+    end = 0
+    for name in ordered:
+        begin, end = end, end + tensors[name].nbytes
+        dtype = WRITTEN_DTYPES[tensors[name].dtype.name]
+        header[name] = {"dtype": dtype, "shape": list(tensors[name].shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in ordered:
+        array = numpy.ascontiguousarray(tensors[name], tensors[name].dtype.newbyteorder("<"))
+        file.write(array.reshape(-1).view(numpy.uint8).data)
+
+
+def write_safetensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, numpy.ndarray], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write `tensors` to one safetensors file, atomically.
+
+    Parameters
+    ----------
+    path : path-like
+    tensors : mapping
+        Name -> array of float16, float32 or float64, of any strides and byte order.
+    metadata : mapping of str to str, optional
+        Written beside ``{"format": "pt"}``, without which transformers refuses a file.
+
+    Raises
+    ------
+    InputError
+        For a tensor that is no NumPy array of these types; nothing is written then.
+    """
+    check_writable(tensors)
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        write_safetensors_to(file, tensors, metadata)

@@ -1,0 +1,225 @@
+"""The weights in a model directory, whichever of the usual files they are in.
+
+    model.safetensors                                        one file
+    model.safetensors.index.json, model-00001-of-0000N...    shards, and an index that maps each name to its shard
+    pytorch_model.bin                                        the same, in PyTorch's format
+    pytorch_model.bin.index.json, pytorch_model-00001-...
+
+Read: the first of these that is there. Written: the first two.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy
+from numpy.typing import DTypeLike
+
+from minivivit.errors import InputError
+from minivivit.files.atomic import atomic_path
+from minivivit.files.json_file import read_json, write_json
+from minivivit.files.safetensors_file import (
+    check_writable,
+    read_safetensors,
+    safetensors_index,
+    write_safetensors_to,
+)
+from minivivit.files.tensor_data import check_dtype_argument, check_finite, listed, quoted
+from minivivit.files.torch_file import read_torch, torch_index
+
+SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
+WEIGHT_FILES = (SINGLE_FILE, INDEX_FILE, "pytorch_model.bin", "pytorch_model.bin.index.json")
+SHARD_NAME = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# One file
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _is_safetensors(path: Path) -> bool:
+    if path.suffix not in (".safetensors", ".bin", ".pt", ".pth"):
+        raise InputError(f"{path} is no file of weights by its name; expected .safetensors, .bin, .pt or .pth")
+    return path.suffix == ".safetensors"
+
+
+def read_tensors(
+    path: str | os.PathLike[str], dtype: DTypeLike | None = None, names: Iterable[str] | None = None
+) -> dict[str, numpy.ndarray]:
+    """Read the tensors of one file, of either format: see `read_safetensors` and `read_torch`.
+
+    NaN and infinities are returned as they are; `read_weights` refuses them.
+    """
+    path = Path(path)
+    return read_safetensors(path, dtype, names) if _is_safetensors(path) else read_torch(path, dtype, names)
+
+
+def _file_index(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    return safetensors_index(path) if _is_safetensors(path) else torch_index(path)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# A directory
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _files_of(directory: Path) -> list[Path]:
+    """The file or shards that hold the weights of `directory`; shards are known to agree with their index."""
+    if not directory.is_dir():
+        raise InputError(f"{directory} is not a directory; expected one that holds a model (config.json and weights)")
+    name = next((name for name in WEIGHT_FILES if (directory / name).is_file()), None)
+    if name is None:
+        raise InputError(f"{directory} holds no weights; looked for {', '.join(WEIGHT_FILES)}")
+    if not name.endswith(".index.json"):
+        return [directory / name]
+    shards = _read_shard_index(directory / name)
+    missing = [shard for shard in shards if not (directory / shard).is_file()]
+    if missing:
+        raise InputError(f"{directory / name} names files that are not there: {listed(missing)}; copy or download them")
+    for shard, names in shards.items():
+        found = _file_index(directory / shard).keys()
+        if names - found:
+            raise InputError(f"{directory / name} says that {shard} holds {listed(sorted(names - found))}; it does not")
+        if found - names:
+            raise InputError(f"{directory / shard} holds {listed(sorted(found - names))}; {name} does not say so")
+    return [directory / shard for shard in shards]
+
+
+def _read_shard_index(path: Path) -> dict[str, set[str]]:
+    """Shard -> names of its tensors, from an index file. Shards are plain names: nothing outside the directory."""
+    weight_map = read_json(path).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise InputError(f"{path} has no 'weight_map'; expected an object: tensor name -> file name")
+    suffix = Path(path.name.removesuffix(".index.json")).suffix
+    shards: dict[str, set[str]] = {}
+    for name, shard in weight_map.items():
+        if not isinstance(shard, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", shard):
+            raise InputError(f"{path} maps {quoted(name)} to {quoted(shard)}; expected the name of a file beside it")
+        if not shard.endswith(suffix):
+            raise InputError(f"{path} maps {quoted(name)} to {quoted(shard)}; expected a {suffix} file")
+        shards.setdefault(shard, set()).add(name)
+    return shards
+
+
+def tensor_index(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """What a file of weights, or a model directory, holds: ``{name: (shape, dtype name)}``, without reading numbers.
+
+    Raises
+    ------
+    InputError
+        As `read_tensors` and `read_weights`.
+    """
+    path = Path(path)
+    files = _files_of(path) if path.is_dir() else [path]
+    return {name: entry for file in files for name, entry in _file_index(file).items()}
+
+
+def read_weights(directory: str | os.PathLike[str], dtype: DTypeLike | None = None) -> dict[str, numpy.ndarray]:
+    """Read all weights of a model directory.
+
+    Parameters
+    ----------
+    directory : path-like
+        The first of these is read: ``model.safetensors``, ``model.safetensors.index.json`` and its shards,
+        ``pytorch_model.bin``, ``pytorch_model.bin.index.json`` and its shards.
+    dtype : {None, "float32", "float64"}
+        Of the arrays. None keeps float32 and float64 and widens float16 and bfloat16 to float32.
+
+    Returns
+    -------
+    dict
+        Name as in the file -> C-contiguous, writable array. Memory: the arrays once, and a block of 4 MiB.
+
+    Raises
+    ------
+    InputError
+        When none of the files is there; an index names shards or tensors that are missing or leaves some out; a tensor
+        is not floating-point or holds NaN or infinities (once converted to `dtype`); and as `read_tensors`.
+    """
+    check_dtype_argument(dtype)
+    weights: dict[str, numpy.ndarray] = {}
+    for path in _files_of(Path(directory)):
+        for name, array in read_tensors(path, dtype).items():
+            check_finite(path, name, array)
+            weights[name] = array
+    return weights
+
+
+def write_weights(
+    directory: str | os.PathLike[str],
+    tensors: Mapping[str, numpy.ndarray],
+    metadata: Mapping[str, str] | None = None,
+    max_shard_bytes: int | None = None,
+) -> None:
+    """Write the weights of a model directory, in safetensors format, as transformers names and reads them.
+
+    One file ``model.safetensors``; or, when the tensors take more than `max_shard_bytes`, shards in the order of
+    `tensors`, each at most that large unless a single tensor is larger, and ``model.safetensors.index.json``.
+
+    Parameters
+    ----------
+    directory : path-like
+        Made if it is not there.
+    tensors : mapping
+        Flat name -> NumPy array of float16, float32 or float64, of any strides. No copy is made of contiguous ones.
+    metadata : mapping of str to str, optional
+        For the header, beside ``{"format": "pt"}``.
+    max_shard_bytes : int, optional
+
+    Raises
+    ------
+    InputError
+        For a tensor that is no NumPy array of these types, before anything is written.
+
+    Notes
+    -----
+    All files are written beside their places first and renamed when complete, so that a crash leaves the weights that
+    were there, or the new ones; never a part of a file. A crash between the renames of shards, whose names may be those
+    of older shards, leaves no index: an error when read, never a mixture. Safetensors files of earlier weights that the
+    new ones replace are removed at the end.
+    """
+    check_writable(tensors)
+    if max_shard_bytes is not None and max_shard_bytes < 1:
+        raise InputError(f"max_shard_bytes is {max_shard_bytes}; expected None or a positive number of bytes")
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    shards = _split(tensors, max_shard_bytes)
+    with ExitStack() as stack:
+        for shard, names in shards.items():
+            temporary = stack.enter_context(atomic_path(directory / shard))
+            with open(temporary, "wb") as file:
+                write_safetensors_to(file, {name: tensors[name] for name in names}, metadata)
+        if len(shards) > 1:
+            (directory / INDEX_FILE).unlink(missing_ok=True)
+    if len(shards) > 1:
+        total = sum(array.nbytes for array in tensors.values())
+        weight_map = {name: shard for shard, names in shards.items() for name in names}
+        write_json(directory / INDEX_FILE, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    _remove_replaced(directory, {*shards, INDEX_FILE} if len(shards) > 1 else {*shards})
+
+
+def _split(tensors: Mapping[str, numpy.ndarray], max_bytes: int | None) -> dict[str, list[str]]:
+    """File name -> names of its tensors, filled in order; a new shard begins where the next tensor would not fit."""
+    shards: list[list[str]] = [[]]
+    size = 0
+    for name, array in tensors.items():
+        if max_bytes is not None and shards[-1] and size + array.nbytes > max_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += array.nbytes
+    if len(shards) == 1:
+        return {SINGLE_FILE: shards[0]}
+    return {f"model-{i:05d}-of-{len(shards):05d}.safetensors": names for i, names in enumerate(shards, start=1)}
+
+
+def _remove_replaced(directory: Path, written: set[str]) -> None:
+    """Remove the safetensors weights that were there before. The index goes first: without it, shards mean nothing."""
+    for name in (INDEX_FILE, SINGLE_FILE):
+        if name not in written:
+            (directory / name).unlink(missing_ok=True)
+    for path in directory.iterdir():
+        if SHARD_NAME.fullmatch(path.name) and path.name not in written:
+            path.unlink()
