@@ -12,9 +12,14 @@ from minivivit.files.atomic import write_text
 MAX_JSON_BYTES = 64 * 1024 * 1024
 
 
+def dumps_json(value: object) -> str:
+    """`value` as indented JSON with sorted keys, as transformers writes its configs."""
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
+
+
 def write_json(path: str | os.PathLike[str], value: object) -> None:
-    """Write `value` as indented JSON with sorted keys, as transformers writes its configs, atomically."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+    """Write `value` as `dumps_json` spells it to `path`, atomically."""
+    write_text(path, dumps_json(value))
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
