@@ -172,6 +172,20 @@ def _run_marked(task: Callable[[], None]) -> None:
         _inside_a_task.active = False
 
 
+def row_blocks(num_rows: int, block_rows: int, xp: Any = numpy) -> list[slice]:
+    """Cut `num_rows` rows into slices of at most `block_rows`, as equal as can be; one slice on the GPU.
+
+    The cut does not depend on the number of threads, so neither do the bits. It is even in number, for a pair of
+    threads to share, when there is more than one block.
+    """
+    if xp is not numpy or num_rows <= block_rows:
+        return [slice(0, num_rows)]
+    count = -(-num_rows // block_rows)
+    count += count % 2
+    edges = [num_rows * index // count for index in range(count + 1)]
+    return [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False) if stop > start]
+
+
 def parallel_blocks(tasks: Sequence[Callable[[], None]], xp: Any = numpy) -> None:
     """Run `tasks`: threads over blocks on the CPU, a plain loop on the GPU.
 

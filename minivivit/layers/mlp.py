@@ -1,0 +1,107 @@
+"""The multi-layer perceptron of a transformer layer: wide, activation, narrow again."""
+
+from functools import partial
+
+from minivivit.backend import Array, array_namespace, parallel_blocks, row_blocks
+from minivivit.layers.trace import Trace, record
+from minivivit.ops.activation import ACTIVATIONS
+
+# Tokens that a task works on at once. Few enough that the wide activations of a block stay in cache, enough that the
+# matrix products run at full speed.
+BLOCK_ROWS = 800
+
+
+def mlp_forward(
+    x: Array, params: dict, activation: str, *, keep_cache: bool = True, trace: Trace | None = None
+) -> tuple[Array, dict | None]:
+    r"""Widen each token, bend it, and narrow it again.
+
+    .. math:: \mathrm{MLP}(x) = W_2\, g(W_1 x + b_1) + b_2
+
+    with the activation g. Tokens do not see each other here, so blocks of them are computed one by one: the wide array
+    :math:`g(W_1 x + b_1)` need never exist whole. Only W_1 x + b_1 is kept for the backward pass.
+
+    Parameters
+    ----------
+    x : array, shape (batch, tokens, hidden)
+    params : dict
+        ``{"intermediate": {"dense": {"weight", "bias"}}, "output": {"dense": {"weight", "bias"}}}``
+    activation : str
+        A key of `minivivit.ops.activation.ACTIVATIONS`.
+    keep_cache : bool
+        False while nothing will be differentiated: the cache is then None.
+
+    Returns
+    -------
+    y : array, shape (batch, tokens, hidden)
+    cache : dict or None
+
+    References
+    ----------
+    The paper's section 3.1; transformers' ``VivitMLP``.
+    """
+    xp = array_namespace(x)
+    activate, _ = ACTIVATIONS[activation]
+    wide, narrow = params["intermediate"]["dense"], params["output"]["dense"]
+    rows_in = x.reshape(-1, x.shape[-1])  # (rows, hidden)
+    wide_shape = (len(rows_in), len(wide["weight"]))  # (rows, intermediate)
+    before = xp.empty(wide_shape, dtype=x.dtype) if keep_cache or trace is not None else None
+    after = xp.empty(wide_shape, dtype=x.dtype) if trace is not None else None
+    y = xp.empty((len(rows_in), len(narrow["weight"])), dtype=x.dtype)
+
+    def compute(rows: slice) -> None:
+        widened = xp.matmul(rows_in[rows], wide["weight"].T, out=None if before is None else before[rows])
+        widened += wide["bias"]
+        activated, _ = activate(widened, out=None if after is None else after[rows])
+        xp.matmul(activated, narrow["weight"].T, out=y[rows])
+        y[rows] += narrow["bias"]
+
+    parallel_blocks([partial(compute, rows) for rows in row_blocks(len(rows_in), BLOCK_ROWS, xp)], xp)
+    y = y.reshape(x.shape)
+    if trace is not None:
+        record(trace, "intermediate.dense", before.reshape(*x.shape[:-1], -1))
+        record(trace, "intermediate", after.reshape(*x.shape[:-1], -1))
+        record(trace, "output.dense", y)
+    cache = {"x": rows_in, "before": before, "wide": wide, "narrow": narrow, "activation": activation}
+    return y, cache if keep_cache else None
+
+
+def mlp_backward(dy: Array, cache: dict, *, trace: Trace | None = None) -> tuple[Array, dict]:
+    r"""Gradients of `mlp_forward`, from the bottom up.
+
+    With :math:`u = W_1 x + b_1` and a = g(u),
+
+    .. math::
+        da = W_2^\top dy, \quad dW_2 = \sum dy\, a^\top, \quad du = da \circ g'(u), \quad
+        dW_1 = \sum du\, x^\top, \quad dx = W_1^\top du
+
+    where the sums are over the tokens. a is computed again from u: that is cheaper than keeping it.
+
+    Returns
+    -------
+    dx : array, shape (batch, tokens, hidden)
+    gradients : dict
+        As params.
+    """
+    xp = array_namespace(dy)
+    activate, activate_backward = ACTIVATIONS[cache["activation"]]
+    rows_in, before, wide, narrow = cache["x"], cache["before"], cache["wide"], cache["narrow"]
+    dy_rows = dy.reshape(-1, dy.shape[-1])  # (rows, hidden)
+    activated, dbefore = xp.empty_like(before), xp.empty_like(before)  # (rows, intermediate)
+    dx = xp.empty_like(rows_in)
+
+    def differentiate(rows: slice) -> None:
+        dactivated = xp.matmul(dy_rows[rows], narrow["weight"])
+        _, activation_cache = activate(before[rows], out=activated[rows])
+        dbefore[rows] = activate_backward(dactivated, activation_cache)
+        xp.matmul(dbefore[rows], wide["weight"], out=dx[rows])
+
+    parallel_blocks([partial(differentiate, rows) for rows in row_blocks(len(rows_in), BLOCK_ROWS, xp)], xp)
+    if trace is not None:
+        record(trace, "output.dense", dy)
+        record(trace, "intermediate.dense", dbefore.reshape(*dy.shape[:-1], -1))
+    gradients = {
+        "intermediate": {"dense": {"weight": xp.matmul(dbefore.T, rows_in), "bias": dbefore.sum(axis=0)}},
+        "output": {"dense": {"weight": xp.matmul(dy_rows.T, activated), "bias": dy_rows.sum(axis=0)}},
+    }
+    return dx.reshape(dy.shape), gradients

@@ -1,0 +1,269 @@
+"""What the two models have in common: parameters by name, their files, their device."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy
+
+from minivivit.backend import Array, array_namespace, checked_dtype, get_namespace, to_numpy
+from minivivit.config import VivitConfig
+from minivivit.errors import InputError
+from minivivit.files.weights import read_weights, write_weights
+from minivivit.models.factorised_dot_product import factorised_dot_product_backward, factorised_dot_product_forward
+from minivivit.models.factorised_encoder import factorised_encoder_backward, factorised_encoder_forward
+from minivivit.models.factorised_self_attention import (
+    factorised_self_attention_backward,
+    factorised_self_attention_forward,
+)
+from minivivit.models.parameters import Tree, flatten, initial_parameters, map_tree, unflatten
+from minivivit.models.spatio_temporal import spatio_temporal_backward, spatio_temporal_forward
+
+logger = logging.getLogger("minivivit")
+
+# attention_type -> (forward, backward): the paper's four models.
+ENCODERS: dict[str, tuple[Callable, Callable]] = {
+    "spatio_temporal": (spatio_temporal_forward, spatio_temporal_backward),
+    "factorised_encoder": (factorised_encoder_forward, factorised_encoder_backward),
+    "factorised_self_attention": (factorised_self_attention_forward, factorised_self_attention_backward),
+    "factorised_dot_product": (factorised_dot_product_forward, factorised_dot_product_backward),
+}
+
+
+class VivitBase:
+    """Parameters, dtype and device of a model; not used by itself."""
+
+    # Names of parts that a checkpoint of the other model may lack (they are then drawn afresh) ...
+    new_parts: ClassVar[tuple[str, ...]] = ()
+    # ... and of parts that it may have in excess (they are then left alone).
+    unused_parts: ClassVar[tuple[str, ...]] = ()
+
+    config: VivitConfig
+    params: Tree
+    dtype: numpy.dtype
+    xp: Any
+
+    def _prepare(self, config: VivitConfig, dtype: Any, backend: str | None) -> None:
+        if not isinstance(config, VivitConfig):
+            raise InputError(f"config is a {type(config).__name__}; expected a VivitConfig")
+        config.check()
+        self.config = config
+        self.dtype = checked_dtype(dtype)
+        self.xp = get_namespace(backend)
+
+    def _initialise(self, seed: int | numpy.random.Generator) -> None:
+        shapes = self.parameter_shapes()
+        self._check_size(shapes)
+        self.params = initial_parameters(shapes, self.config, numpy.random.default_rng(seed), self.dtype, self.xp)
+
+    def _check_size(self, shapes: Tree) -> None:
+        """A config can ask for more memory than there is; say so before the system kills the process."""
+        size = sum(numpy.prod(shape, dtype=float) for shape in flatten(shapes).values()) * self.dtype.itemsize
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else float("inf")
+        if size > available:
+            raise InputError(
+                f"the model would take {size / 1e9:,.1f} GB for its parameters, but this machine has "
+                f"{available / 1e9:,.1f} GB of memory: make it smaller"
+            )
+
+    def parameter_shapes(self) -> Tree:
+        """Names and shapes of the parameters, as a tree."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------------------------------------ parameters
+
+    def state_dict(self) -> dict[str, Array]:
+        """All parameters under their published names. The arrays are the model's own, not copies."""
+        return flatten(self.params)
+
+    def load_state_dict(self, state_dict: Mapping[str, Array]) -> None:
+        """Take the values of all parameters from `state_dict`.
+
+        Parameters
+        ----------
+        state_dict : mapping of names to arrays
+            Converted to the model's dtype and copied to its device.
+
+        Raises
+        ------
+        InputError
+            One error that lists every name that is missing or unexpected and every shape that differs. The model is then
+            unchanged.
+        """
+        wanted = flatten(self.parameter_shapes())
+        problems = _mismatches(wanted, {name: tuple(numpy.shape(array)) for name, array in state_dict.items()})
+        if problems:
+            raise InputError(f"the state dict does not fit the model: {problems}")
+        # astype copies: the model must not share memory with what it was loaded from
+        self.params = unflatten({name: self._own(state_dict[name], copy=True) for name in wanted})
+
+    def _own(self, array: Array, copy: bool = False) -> Array:
+        """`array` on the model's device and in its dtype."""
+        if isinstance(array, list | tuple | int | float):
+            array = numpy.asarray(array)
+        if array_namespace(array) is not self.xp:
+            array = self.xp.asarray(to_numpy(array))
+        return array.astype(self.dtype, copy=copy)
+
+    def num_parameters(self) -> int:
+        """How many numbers the parameters are."""
+        return sum(array.size for array in self.state_dict().values())
+
+    def to(self, backend: str) -> Self:
+        """Move the parameters to another array library: "numpy", "cupy" or "auto". Returns the model itself."""
+        xp = get_namespace(backend)
+        if xp is not self.xp:
+            self.params = map_tree(lambda array: xp.asarray(to_numpy(array)), self.params)
+            self.xp = xp
+        return self
+
+    # ------------------------------------------------------------------------------------------------ files
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        directory: str | os.PathLike[str],
+        *,
+        dtype: Any = "float32",
+        backend: str | None = "auto",
+        config: VivitConfig | None = None,
+        seed: int | numpy.random.Generator = 0,
+        ignore_mismatched_sizes: bool = False,
+        **overrides: Any,
+    ) -> Self:
+        """Read a model from a directory with ``config.json`` and weights, as transformers writes it.
+
+        Parameters
+        ----------
+        directory : path-like
+            Holds ``model.safetensors``, shards of it with their index, or ``pytorch_model.bin``. Nothing is downloaded.
+        dtype : {"float32", "float64"}
+            What the model computes in; weights of any floating dtype are converted.
+        backend : {"numpy", "cupy", "auto"}
+        config : VivitConfig, optional
+            Instead of the directory's.
+        seed : int or numpy.random.Generator
+            For parts that the directory lacks: the head where it holds a bare model, the pooler where it holds a
+            classifier. A warning is logged that names them.
+        ignore_mismatched_sizes : bool
+            Draw parameters afresh whose shape differs, instead of refusing: a new head for fine-tuning, as in
+            ``from_pretrained(directory, num_labels=8, ignore_mismatched_sizes=True)``.
+        **overrides
+            Fields of the config that win over the file's; ``add_pooling_layer`` for the bare model.
+
+        Raises
+        ------
+        InputError
+            When a file is missing, broken or hostile, holds NaN, or does not fit the config.
+        """
+        model = cls.__new__(cls)
+        model._set_arguments(overrides)
+        config = config or VivitConfig.from_pretrained(directory, **overrides)
+        model._prepare(config, dtype, backend)
+        shapes = model.parameter_shapes()
+        model._check_size(shapes)
+        weights = model._rename(read_weights(directory, dtype=model.dtype.name))
+        model._load_weights(shapes, weights, str(directory), numpy.random.default_rng(seed), ignore_mismatched_sizes)
+        return model
+
+    def _set_arguments(self, overrides: dict[str, Any]) -> None:
+        """Take the constructor's own arguments out of `overrides`; what is left are fields of the config."""
+
+    def _rename(self, weights: dict[str, Array]) -> dict[str, Array]:
+        """The names of this model for the weights of either model."""
+        raise NotImplementedError
+
+    def _load_weights(
+        self,
+        shapes: Tree,
+        weights: dict[str, Array],
+        source: str,
+        rng: numpy.random.Generator,
+        ignore_mismatched_sizes: bool,
+    ) -> None:
+        wanted = flatten(shapes)
+        weights = {name: array for name, array in weights.items() if not self._is_unused(name, wanted)}
+        found = {name: array.shape for name, array in weights.items()}
+        new = self._parts_to_draw(wanted, found, ignore_mismatched_sizes)
+        problems = _mismatches(
+            {name: shape for name, shape in wanted.items() if name not in new},
+            {name: shape for name, shape in found.items() if name not in new},
+        )
+        if problems:
+            raise InputError(f"{source} does not fit its config: {problems}")
+        if new:
+            logger.warning("%s has no fitting %s: drawn afresh, to be trained", source, ", ".join(sorted(new)))
+            drawn = flatten(
+                initial_parameters(unflatten({name: wanted[name] for name in new}), self.config, rng, self.dtype, numpy)
+            )
+            weights.update(drawn)
+        # popped one by one, so that a copy on another device replaces the first rather than stands beside it
+        self.params = unflatten({name: self.xp.asarray(weights.pop(name)) for name in wanted})
+
+    def _is_unused(self, name: str, wanted: Mapping[str, tuple]) -> bool:
+        return name not in wanted and name.startswith(self.unused_parts)
+
+    def _parts_to_draw(
+        self, wanted: Mapping[str, tuple], found: Mapping[str, tuple], ignore_mismatched_sizes: bool
+    ) -> set[str]:
+        """Names of parameters that the weights lack and that may be drawn."""
+        new = set()
+        for part in self.new_parts:
+            names = {name for name in wanted if name.startswith(part)}
+            if not names & found.keys():
+                new |= names
+        if ignore_mismatched_sizes:
+            new |= {name for name, shape in wanted.items() if name in found and found[name] != shape}
+        return new
+
+    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
+        """Write ``config.json`` and ``model.safetensors`` into `directory`, as transformers does and reads.
+
+        Each file is written beside its place and renamed into it, so none is ever half-written.
+        """
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        config = VivitConfig.from_dict(self.config.to_dict())
+        config.other["architectures"] = [type(self).__name__]
+        config.other.pop("torch_dtype", None)
+        config.other["dtype"] = self.dtype.name
+        config.save_pretrained(directory)
+        write_weights(directory, {name: to_numpy(array) for name, array in self.state_dict().items()})
+
+    # ------------------------------------------------------------------------------------------------ input
+
+    def _checked_pixels(self, pixel_values: Array) -> Array:
+        """`pixel_values` on the model's device and in its dtype, when they are what a model can see."""
+        config = self.config
+        if pixel_values is None:
+            raise InputError("pixel_values is missing; expected an array (batch, frames, channels, height, width)")
+        if not hasattr(pixel_values, "dtype") or not hasattr(pixel_values, "ndim"):
+            pixel_values = numpy.asarray(pixel_values)
+        if numpy.dtype(pixel_values.dtype).kind not in "fiu":
+            raise InputError(f"pixel_values has dtype {pixel_values.dtype}; expected real or whole numbers")
+        shape = tuple(pixel_values.shape)
+        if len(shape) != 5 or shape[2] != config.num_channels:
+            raise InputError(
+                f"pixel_values has shape {shape}; expected (batch, frames, channels, height, width) with "
+                f"{config.num_channels} channels"
+            )
+        if 0 in shape:
+            raise InputError(f"pixel_values has shape {shape}: it is empty")
+        pixel_values = self._own(pixel_values)
+        if not bool(self.xp.isfinite(pixel_values).all()):
+            raise InputError("pixel_values holds NaN or infinity; expected finite numbers")
+        return pixel_values
+
+
+def _mismatches(wanted: Mapping[str, tuple], found: Mapping[str, tuple]) -> str:
+    """One line that names all that is missing, unexpected, or of another shape; empty when all fits."""
+    missing = sorted(wanted.keys() - found.keys())
+    unexpected = sorted(found.keys() - wanted.keys())
+    shapes = [
+        f"{name} is {found[name]}, expected {wanted[name]}"
+        for name in wanted
+        if name in found and tuple(found[name]) != tuple(wanted[name])
+    ]
+    parts = (("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes))
+    return "; ".join(f"{len(items)} {what}: {', '.join(items)}" for what, items in parts if items)

@@ -1,0 +1,108 @@
+"""The losses that transformers picks by `problem_type`, and the mean over several heads that scenic takes."""
+
+from typing import Any
+
+import numpy
+
+from minivivit.backend import Array, array_namespace, to_numpy
+from minivivit.config import VivitConfig
+from minivivit.errors import InputError
+from minivivit.ops.binary_cross_entropy import binary_cross_entropy_backward, binary_cross_entropy_forward
+from minivivit.ops.cross_entropy import cross_entropy_backward, cross_entropy_forward
+from minivivit.ops.mean_squared_error import mean_squared_error_backward, mean_squared_error_forward
+
+
+def problem_type(config: VivitConfig, labels: Array) -> str:
+    """The config's problem type, or what the labels say: transformers' rule.
+
+    One label is a regression; whole numbers are class indices; anything else is a yes or no for each class.
+    """
+    if config.problem_type is not None:
+        return config.problem_type
+    if config.num_labels == 1:
+        return "regression"
+    if numpy.dtype(labels.dtype).kind in "iu":
+        return "single_label_classification"
+    return "multi_label_classification"
+
+
+def loss_forward(logits: Array, labels: Array, config: VivitConfig, label_smoothing: float = 0.0) -> tuple[Array, dict]:
+    r"""Loss of a batch.
+
+    "single_label_classification" is the mean cross-entropy, "regression" the mean squared error,
+    "multi_label_classification" the mean binary cross-entropy with logits. With `config.class_splits` the logits are cut
+    into one part a head, and the loss is the mean of the heads' cross-entropies.
+
+    Parameters
+    ----------
+    logits : array, shape (batch, num_labels)
+    labels : array
+        Class indices (batch,), or (batch, heads) with class_splits; rows of probabilities (batch, num_labels) for
+        soft targets; numbers (batch,) or (batch, num_labels) for the other two.
+    label_smoothing : float
+        Of the cross-entropy.
+
+    Returns
+    -------
+    loss : 0-dimensional array
+    cache : dict
+
+    References
+    ----------
+    transformers ``loss/loss_utils.py``; scenic ``ViViTMultiHeadClassificationModel.loss_function``.
+    """
+    labels = _on_device(labels, array_namespace(logits))
+    kind = problem_type(config, labels)
+    if kind == "single_label_classification":
+        heads = _split_heads(logits, labels, config)
+        results = [cross_entropy_forward(*head, label_smoothing) for head in heads]
+        loss = sum(loss for loss, _ in results) / len(results)
+        return loss, {"kind": kind, "heads": [cache for _, cache in results]}
+    if label_smoothing:
+        raise InputError(f"label_smoothing is for single_label_classification; this is {kind}")
+    if labels.size != logits.size:
+        raise InputError(f"labels have shape {labels.shape}; {kind} expects that of the logits, {logits.shape}")
+    targets = labels.reshape(logits.shape).astype(logits.dtype)
+    forward = mean_squared_error_forward if kind == "regression" else binary_cross_entropy_forward
+    loss, cache = forward(logits, targets)
+    return loss, {"kind": kind, "loss": cache}
+
+
+def loss_backward(cache: dict) -> Array:
+    """Gradient of the loss to the logits: each head's share of the mean is one part of them."""
+    if cache["kind"] == "regression":
+        return mean_squared_error_backward(1.0, cache["loss"])
+    if cache["kind"] == "multi_label_classification":
+        return binary_cross_entropy_backward(1.0, cache["loss"])
+    heads = [cross_entropy_backward(1.0 / len(cache["heads"]), head) for head in cache["heads"]]
+    return array_namespace(heads[0]).concatenate(heads, axis=1)
+
+
+def _on_device(labels: Any, xp: Any) -> Array:
+    if not hasattr(labels, "dtype"):
+        labels = numpy.asarray(labels)
+    if array_namespace(labels) is not xp:
+        labels = xp.asarray(to_numpy(labels))
+    if numpy.dtype(labels.dtype).kind not in "fiu":
+        raise InputError(f"labels have dtype {labels.dtype}; expected whole or real numbers")
+    return labels
+
+
+def _split_heads(logits: Array, labels: Array, config: VivitConfig) -> list[tuple[Array, Array]]:
+    """(logits, labels) of each head; one head without `class_splits`."""
+    sizes = config.class_splits or [config.num_labels]
+    batch = len(logits)
+    edges = [sum(sizes[:index]) for index in range(len(sizes) + 1)]
+    pieces = list(zip(edges, edges[1:], strict=False))
+    if labels.shape == logits.shape and numpy.dtype(labels.dtype).kind == "f":
+        return [(logits[:, start:stop], labels[:, start:stop]) for start, stop in pieces]
+    if labels.size != batch * len(sizes) or numpy.dtype(labels.dtype).kind not in "iu":
+        raise InputError(
+            f"labels have shape {labels.shape} and dtype {labels.dtype}; expected {batch} x {len(sizes)} class indices, or "
+            f"probabilities of shape {logits.shape}"
+        )
+    labels = labels.reshape(batch, len(sizes))
+    for index, size in enumerate(sizes):
+        if int(labels[:, index].min()) < 0 or int(labels[:, index].max()) >= size:
+            raise InputError(f"labels range from {int(labels.min())} to {int(labels.max())}; expected 0 to {size - 1}")
+    return [(logits[:, start:stop], labels[:, index]) for index, (start, stop) in enumerate(pieces)]

@@ -1,0 +1,62 @@
+"""What `forward` returns: by attribute, by key and by index, as in transformers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+
+class ModelOutput:
+    """Named values in a fixed order.
+
+    ``out.logits``, ``out["logits"]`` and ``out[0]`` are the same when the loss was not asked for: values that are None can
+    be read by attribute, but neither counted nor found by index or key.
+    """
+
+    def __init__(self, **values: Any):
+        self.__dict__.update(values)
+
+    def to_tuple(self) -> tuple:
+        """The values that are not None, in order."""
+        return tuple(self.values())
+
+    def keys(self) -> list[str]:
+        """Names of the values that are not None."""
+        return [name for name, value in vars(self).items() if value is not None]
+
+    def values(self) -> list:
+        """The values that are not None."""
+        return [value for value in vars(self).values() if value is not None]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Names and values that are not None."""
+        return list(zip(self.keys(), self.values(), strict=True))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value called `name`, or `default`."""
+        return self[name] if name in self else default
+
+    def __getitem__(self, key: str | int | slice) -> Any:
+        if not isinstance(key, str):
+            return self.to_tuple()[key]
+        if key not in self:
+            raise KeyError(f"{key!r} is not among the outputs: {', '.join(self.keys())}")
+        return getattr(self, key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.keys()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self.keys())})"
+
+
+class VivitModelOutput(ModelOutput):
+    """Output of `VivitModel`: last_hidden_state, pooler_output, hidden_states, attentions."""
+
+
+class VideoClassifierOutput(ModelOutput):
+    """Output of `VivitForVideoClassification`: loss, logits, hidden_states, attentions."""

@@ -1,0 +1,227 @@
+"""Scaled dot-product attention, block by block: a tokens x tokens array never exists (Dao et al. 2022)."""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy
+
+from minivivit.backend import Array, array_namespace, parallel_blocks
+from minivivit.ops.attention_dropout import MASK_ROWS, attention_dropout_keep
+
+# A block of scores, BLOCK_ROWS queries x at most BLOCK_KEYS keys: small enough to stay in cache between the product that
+# makes it and the product that uses it, large enough for both products to run at full speed.
+BLOCK_ROWS = MASK_ROWS
+BLOCK_KEYS = 2048
+# Entries of scores that one task works on at once; small heads are taken together until they fill it.
+TASK_ENTRIES = BLOCK_ROWS * BLOCK_KEYS
+
+
+def blockwise_attention_forward(
+    query: Array, key: Array, value: Array, bias: Array | None = None, dropout: tuple[int, float] | None = None
+) -> tuple[Array, dict]:
+    r"""The function of `minivivit.ops.attention.attention_forward`, without ever holding P.
+
+    A softmax can be computed in one pass over blocks of keys (online softmax). For one query, keep the largest score so
+    far m, the sum :math:`\ell = \sum_j e^{s_j - m}` and the weighted values :math:`o = \sum_j e^{s_j - m} v_j`. A new
+    block of keys with scores s may raise the maximum to m'; what was summed relative to m is then rescaled:
+
+    .. math::
+        m' = \max(m, \max_j s_j), \qquad
+        \ell' = e^{m - m'} \ell + \sum_j e^{s_j - m'}, \qquad
+        o' = e^{m - m'} o + \sum_j e^{s_j - m'} v_j
+
+    After the last block O is o / l, and :math:`\mathrm{lse} = m + \log \ell`, one number a query, is all that the
+    backward pass needs to compute any block of P again.
+
+    Parameters
+    ----------
+    query, key, value : arrays, shape (batch, heads, tokens, head_size)
+    bias : array that broadcasts to (batch, heads, tokens, tokens), optional
+        Added to the scores.
+    dropout : (seed, rate), optional
+        Dropout of the probabilities, with the mask of `minivivit.ops.attention_dropout`.
+
+    Returns
+    -------
+    output : array, shape (batch, heads, tokens, head_size)
+        In memory as (batch, tokens, heads, head_size), so that merging the heads costs nothing.
+    cache : dict
+
+    References
+    ----------
+    Dao et al. 2022, arXiv:2205.14135, algorithm 1; Milakov & Gimelshein 2018, arXiv:1805.02867.
+    """
+    xp = array_namespace(query)
+    output = _empty_heads(query, xp)
+    logsumexp = xp.empty((*query.shape[:3], 1), dtype=query.dtype)
+    tasks = [
+        partial(_forward_task, place, query, key, value, bias, dropout, output, logsumexp)
+        for place in _head_groups(query.shape, key.shape[2], xp)
+    ]
+    parallel_blocks(tasks, xp)
+    cache = {
+        "query": query,
+        "key": key,
+        "value": value,
+        "bias": bias,
+        "dropout": dropout,
+        "output": output,
+        "logsumexp": logsumexp,
+    }
+    return output, cache
+
+
+def _forward_task(
+    place: tuple[slice, slice],
+    query: Array,
+    key: Array,
+    value: Array,
+    bias: Array | None,
+    dropout: tuple[int, float] | None,
+    output: Array,
+    logsumexp: Array,
+) -> None:
+    """Attention of some heads: for each block of queries, one pass over the blocks of keys."""
+    xp = array_namespace(query)
+    scaled_query = query[place] * (1 / math.sqrt(query.shape[-1]))
+    transposed_key = xp.ascontiguousarray(key[place].swapaxes(-1, -2))  # once a head, not once a block
+    values = xp.ascontiguousarray(value[place])
+    for rows in _blocks(query.shape[2], BLOCK_ROWS):
+        running_max = None
+        for keys in _blocks(key.shape[2], BLOCK_KEYS):
+            scores = xp.matmul(scaled_query[..., rows, :], transposed_key[..., keys])  # (..., rows, keys)
+            if bias is not None:
+                scores += _bias_block(bias, query.shape, key.shape[2], place, rows, keys, xp)
+            block_max = scores.max(axis=-1, keepdims=True)  # (..., rows, 1)
+            new_max = block_max if running_max is None else xp.maximum(running_max, block_max)
+            scores -= new_max
+            weights = xp.exp(scores, out=scores)
+            block_sum = weights.sum(axis=-1, keepdims=True)  # of the probabilities before dropout
+            if dropout is not None:
+                weights *= _dropout_block(dropout, place, rows, keys, key.shape[2], weights)
+            block_output = xp.matmul(weights, values[..., keys, :])  # (..., rows, head_size)
+            if running_max is None:
+                total, weighted = block_sum, block_output
+            else:
+                rescale = xp.exp(running_max - new_max)
+                total = total * rescale + block_sum
+                weighted = weighted * rescale + block_output
+            running_max = new_max
+        output[(*place, rows)] = weighted / total
+        logsumexp[(*place, rows)] = running_max + xp.log(total)
+
+
+def blockwise_attention_backward(doutput: Array, cache: dict) -> tuple[Array, Array, Array]:
+    r"""Gradients of `blockwise_attention_forward`, computing the probabilities again block by block.
+
+    From the log-sum-exp, :math:`P_{ij} = e^{S_{ij} - \mathrm{lse}_i}`. The sum in the softmax's backward pass needs no
+    second pass over the keys, because
+
+    .. math::
+        \delta_i = \sum_j dP_{ij} P_{ij} = \sum_j (dO_i \cdot V_j) P_{ij} = dO_i \cdot \sum_j P_{ij} V_j = dO_i \cdot O_i
+
+    and with :math:`dS = P \circ (dP - \delta)` the gradients dQ, dK and dV are sums over blocks of the products in
+    `minivivit.ops.attention.attention_backward`.
+
+    Returns
+    -------
+    dquery, dkey, dvalue : arrays of the shapes of query, key and value
+
+    References
+    ----------
+    Dao 2023, arXiv:2307.08691, algorithm 2.
+    """
+    query, key = cache["query"], cache["key"]
+    xp = array_namespace(doutput)
+    dquery, dkey, dvalue = _empty_heads(query, xp), _empty_heads(key, xp), _empty_heads(key, xp)
+    tasks = [
+        partial(_backward_task, place, doutput, cache, dquery, dkey, dvalue)
+        for place in _head_groups(query.shape, key.shape[2], xp)
+    ]
+    parallel_blocks(tasks, xp)
+    return dquery, dkey, dvalue
+
+
+def _backward_task(
+    place: tuple[slice, slice], doutput: Array, cache: dict, dquery: Array, dkey: Array, dvalue: Array
+) -> None:
+    """Gradients of some heads: each block of queries adds its part to the gradients of all keys and values."""
+    xp = array_namespace(doutput)
+    scale = 1 / math.sqrt(doutput.shape[-1])
+    scaled_query = cache["query"][place] * scale
+    keys_of_head = xp.ascontiguousarray(cache["key"][place])
+    transposed_key = xp.ascontiguousarray(keys_of_head.swapaxes(-1, -2))
+    transposed_value = xp.ascontiguousarray(cache["value"][place].swapaxes(-1, -2))
+    doutputs = xp.ascontiguousarray(doutput[place])
+    delta = (doutputs * cache["output"][place]).sum(axis=-1, keepdims=True)  # (..., tokens, 1)
+    logsumexp = cache["logsumexp"][place]
+    num_keys = keys_of_head.shape[-2]
+    dkey_sum, dvalue_sum = xp.zeros_like(keys_of_head), xp.zeros_like(keys_of_head)
+    for rows in _blocks(doutput.shape[2], BLOCK_ROWS):
+        dquery_sum = xp.zeros_like(scaled_query[..., rows, :])
+        for keys in _blocks(num_keys, BLOCK_KEYS):
+            scores = xp.matmul(scaled_query[..., rows, :], transposed_key[..., keys])
+            if cache["bias"] is not None:
+                scores += _bias_block(cache["bias"], doutput.shape, num_keys, place, rows, keys, xp)
+            scores -= logsumexp[..., rows, :]
+            probs = xp.exp(scores, out=scores)  # (..., rows, keys)
+            dprobs = xp.matmul(doutputs[..., rows, :], transposed_value[..., keys])
+            weights = probs
+            if cache["dropout"] is not None:
+                mask = _dropout_block(cache["dropout"], place, rows, keys, num_keys, probs)
+                weights = probs * mask
+                dprobs *= mask
+            dvalue_sum[..., keys, :] += xp.matmul(weights.swapaxes(-1, -2), doutputs[..., rows, :])
+            dprobs -= delta[..., rows, :]
+            dscores = xp.multiply(dprobs, probs, out=dprobs)
+            dquery_sum += xp.matmul(dscores, keys_of_head[..., keys, :])
+            dkey_sum[..., keys, :] += xp.matmul(dscores.swapaxes(-1, -2), scaled_query[..., rows, :])
+        dquery[(*place, rows)] = dquery_sum * scale
+    dkey[place] = dkey_sum  # the queries were scaled already
+    dvalue[place] = dvalue_sum
+
+
+def _empty_heads(like: Array, xp: Any) -> Array:
+    """An array (batch, heads, tokens, head_size) that lies in memory as (batch, tokens, heads, head_size)."""
+    batch, heads, tokens, head_size = like.shape
+    return xp.empty((batch, tokens, heads, head_size), dtype=like.dtype).transpose(0, 2, 1, 3)
+
+
+def _blocks(count: int, size: int) -> list[slice]:
+    """Slices of at most `size` that cover `count`."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _head_groups(shape: tuple[int, ...], num_keys: int, xp: Any) -> Iterator[tuple[slice, slice]]:
+    """(batch, heads) slices for the tasks: single heads where they are large, many at once where they are small."""
+    batch, heads, queries, _ = shape
+    entries = min(queries, BLOCK_ROWS) * min(num_keys, BLOCK_KEYS)
+    group = max(1, TASK_ENTRIES // entries) if xp is numpy else batch * heads
+    samples, heads_at_once = max(1, group // heads), min(group, heads)
+    for b in range(0, batch, samples):
+        for h in range(0, heads, heads_at_once):
+            yield slice(b, min(b + samples, batch)), slice(h, min(h + heads_at_once, heads))
+
+
+def _bias_block(
+    bias: Array, shape: tuple[int, ...], num_keys: int, place: tuple[slice, slice], rows: slice, keys: slice, xp: Any
+) -> Array:
+    return xp.broadcast_to(bias, (*shape[:3], num_keys))[(*place, rows, keys)]
+
+
+def _dropout_block(
+    dropout: tuple[int, float], place: tuple[slice, slice], rows: slice, keys: slice, num_keys: int, like: Array
+) -> Array:
+    """0 or 1 / (1 - rate) for each entry of a block of scores."""
+    seed, rate = dropout
+    samples, heads = place
+    row_block, num_rows = rows.start // MASK_ROWS, rows.stop - rows.start
+    mask = numpy.empty(like.shape, dtype=like.dtype)
+    for b in range(samples.start, samples.stop):
+        for h in range(heads.start, heads.stop):
+            keep = attention_dropout_keep(seed, rate, b, h, row_block, num_rows, num_keys)[:, keys]
+            mask[b - samples.start, h - heads.start] = keep
+    mask *= 1 / (1 - rate)
+    return array_namespace(like).asarray(mask)

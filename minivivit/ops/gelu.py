@@ -1,0 +1,39 @@
+"""Gaussian error linear unit, exact (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
+
+import math
+
+from minivivit.backend import Array, array_namespace, special_functions
+
+
+def gelu_forward(x: Array, out: Array | None = None) -> tuple[Array, dict]:
+    r"""Weigh x by the probability that a standard normal number is below it.
+
+    .. math:: y = x \, \Phi(x), \qquad \Phi(x) = \frac12 \left(1 + \mathrm{erf}\frac{x}{\sqrt 2}\right)
+
+    Parameters
+    ----------
+    x : array
+    out : array of the shape of x, optional
+        Receives the result; not x itself.
+    """
+    xp = array_namespace(x)
+    y = xp.multiply(x, 1 / math.sqrt(2), out=out)
+    y = special_functions(xp).erf(y, out=y)
+    y += 1
+    y *= x
+    y *= 0.5
+    return y, {"x": x}
+
+
+def gelu_backward(dy: Array, cache: dict) -> Array:
+    r"""Gradient of `gelu_forward`.
+
+    The derivative of :math:`\Phi` is the normal density :math:`\varphi`, so by the product rule
+
+    .. math:: dx = dy \left(\Phi(x) + x \varphi(x)\right), \qquad \varphi(x) = \frac{e^{-x^2/2}}{\sqrt{2\pi}}
+    """
+    x = cache["x"]
+    xp = array_namespace(x)
+    cumulative = 0.5 * (1 + special_functions(xp).erf(x * (1 / math.sqrt(2))))
+    density = xp.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    return dy * (cumulative + x * density)

@@ -1,0 +1,75 @@
+"""The tanh approximation of GELU, which ViViT was trained with (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
+
+import math
+
+from minivivit.backend import Array, array_namespace
+
+# sqrt(2 / pi). transformers' "gelu_fast" cuts it after ten digits, which shows at 1e-12; "gelu_new",
+# "gelu_pytorch_tanh" and scenic (jax.nn.gelu) have it in full.
+SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+SQRT_2_OVER_PI_CUT = 0.7978845608
+CUBIC = 0.044715
+
+
+def gelu_tanh_forward(x: Array, out: Array | None = None, slope: float = SQRT_2_OVER_PI) -> tuple[Array, dict]:
+    r"""Approximate :math:`x \Phi(x)` without erf.
+
+    .. math:: y = \frac{x}{2} \left(1 + \tanh u\right), \qquad u = c \left(x + 0.044715\, x^3\right)
+
+    Parameters
+    ----------
+    x : array
+    out : array of the shape of x, optional
+        Receives the result; not x itself.
+    slope : float
+        The constant c, sqrt(2 / pi) or its ten digits.
+    """
+    xp = array_namespace(x)
+    y = xp.multiply(x, x, out=out)  # built up in one buffer: u, tanh u, y
+    y *= CUBIC * slope
+    y += slope
+    y *= x
+    xp.tanh(y, out=y)
+    y += 1
+    y *= x
+    y *= 0.5
+    return y, {"x": x, "slope": slope}
+
+
+def gelu_tanh_backward(dy: Array, cache: dict) -> Array:
+    r"""Gradient of `gelu_tanh_forward`.
+
+    With t = tanh u, the product rule and t' = (1 - t^2) u' give
+
+    .. math::
+        dx = dy \cdot \frac12 \left(1 + t + x (1 - t^2) u'\right), \qquad
+        u' = c \left(1 + 3 \cdot 0.044715\, x^2\right)
+    """
+    x, slope = cache["x"], cache["slope"]
+    xp = array_namespace(x)
+    squared = xp.multiply(x, x)
+    tanh = squared * (CUBIC * slope)
+    tanh += slope
+    tanh *= x
+    xp.tanh(tanh, out=tanh)
+    # derivative = (1 + t) (1 + x (1 - t) u') / 2, since 1 - t^2 = (1 - t)(1 + t)
+    derivative = xp.multiply(squared, 3 * CUBIC * slope, out=squared)
+    derivative += slope
+    derivative *= x
+    derivative *= 1 - tanh
+    derivative += 1
+    tanh += 1
+    derivative *= tanh
+    derivative *= 0.5
+    derivative *= dy
+    return derivative
+
+
+def gelu_fast_forward(x: Array, out: Array | None = None) -> tuple[Array, dict]:
+    """`gelu_tanh_forward` with the constant cut after ten digits, as the published checkpoint's ``gelu_fast`` has it."""
+    return gelu_tanh_forward(x, out, SQRT_2_OVER_PI_CUT)
+
+
+def gelu_fast_backward(dy: Array, cache: dict) -> Array:
+    """Gradient of `gelu_fast_forward`; the constant is in the cache."""
+    return gelu_tanh_backward(dy, cache)
