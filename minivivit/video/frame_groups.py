@@ -1,0 +1,152 @@
+"""Frames of one shape, worked on together: the pipeline of the image processor, and its results put back in place.
+
+The steps, for every frame (channels, height, width):
+
+    resize -> centre crop -> p * rescale_factor - offset -> (p - mean) / std
+
+Of the resized frame only the pixels that the crop keeps are computed. The first two steps run on the CPU, in bytes;
+the others run in the given array library, frame by frame, so that on the CPU a frame stays in the cache.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy
+
+from minivivit.backend import Array, parallel_blocks
+from minivivit.errors import InputError
+from minivivit.video.frames import frame_to_array, infer_data_format, to_data_format
+from minivivit.video.image_transforms import (
+    center_crop,
+    crop_window,
+    height_and_width,
+    is_unit_range,
+    normalize,
+    pad_to_crop,
+    rescale,
+    resized_size,
+    to_bytes,
+)
+from minivivit.video.resize import check_number_of_values, resize_planes
+
+
+class FrameGroup(NamedTuple):
+    """Frames of one shape, dtype, layout and range, from anywhere in the batch.
+
+    Attributes
+    ----------
+    places : list of (video, frame)
+        Where in the batch each frame stands, in the batch's order.
+    frames : list of arrays (channels, height, width)
+    data_format : str
+        Where the channels were.
+    unit_range : bool
+        Whether the frames have to be multiplied by 255 to be resized in bytes.
+    """
+
+    places: list[tuple[int, int]]
+    frames: list[Array]
+    data_format: str
+    unit_range: bool
+
+
+def group_frames(batch: list[list[Any]], input_data_format: str | None, will_resize: bool) -> list[FrameGroup]:
+    """Check every frame and put those that can be worked on together into one group."""
+    groups: dict[tuple, FrameGroup] = {}
+    for v, video in enumerate(batch):
+        for f, frame in enumerate(video):
+            array = frame_to_array(frame)
+            data_format = input_data_format or infer_data_format(array.shape)
+            unit_range = will_resize and is_unit_range(array)
+            group = groups.setdefault(
+                (array.shape, array.dtype, data_format, unit_range), FrameGroup([], [], data_format, unit_range)
+            )
+            group.places.append((v, f))
+            group.frames.append(to_data_format(array, data_format, "channels_first"))
+    return list(groups.values())
+
+
+def resize_frames(
+    frames: Sequence[Array],
+    unit_range: bool,
+    size: tuple[int, int],
+    resample: Any,
+    window: tuple[slice, slice] | None = None,
+) -> Array:
+    """Resize in bytes, (channels, height, width) each -> (frames, channels, rows, columns), and undo the factor 255."""
+    resized = resize_planes([to_bytes(frame, unit_range) for frame in frames], size, resample, window)
+    return rescale(resized, 1 / 255) if unit_range else resized
+
+
+def _resize_and_crop(group: FrameGroup, settings: dict[str, Any]) -> Array:
+    """The first two steps, on the CPU -> (frames, channels, height, width)."""
+    channels, height, width = group.frames[0].shape
+    new_size = resized_size(height, width, settings["size"]) if settings["do_resize"] else (height, width)
+    crop = height_and_width(settings["crop_size"], "crop_size") if settings["do_center_crop"] else new_size
+    check_number_of_values(len(group.frames) * channels * crop[0] * crop[1], f"frames of {crop[0]} x {crop[1]}")
+    if not settings["do_resize"]:
+        return numpy.stack([center_crop(frame, *crop) for frame in group.frames])
+    window = (crop_window(new_size[0], crop[0]), crop_window(new_size[1], crop[1]))
+    kept = resize_frames(group.frames, group.unit_range, new_size, settings["resample"], window)
+    return pad_to_crop(kept, new_size, crop)
+
+
+def _rescale_and_normalize(frame: Array, settings: dict[str, Any]) -> Array:
+    """The last two steps, for one frame (channels, height, width), in its array library."""
+    if settings["do_rescale"]:
+        frame = rescale(frame, settings["rescale_factor"])
+    if settings["offset"]:
+        frame = frame - 1
+    if settings["do_normalize"]:
+        frame = normalize(frame, settings["image_mean"], settings["image_std"])
+    return frame
+
+
+def process_group(group: FrameGroup, settings: dict[str, Any], data_format: str | None, xp: Any) -> Array:
+    """All steps for the frames of a group -> (frames, channels, height, width), or with the channels last."""
+    frames = xp.asarray(_resize_and_crop(group, settings))
+    if settings["do_rescale"] or settings["do_normalize"]:
+        first = _rescale_and_normalize(frames[0], settings)
+        result = xp.empty(frames.shape, first.dtype)
+        result[0] = first
+
+        def one_frame(i: int) -> None:
+            result[i] = _rescale_and_normalize(frames[i], settings)
+
+        parallel_blocks([partial(one_frame, i) for i in range(1, len(frames))], xp)
+        frames = result
+    return xp.ascontiguousarray(to_data_format(frames, "channels_first", data_format or group.data_format))
+
+
+def nested_lists(lengths: list[int], groups: list[FrameGroup], results: list[Array]) -> list[list[Array]]:
+    """The groups' results as a list of videos, each a list of frames, in the batch's order."""
+    pixels: list[list[Any]] = [[None] * length for length in lengths]
+    for group, result in zip(groups, results, strict=True):
+        for (v, f), frame in zip(group.places, result, strict=True):
+            pixels[v][f] = frame
+    return pixels
+
+
+def one_array(lengths: list[int], groups: list[FrameGroup], results: list[Array], xp: Any) -> Array:
+    """The groups' results as one array (videos, frames, ...).
+
+    Raises
+    ------
+    InputError
+        When the videos differ in their number of frames, or the frames in their final shape.
+    """
+    if len(set(lengths)) > 1:
+        raise InputError(
+            f"the videos have {lengths} frames, which make no single array; sample equally many of each, "
+            "or use return_tensors=None"
+        )
+    if len(results) > 1:
+        shapes = {result.shape[1:] for result in results}
+        if len(shapes) > 1:
+            raise InputError(
+                f"the frames end in the shapes {sorted(shapes)}, which make no single array; crop them, "
+                "or use return_tensors=None"
+            )
+        return xp.stack([xp.stack(video) for video in nested_lists(lengths, groups, results)])
+    return results[0].reshape(len(lengths), lengths[0], *results[0].shape[1:])
