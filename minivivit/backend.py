@@ -5,6 +5,7 @@ the device that they are on. Threads, too, appear here and nowhere else (`parall
 """
 
 import importlib
+import itertools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -183,7 +184,7 @@ def row_blocks(num_rows: int, block_rows: int, xp: Any = numpy) -> list[slice]:
     count = -(-num_rows // block_rows)
     count += count % 2
     edges = [num_rows * index // count for index in range(count + 1)]
-    return [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False) if stop > start]
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges) if stop > start]
 
 
 def parallel_blocks(tasks: Sequence[Callable[[], None]], xp: Any = numpy) -> None:

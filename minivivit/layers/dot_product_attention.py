@@ -19,8 +19,8 @@ def dot_product_attention_forward(
 ) -> tuple[Array, Array | None, dict]:
     """Attention over the tokens of each sample and head.
 
-    The mathematics is in `minivivit.ops.attention`; `minivivit.ops.blockwise_attention` computes the same without holding
-    the probabilities. A test holds the two together.
+    The mathematics is in `minivivit.ops.attention`; `minivivit.ops.blockwise_attention` computes the same without
+    holding the probabilities. A test holds the two together.
 
     Parameters
     ----------

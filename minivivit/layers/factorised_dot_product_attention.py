@@ -22,8 +22,8 @@ def factorised_dot_product_attention_forward(
         Y = \mathrm{Concat}(Y_t, Y_s)\, W_O
 
     where the keys and values :math:`K_t, V_t` of a token are those of the tokens at its place in all frames, and
-    :math:`K_s, V_s` those of all tokens of its frame. No parameter is added to Model 1, and the cost of attention falls from
-    :math:`(n_t n_s)^2` to :math:`n_t n_s (n_t + n_s) / 2`.
+    :math:`K_s, V_s` those of all tokens of its frame. No parameter is added to Model 1, and the cost of attention falls
+    from :math:`(n_t n_s)^2` to :math:`n_t n_s (n_t + n_s) / 2`.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def factorised_dot_product_attention_forward(
 
     References
     ----------
-    The paper's section 3.3.4 and figure 6; scenic ``model_utils.factorized_dot_product_attention``, which gives the first
-    heads to time.
+    The paper's section 3.3.4 and figure 6; scenic ``model_utils.factorized_dot_product_attention``, which gives the
+    first heads to time.
     """
     xp = array_namespace(query)
     half = query.shape[1] // 2

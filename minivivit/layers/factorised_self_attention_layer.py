@@ -36,14 +36,15 @@ def factorised_self_attention_layer_forward(
     ----------
     x : array, shape (batch, tokens, hidden)
     params : dict
-        ``layernorm_temporal``, ``temporal_attention``, ``layernorm_spatial``, ``spatial_attention``, ``layernorm_after``,
-        ``intermediate`` and ``output``.
+        ``layernorm_temporal``, ``temporal_attention``, ``layernorm_spatial``, ``spatial_attention``,
+        ``layernorm_after``, ``intermediate`` and ``output``.
     grid : (times, places)
         tokens = times * places, time slowest.
     order : {"time_space", "space_time"}
     draws : dict, optional
         Dropout masks ``"temporal"``, ``"spatial"`` and ``"mlp"`` of the branches, ``"temporal_probs"`` and
-        ``"spatial_probs"`` as (seed, rate) or None. There is no stochastic depth in this layer, as there is none in scenic's.
+        ``"spatial_probs"`` as (seed, rate) or None. There is no stochastic depth in this layer, as there is none in
+        scenic's.
 
     Returns
     -------

@@ -30,8 +30,8 @@ def layer_stack_forward(
     draws : list of dict, optional
         The random masks of each layer, while training with dropout or stochastic depth.
     gradient_checkpointing : bool
-        Keep only what goes into each layer, and compute the layer again on the way back: the memory of one layer's cache
-        instead of all, for one more forward pass. The bits are the same.
+        Keep only what goes into each layer, and compute the layer again on the way back: the memory of one layer's
+        cache instead of all, for one more forward pass. The bits are the same.
     output_hidden_states : bool
         Collect what goes into each layer and what comes out of the last.
 

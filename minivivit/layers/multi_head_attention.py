@@ -29,15 +29,15 @@ def multi_head_attention_forward(
         Q = x W_Q^\top + b_Q, \quad K = x W_K^\top + b_K, \quad V = x W_V^\top + b_V, \qquad
         \mathrm{MSA}(x) = \mathrm{Concat}(O_1, \dots, O_h)\, W_O^\top + b_O
 
-    where :math:`O_i = \mathrm{softmax}(Q_i K_i^\top / \sqrt{d}) V_i` and :math:`Q_i` is the i-th part of the features of
-    Q, d = hidden / h wide.
+    where :math:`O_i = \mathrm{softmax}(Q_i K_i^\top / \sqrt{d}) V_i` and :math:`Q_i` is the i-th part of the features
+    of Q, d = hidden / h wide.
 
     Parameters
     ----------
     x : array, shape (batch, tokens, hidden)
     params : dict
-        ``{"attention": {"query": {"weight", "bias"}, "key": ..., "value": ...}, "output": {"dense": ...}}``; query, key and
-        value may lack the bias.
+        ``{"attention": {"query": {"weight", "bias"}, "key": ..., "value": ...}, "output": {"dense": ...}}``; query, key
+        and value may lack the bias.
     num_heads : int
     explicit, bias, dropout : see `minivivit.layers.dot_product_attention`
     grid : (times, places), optional
@@ -80,8 +80,8 @@ def multi_head_attention_forward(
 def multi_head_attention_backward(dy: Array, cache: dict, *, trace: Trace | None = None) -> tuple[Array, dict]:
     """Gradients of `multi_head_attention_forward`, from the bottom up.
 
-    x feeds three projections, so its gradient is the sum of theirs. The key's bias adds the same number q_i . b to every
-    score of row i, which no softmax sees: its gradient is 0, up to rounding.
+    x feeds three projections, so its gradient is the sum of theirs. The key's bias adds the same number q_i . b to
+    every score of row i, which no softmax sees: its gradient is 0, up to rounding.
 
     Returns
     -------

@@ -11,8 +11,8 @@ class Trace:
     Parameters
     ----------
     store : mutable mapping of names to arrays
-        A plain dict keeps everything. A mapping with a method ``wants(name) -> bool`` is asked before attention scores and
-        probabilities are made, which are large; without that method they are recorded.
+        A plain dict keeps everything. A mapping with a method ``wants(name) -> bool`` is asked before attention scores
+        and probabilities are made, which are large; without that method they are recorded.
     prefix : str
         Comes before every name, as in ``"vivit.encoder.layer.0."``.
     """

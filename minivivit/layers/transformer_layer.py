@@ -38,8 +38,8 @@ def transformer_layer_forward(
     num_heads, activation, eps : from the config
     explicit, bias, grid : see `minivivit.layers.multi_head_attention`
     draws : dict, optional
-        While training with dropout or stochastic depth: the masks ``"attention"`` and ``"mlp"`` of the two branches (see
-        `minivivit.layers.residual_branch`), and ``"attention_probs"``, (seed, rate) or None.
+        While training with dropout or stochastic depth: the masks ``"attention"`` and ``"mlp"`` of the two branches
+        (see `minivivit.layers.residual_branch`), and ``"attention_probs"``, (seed, rate) or None.
     keep_cache : bool
         False while nothing will be differentiated: the cache is then None.
 
@@ -98,8 +98,8 @@ def transformer_layer_forward(
 def transformer_layer_backward(dz: Array, cache: dict, *, trace: Trace | None = None) -> tuple[Array, dict]:
     r"""Gradients of `transformer_layer_forward`, from the bottom up.
 
-    A sum passes its gradient to both terms, so past each branch the residual stream's gradient goes on unchanged, with the
-    branch's own added: :math:`dy = dz + \mathrm{LN}'(\mathrm{MLP}'(dz))`.
+    A sum passes its gradient to both terms, so past each branch the residual stream's gradient goes on unchanged, with
+    the branch's own added: :math:`dy = dz + \mathrm{LN}'(\mathrm{MLP}'(dz))`.
 
     Returns
     -------

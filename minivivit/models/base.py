@@ -89,8 +89,8 @@ class VivitBase:
         Raises
         ------
         InputError
-            One error that lists every name that is missing or unexpected and every shape that differs. The model is then
-            unchanged.
+            One error that lists every name that is missing or unexpected and every shape that differs. The model is
+            then unchanged.
         """
         wanted = flatten(self.parameter_shapes())
         problems = _mismatches(wanted, {name: tuple(numpy.shape(array)) for name, array in state_dict.items()})

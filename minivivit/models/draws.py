@@ -36,8 +36,8 @@ def draw_layers(
     stochastic_depth : bool
         False for Model 3, which has none.
     copies : int
-        How many sequences of the batch belong to one sample (the frames, in Model 2's spatial encoder): a sample is dropped
-        whole.
+        How many sequences of the batch belong to one sample (the frames, in Model 2's spatial encoder): a sample is
+        dropped whole.
     """
     if rng is None:
         return None

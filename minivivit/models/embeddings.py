@@ -105,8 +105,8 @@ def place_embeddings_forward(
     params : dict
         ``position_embeddings`` and, where the classifier is "token", ``cls_token``.
     old_grid, new_grid : (times, rows, columns)
-        The grid that the position embeddings were made for, and that of the tokens. Where they differ, the embeddings are
-        resampled (`minivivit.ops.interpolate_position_embeddings`); the CLS token's is not a place and stays.
+        The grid that the position embeddings were made for, and that of the tokens. Where they differ, the embeddings
+        are resampled (`minivivit.ops.interpolate_position_embeddings`); the CLS token's is not a place and stays.
     rng : numpy.random.Generator, optional
         While training: dropout.
 

@@ -1,5 +1,6 @@
 """The losses that transformers picks by `problem_type`, and the mean over several heads that scenic takes."""
 
+import itertools
 from typing import Any
 
 import numpy
@@ -93,7 +94,7 @@ def _split_heads(logits: Array, labels: Array, config: VivitConfig) -> list[tupl
     sizes = config.class_splits or [config.num_labels]
     batch = len(logits)
     edges = [sum(sizes[:index]) for index in range(len(sizes) + 1)]
-    pieces = list(zip(edges, edges[1:], strict=False))
+    pieces = list(itertools.pairwise(edges))
     if labels.shape == logits.shape and numpy.dtype(labels.dtype).kind == "f":
         return [(logits[:, start:stop], labels[:, start:stop]) for start, stop in pieces]
     if labels.size != batch * len(sizes) or numpy.dtype(labels.dtype).kind not in "iu":

@@ -7,8 +7,8 @@ from typing import Any
 class ModelOutput:
     """Named values in a fixed order.
 
-    ``out.logits``, ``out["logits"]`` and ``out[0]`` are the same when the loss was not asked for: values that are None can
-    be read by attribute, but neither counted nor found by index or key.
+    ``out.logits``, ``out["logits"]`` and ``out[0]`` are the same when the loss was not asked for: values that are None
+    can be read by attribute, but neither counted nor found by index or key.
     """
 
     def __init__(self, **values: Any):

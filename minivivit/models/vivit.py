@@ -26,8 +26,8 @@ class VivitModel(VivitBase):
     ----------
     config : VivitConfig
     add_pooling_layer : bool
-        Whether there is a pooler: a dense layer with `config.pooler_act` on the CLS token (or on the mean, maximum or sum
-        over all tokens, as `config.classifier` says).
+        Whether there is a pooler: a dense layer with `config.pooler_act` on the CLS token (or on the mean, maximum or
+        sum over all tokens, as `config.classifier` says).
     dtype : {"float32", "float64"}
     backend : {"numpy", "cupy", "auto"}
     seed : int or numpy.random.Generator
@@ -101,10 +101,10 @@ class VivitModel(VivitBase):
         Returns
         -------
         VivitModelOutput, or a tuple where `return_dict` is False
-            ``last_hidden_state`` (batch, tokens, hidden); ``pooler_output`` (batch, pooler_output_size); ``hidden_states``,
-            what went into each layer and what came out of the last; ``attentions``, (batch, heads, tokens, tokens) for each
-            layer. In the factorised models, attentions (and in Model 2 hidden states too) are a dict with "spatial" and
-            "temporal".
+            ``last_hidden_state`` (batch, tokens, hidden); ``pooler_output`` (batch, pooler_output_size);
+            ``hidden_states``, what went into each layer and what came out of the last; ``attentions``, (batch, heads,
+            tokens, tokens) for each layer. In the factorised models, attentions (and in Model 2 hidden states too) are
+            a dict with "spatial" and "temporal".
 
         Raises
         ------

@@ -11,9 +11,9 @@ def attention_dropout_keep(
 ) -> numpy.ndarray:
     """Which probabilities of one block of rows to keep: boolean, shape (num_rows, num_keys).
 
-    A mask over all tokens x tokens would be the array that blockwise attention exists to avoid. So the mask is a function
-    of its place: a counter-based generator (Philox) is set to the block's own counter, and the backward pass draws the
-    same block again.
+    A mask over all tokens x tokens would be the array that blockwise attention exists to avoid. So the mask is a
+    function of its place: a counter-based generator (Philox) is set to the block's own counter, and the backward pass
+    draws the same block again.
 
     Parameters
     ----------

@@ -10,8 +10,8 @@ import numpy
 from minivivit.backend import Array, array_namespace, parallel_blocks
 from minivivit.ops.attention_dropout import MASK_ROWS, attention_dropout_keep
 
-# A block of scores, BLOCK_ROWS queries x at most BLOCK_KEYS keys: small enough to stay in cache between the product that
-# makes it and the product that uses it, large enough for both products to run at full speed.
+# A block of scores, BLOCK_ROWS queries x at most BLOCK_KEYS keys: small enough to stay in cache between the product
+# that makes it and the product that uses it, large enough for both products to run at full speed.
 BLOCK_ROWS = MASK_ROWS
 BLOCK_KEYS = 2048
 # Entries of scores that one task works on at once; small heads are taken together until they fill it.
@@ -120,7 +120,8 @@ def blockwise_attention_backward(doutput: Array, cache: dict) -> tuple[Array, Ar
     second pass over the keys, because
 
     .. math::
-        \delta_i = \sum_j dP_{ij} P_{ij} = \sum_j (dO_i \cdot V_j) P_{ij} = dO_i \cdot \sum_j P_{ij} V_j = dO_i \cdot O_i
+        \delta_i = \sum_j dP_{ij} P_{ij} = \sum_j (dO_i \cdot V_j) P_{ij} = dO_i \cdot \sum_j P_{ij} V_j = dO_i \cdot
+        O_i
 
     and with :math:`dS = P \circ (dP - \delta)` the gradients dQ, dK and dV are sums over blocks of the products in
     `minivivit.ops.attention.attention_backward`.

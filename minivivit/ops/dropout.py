@@ -16,8 +16,8 @@ def dropout_mask(rng: numpy.random.Generator, shape: tuple[int, ...], rate: floa
 def dropout_forward(x: Array, keep: Array, rate: float) -> tuple[Array, dict]:
     r"""Zero what is not kept: :math:`y = x \, k / (1 - p)`, with k the mask of 0 and 1 and p the rate.
 
-    The mask is an argument, so this is an ordinary function with an ordinary gradient. Since E[k] = 1 - p, the mean of y
-    over masks is x.
+    The mask is an argument, so this is an ordinary function with an ordinary gradient. Since E[k] = 1 - p, the mean of
+    y over masks is x.
     """
     scale = x.dtype.type(1 / (1 - rate))
     return x * keep * scale, {"keep": keep, "scale": scale}

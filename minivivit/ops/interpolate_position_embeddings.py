@@ -23,8 +23,8 @@ def interpolate_position_embeddings_forward(grid: Array, size: tuple[int, int, i
     transformers treats the frames x rows x columns embeddings as one square image of sqrt(n) x sqrt(n) and resamples
     that, which mixes time with space; it fails on any real change of resolution, because n is then rarely a square, and
     the result never has the right number of tokens. Here a change of resolution resamples each temporal slice like
-    ``torch.nn.functional.interpolate(mode="bicubic", align_corners=False)``, and a change of the number of frames resamples
-    each place in the frame linearly over time.
+    ``torch.nn.functional.interpolate(mode="bicubic", align_corners=False)``, and a change of the number of frames
+    resamples each place in the frame linearly over time.
 
     Parameters
     ----------

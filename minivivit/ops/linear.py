@@ -31,8 +31,8 @@ def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> tuple[
 def linear_backward(dy: Array, cache: dict) -> tuple[Array, Array, Array | None]:
     r"""Gradients of `linear_forward`.
 
-    Write the chain rule for one entry of each input. Every x_ik reaches the loss through the row y_i, every W_jk through
-    the column y_j, and b_j is added to every row:
+    Write the chain rule for one entry of each input. Every x_ik reaches the loss through the row y_i, every W_jk
+    through the column y_j, and b_j is added to every row:
 
     .. math::
         \frac{\partial L}{\partial x_{ik}} = \sum_j dy_{ij} W_{jk}, \qquad

@@ -43,8 +43,8 @@ def tubelet_embedding_forward(pixel_values: Array, weight: Array, bias: Array) -
 def tubelet_embedding_backward(dtokens: Array, cache: dict) -> tuple[Array, Array, Array]:
     """Gradients of `tubelet_embedding_forward`.
 
-    The matrix product differentiates as in `linear_backward`. Cutting only moves pixels, so its gradient moves them back;
-    pixels in the dropped remainder get 0.
+    The matrix product differentiates as in `linear_backward`. Cutting only moves pixels, so its gradient moves them
+    back; pixels in the dropped remainder get 0.
 
     Returns
     -------
