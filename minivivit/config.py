@@ -328,8 +328,8 @@ class VivitConfig:
             )
         if self.attention_type == "factorised_dot_product" and self.num_attention_heads % 2:
             raise InputError(
-                f"num_attention_heads is {self.num_attention_heads}; 'factorised_dot_product' needs an even number: one "
-                "half attends over time, the other over space"
+                f"num_attention_heads is {self.num_attention_heads}; 'factorised_dot_product' needs an even number: "
+                "one half attends over time, the other over space"
             )
         if self.spatial_only_baseline and self.attention_type != "factorised_encoder":
             raise InputError(
@@ -341,15 +341,16 @@ class VivitConfig:
                 _check_whole("each of class_splits", size, 1)
             if sum(self.class_splits) != self.num_labels:
                 raise InputError(
-                    f"class_splits {self.class_splits} sum to {sum(self.class_splits)}, not to num_labels {self.num_labels}"
+                    f"class_splits {self.class_splits} sum to {sum(self.class_splits)}, not to num_labels "
+                    f"{self.num_labels}"
                 )
 
     def _check_grid(self) -> None:
         if self.temporal_encoding == "frame_sampling":
             if self.tubelet_size[0] != 1:
                 raise InputError(
-                    f"tubelet_size is {self.tubelet_size}; with temporal_encoding 'frame_sampling' a tubelet is one frame "
-                    f"deep: use {[1, *self.tubelet_size[1:]]}"
+                    f"tubelet_size is {self.tubelet_size}; with temporal_encoding 'frame_sampling' a tubelet is one "
+                    f"frame deep: use {[1, *self.tubelet_size[1:]]}"
                 )
             if self.num_sampled_frames is None:
                 raise InputError("temporal_encoding 'frame_sampling' needs num_sampled_frames: how many frames to take")
@@ -388,9 +389,10 @@ class VivitConfig:
         model_type = merged.pop("model_type", cls.model_type)
         if model_type != cls.model_type:
             raise InputError(f"the config's model_type is {model_type!r}; expected 'vivit'")
-        if "num_labels" in overrides and "id2label" not in overrides:
-            if values.get("id2label") is None or len(values["id2label"]) != overrides["num_labels"]:
-                merged.pop("id2label", None)
+        if "num_labels" in overrides and "id2label" not in overrides:  # the file's names are of its own classes
+            names = values.get("id2label")
+            if names is not None and len(names) != overrides["num_labels"]:
+                merged.pop("id2label")
                 merged.pop("label2id", None)
         if not all(isinstance(key, str) for key in merged):
             raise InputError("a config's keys must be strings")

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, either of the two: explicit when the probabilities are asked for, blockwise otherwise."""
+"""Scaled dot-product attention: explicit when the probabilities are asked for, blockwise otherwise."""
 
 from minivivit.backend import Array, array_namespace
 from minivivit.layers.trace import Trace, record, wants

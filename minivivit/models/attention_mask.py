@@ -31,8 +31,8 @@ def attention_bias(attention_mask: Array, batch: int, tokens: int, dtype: Any, x
     )
     if shape != (batch, tokens) and not fits:
         raise InputError(
-            f"attention_mask has shape {shape}; expected (batch, tokens) = {(batch, tokens)}, or (batch, heads, tokens, "
-            "tokens)"
+            f"attention_mask has shape {shape}; expected (batch, tokens) = {(batch, tokens)}, or (batch, "
+            "heads, tokens, tokens)"
         )
     if len(shape) == 4 and numpy.dtype(attention_mask.dtype).kind == "f":
         return attention_mask.astype(dtype)

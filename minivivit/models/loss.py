@@ -31,8 +31,8 @@ def loss_forward(logits: Array, labels: Array, config: VivitConfig, label_smooth
     r"""Loss of a batch.
 
     "single_label_classification" is the mean cross-entropy, "regression" the mean squared error,
-    "multi_label_classification" the mean binary cross-entropy with logits. With `config.class_splits` the logits are cut
-    into one part a head, and the loss is the mean of the heads' cross-entropies.
+    "multi_label_classification" the mean binary cross-entropy with logits. With `config.class_splits` the logits are
+    cut into one part a head, and the loss is the mean of the heads' cross-entropies.
 
     Parameters
     ----------
@@ -99,8 +99,8 @@ def _split_heads(logits: Array, labels: Array, config: VivitConfig) -> list[tupl
         return [(logits[:, start:stop], labels[:, start:stop]) for start, stop in pieces]
     if labels.size != batch * len(sizes) or numpy.dtype(labels.dtype).kind not in "iu":
         raise InputError(
-            f"labels have shape {labels.shape} and dtype {labels.dtype}; expected {batch} x {len(sizes)} class indices, or "
-            f"probabilities of shape {logits.shape}"
+            f"labels have shape {labels.shape} and dtype {labels.dtype}; expected {batch} x {len(sizes)} class indices, "
+            f"or probabilities of shape {logits.shape}"
         )
     labels = labels.reshape(batch, len(sizes))
     for index, size in enumerate(sizes):

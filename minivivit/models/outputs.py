@@ -32,7 +32,7 @@ class ModelOutput:
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value called `name`, or `default`."""
-        return self[name] if name in self else default
+        return default if name not in self else getattr(self, name)
 
     def __getitem__(self, key: str | int | slice) -> Any:
         if not isinstance(key, str):

@@ -1,4 +1,4 @@
-"""The parameters of a model: their names and shapes, their first values, and flat names for the tree that holds them."""
+"""The parameters of a model: their names and shapes, their first values, and flat names for their tree."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any

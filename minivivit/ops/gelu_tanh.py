@@ -66,7 +66,7 @@ def gelu_tanh_backward(dy: Array, cache: dict) -> Array:
 
 
 def gelu_fast_forward(x: Array, out: Array | None = None) -> tuple[Array, dict]:
-    """`gelu_tanh_forward` with the constant cut after ten digits, as the published checkpoint's ``gelu_fast`` has it."""
+    """`gelu_tanh_forward` with the constant cut after ten digits: ``gelu_fast``, which the published checkpoint has."""
     return gelu_tanh_forward(x, out, SQRT_2_OVER_PI_CUT)
 
 

@@ -5,8 +5,8 @@ from minivivit.ops.sigmoid import sigmoid
 
 
 def silu_forward(x: Array, out: Array | None = None) -> tuple[Array, dict]:
-    r""":math:`y = x \, s(x)` with the logistic function :math:`s(x) = 1 / (1 + e^{-x})`. `out` may receive the
-    result.""" xp = array_namespace(x)
+    r""":math:`y = x \, s(x)` with the logistic function s (`minivivit.ops.sigmoid`). `out` may receive the result."""
+    xp = array_namespace(x)
     return xp.multiply(x, sigmoid(x), out=out), {"x": x}
 
 
