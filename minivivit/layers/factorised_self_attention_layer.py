@@ -73,7 +73,7 @@ def factorised_self_attention_layer_forward(
     record(trace, "layernorm_after", normalised)
     narrowed, mlp_cache = mlp_forward(normalised, params, activation, keep_cache=keep_cache, trace=trace)
     branch, branch_cache = residual_branch_forward(narrowed, draws.get("mlp"))
-    cache = {"axes": caches, "order": order, "grid": grid}
+    cache: dict[str, Any] = {"axes": caches, "order": order, "grid": grid}
     cache |= {"norm_after": norm_cache, "mlp": mlp_cache, "mlp_branch": branch_cache}
     return y + branch, probs or None, cache if keep_cache else None
 

@@ -58,7 +58,7 @@ def mlp_forward(
 
     parallel_blocks([partial(compute, rows) for rows in row_blocks(len(rows_in), BLOCK_ROWS, xp)], xp)
     y = y.reshape(x.shape)
-    if trace is not None:
+    if before is not None and after is not None:
         record(trace, "intermediate.dense", before.reshape(*x.shape[:-1], -1))
         record(trace, "intermediate", after.reshape(*x.shape[:-1], -1))
         record(trace, "output.dense", y)

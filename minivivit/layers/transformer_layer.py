@@ -70,8 +70,14 @@ def transformer_layer_forward(
     branch, attention_branch_cache = residual_branch_forward(attended, draws.get("attention"))
     y = x + branch
     record(trace, "attention_residual", y)
+    cache: dict[str, Any] = {
+        "norm_before": norm_before_cache,
+        "attention": attention_cache,
+        "attention_branch": attention_branch_cache,
+    }
+    del norm_before_cache, attention_cache, attention_branch_cache, normalised, attended, branch
     if not keep_cache:
-        norm_before_cache = attention_cache = attention_branch_cache = normalised = attended = branch = None
+        cache.clear()  # nothing will be differentiated: free the queries, keys and values before the MLP
 
     norm = params["layernorm_after"]
     normalised, norm_after_cache = layer_norm_forward(y, norm["weight"], norm["bias"], eps)
@@ -79,20 +85,8 @@ def transformer_layer_forward(
     narrowed, mlp_cache = mlp_forward(normalised, params, activation, keep_cache=keep_cache, trace=trace)
     branch, mlp_branch_cache = residual_branch_forward(narrowed, draws.get("mlp"))
     z = y + branch
-    if not keep_cache:
-        return z, probs, None
-    return (
-        z,
-        probs,
-        {
-            "norm_before": norm_before_cache,
-            "attention": attention_cache,
-            "attention_branch": attention_branch_cache,
-            "norm_after": norm_after_cache,
-            "mlp": mlp_cache,
-            "mlp_branch": mlp_branch_cache,
-        },
-    )
+    cache |= {"norm_after": norm_after_cache, "mlp": mlp_cache, "mlp_branch": mlp_branch_cache}
+    return z, probs, cache if keep_cache else None
 
 
 def transformer_layer_backward(dz: Array, cache: dict, *, trace: Trace | None = None) -> tuple[Array, dict]:

@@ -99,8 +99,8 @@ def _split_heads(logits: Array, labels: Array, config: VivitConfig) -> list[tupl
         return [(logits[:, start:stop], labels[:, start:stop]) for start, stop in pieces]
     if labels.size != batch * len(sizes) or numpy.dtype(labels.dtype).kind not in "iu":
         raise InputError(
-            f"labels have shape {labels.shape} and dtype {labels.dtype}; expected {batch} x {len(sizes)} class indices, "
-            f"or probabilities of shape {logits.shape}"
+            f"labels have shape {labels.shape} and dtype {labels.dtype}; expected {batch} x {len(sizes)} class "
+            f"indices, or probabilities of shape {logits.shape}"
         )
     labels = labels.reshape(batch, len(sizes))
     for index, size in enumerate(sizes):

@@ -1,0 +1,198 @@
+"""Time and memory of the full-size ViViT-B/16x2 against transformers + PyTorch, as ratios within one run.
+
+    python tests/benchmarks/full_size.py forward
+    python tests/benchmarks/full_size.py training
+    python tests/benchmarks/full_size.py training --gradient-checkpointing
+
+Each contender lives in a process of its own, with the same number of threads, and they take turns: one step each, round
+after round, so that a slow minute of the machine falls on all. Peak memory is the process's peak resident set, its
+libraries included. ``gemm`` is the time of the matrix products alone in NumPy, the floor for any code that calls them.
+
+Needs  pip install '.[parity]'  (torch and transformers).
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+FRAMES, SIZE, LABELS = 32, 224, 400
+
+
+def minivivit_step(args: argparse.Namespace):
+    """One clip through minivivit."""
+    import numpy
+
+    from minivivit import VivitForVideoClassification
+
+    model = VivitForVideoClassification.from_pretrained(args.checkpoint, backend="numpy")
+    pixel_values = numpy.random.default_rng(0).standard_normal((1, FRAMES, 3, SIZE, SIZE), dtype=numpy.float32)
+    labels = numpy.array([7])
+
+    def forward() -> float:
+        return float(model(pixel_values).logits[0, 0])
+
+    def training() -> float:
+        loss, _ = model.loss_and_gradients(
+            pixel_values, labels, gradient_checkpointing=args.gradient_checkpointing
+        )
+        return float(loss)
+
+    return forward if args.what == "forward" else training
+
+
+def transformers_step(args: argparse.Namespace):
+    """One clip through transformers, attention as the worker's name says."""
+    import numpy
+    import torch
+    from transformers import VivitForVideoClassification
+
+    torch.set_num_threads(args.threads)
+    model = VivitForVideoClassification.from_pretrained(args.checkpoint, attn_implementation=args.worker)
+    pixels = numpy.random.default_rng(0).standard_normal((1, FRAMES, 3, SIZE, SIZE), dtype=numpy.float32)
+    pixel_values, labels = torch.from_numpy(pixels), torch.tensor([7])
+
+    def forward() -> float:
+        with torch.no_grad():
+            return float(model(pixel_values).logits[0, 0])
+
+    def training() -> float:
+        model.zero_grad(set_to_none=True)
+        loss = model(pixel_values, labels=labels).loss
+        loss.backward()
+        return float(loss.detach())
+
+    if args.what == "forward":
+        model.eval()
+        return forward
+    model.train()
+    return training
+
+
+def gemm_step(args: argparse.Namespace):
+    """The matrix products of one forward pass in NumPy, and nothing else; twice as many more for a backward pass."""
+    import numpy
+
+    tokens, hidden, wide, heads, layers = 3137, 768, 3072, 12, 12
+    rng = numpy.random.default_rng(0)
+    x = rng.standard_normal((tokens, hidden), dtype=numpy.float32)
+    square = rng.standard_normal((hidden, hidden), dtype=numpy.float32)
+    widen = rng.standard_normal((hidden, wide), dtype=numpy.float32)
+    query = rng.standard_normal((tokens, hidden // heads), dtype=numpy.float32)
+    scores = numpy.empty((tokens, tokens), dtype=numpy.float32)
+
+    def forward() -> float:
+        for _ in range(layers):
+            for _ in range(4):
+                x @ square
+            (x @ widen) @ widen.T
+            for _ in range(heads):
+                numpy.matmul(query, query.T, out=scores) @ query
+        return 0.0
+
+    def training() -> float:
+        # backward: two products for each of the forward pass, and the scores once more
+        forward(), forward(), forward()
+        for _ in range(layers * heads):
+            numpy.matmul(query, query.T, out=scores)
+        return 0.0
+
+    return forward if args.what == "forward" else training
+
+
+def work(args: argparse.Namespace) -> None:
+    """A contender: one step for each line on stdin, one line of JSON for each step."""
+    makers = {"minivivit": minivivit_step, "sdpa": transformers_step, "eager": transformers_step, "gemm": gemm_step}
+    step = makers[args.worker](args)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        value = step()
+        seconds = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"seconds": seconds, "peak_mib": peak, "value": value}), flush=True)
+
+
+def write_checkpoint(directory: str) -> None:
+    """A randomly initialised full-size checkpoint, written by transformers."""
+    code = (
+        "import sys, torch; from transformers import VivitConfig, VivitForVideoClassification;"
+        f"torch.manual_seed(0); VivitForVideoClassification(VivitConfig(num_labels={LABELS})).save_pretrained(sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", code, directory], check=True, stderr=subprocess.DEVNULL)
+
+
+def compare(args: argparse.Namespace) -> dict:
+    """Run the contenders in turns; medians of time, peaks of memory."""
+    names = ["minivivit", "sdpa", "gemm"] if args.what == "training" else ["minivivit", "sdpa", "eager", "gemm"]
+    threads = str(args.threads)
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    workers, results = {}, {name: [] for name in names}
+    try:
+        for name in names:
+            command = [sys.executable, __file__, args.what, "--worker", name, "--checkpoint", args.checkpoint]
+            command += ["--threads", threads] + (["--gradient-checkpointing"] if args.gradient_checkpointing else [])
+            pipe = subprocess.PIPE
+            workers[name] = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+            if workers[name].stdout.readline() != "ready\n":
+                raise SystemExit(f"the worker {name!r} did not start")
+        for round_number in range(args.rounds + 1):  # the first round warms up
+            for name, worker in workers.items():
+                worker.stdin.write("go\n")
+                worker.stdin.flush()
+                result = json.loads(worker.stdout.readline())
+                if round_number:
+                    results[name].append(result)
+    finally:
+        for worker in workers.values():
+            worker.kill()
+            worker.communicate()
+    return {
+        name: {
+            "seconds": statistics.median(result["seconds"] for result in steps),
+            "fastest": min(result["seconds"] for result in steps),
+            "peak_mib": max(result["peak_mib"] for result in steps),
+            "value": steps[0]["value"],
+        }
+        for name, steps in results.items()
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["forward", "training"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--gradient-checkpointing", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--checkpoint", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        work(args)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        args.checkpoint = directory
+        write_checkpoint(directory)
+        table = compare(args)
+    if args.json:
+        print(json.dumps(table))
+        return
+    ours = table["minivivit"]
+    print(f"ViViT-B/16x2, {args.what}, one clip of {FRAMES} frames, float32, {args.threads} threads, {args.rounds} rounds")
+    print(f"{'':12}{'median s':>10}{'fastest s':>11}{'peak MiB':>10}{'our time':>10}{'our memory':>12}   value")
+    for name, row in table.items():
+        print(
+            f"{name:12}{row['seconds']:10.2f}{row['fastest']:11.2f}{row['peak_mib']:10.0f}"
+            f"{ours['seconds'] / row['seconds']:9.2f}x{ours['peak_mib'] / row['peak_mib']:11.2f}x   {row['value']:.6f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
