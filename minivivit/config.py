@@ -1,7 +1,6 @@
 """`VivitConfig`: what a ViViT is made of, its checks, its presets and its JSON."""
 
 import copy
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy
 
 from minivivit.errors import InputError
 from minivivit.files.json_file import dumps_json, read_json, write_json
+from minivivit.files.tensor_data import quoted
 
 ACTIVATION_NAMES = ("gelu", "gelu_fast", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu", "silu", "tanh")
 ATTENTION_TYPES = ("spatio_temporal", "factorised_encoder", "factorised_self_attention", "factorised_dot_product")
@@ -18,6 +18,12 @@ CLASSIFIERS = ("token", "gap", "gmp", "gsp")
 ATTENTION_ORDERS = ("time_space", "space_time")
 TEMPORAL_ENCODINGS = ("tubelet", "frame_sampling")
 PROBLEM_TYPES = (None, "regression", "single_label_classification", "multi_label_classification")
+
+# Numbers beyond these are taken for mistakes, before memory is taken for what they ask for.
+LARGEST_SIZE = 1_000_000
+LARGEST_NUMBER_OF_LAYERS = 10_000
+LARGEST_NUMBER_OF_LABELS = 1_000_000
+LARGEST_FLOAT32 = float(numpy.finfo(numpy.float32).max)
 
 # Scenic's ViViTs use the tanh form of GELU and flax's default epsilon.
 _SCENIC_DETAILS = {"hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6}
@@ -193,10 +199,10 @@ class VivitConfig:
         self.initializer_range = initializer_range
         self.layer_norm_eps = layer_norm_eps
         self.qkv_bias = qkv_bias
-        self.pooler_output_size = pooler_output_size if pooler_output_size else hidden_size
+        self.pooler_output_size = hidden_size if pooler_output_size in (None, 0) else pooler_output_size
         self.pooler_act = pooler_act
         self.attention_type = attention_type
-        self.classifier = classifier or _default_classifier(attention_type)
+        self.classifier = _default_classifier(attention_type) if classifier is None else classifier
         self.representation_size = representation_size
         self.num_temporal_layers = num_temporal_layers
         self.attention_order = attention_order
@@ -204,7 +210,7 @@ class VivitConfig:
         self.num_sampled_frames = num_sampled_frames
         self.spatial_only_baseline = spatial_only_baseline
         self.stochastic_droplayer_rate = stochastic_droplayer_rate
-        self.class_splits = list(class_splits) if class_splits is not None else None
+        self.class_splits = None if class_splits is None else _list(class_splits, "class_splits")
         self.problem_type = problem_type
         self.output_attentions = output_attentions
         self.output_hidden_states = output_hidden_states
@@ -227,7 +233,7 @@ class VivitConfig:
             if num_labels is not None and num_labels != len(self.id2label):
                 raise InputError(f"num_labels is {num_labels}, but id2label names {len(self.id2label)} classes")
         if label2id is not None and id2label is not None:
-            self.label2id = {str(label): int(index) for label, index in label2id.items()}
+            self.label2id = _indices_by_label(label2id, len(self.id2label))
 
     @property
     def num_labels(self) -> int:
@@ -237,9 +243,9 @@ class VivitConfig:
     @num_labels.setter
     def num_labels(self, count: int) -> None:
         if not _is_whole(count) or count < 0:
-            raise InputError(f"num_labels is {count!r}; expected a whole number of classes")
-        if count > 10_000_000:
-            raise InputError(f"num_labels is {count:,}; more than 10,000,000 classes is taken for a mistake")
+            raise InputError(f"num_labels is {quoted(count)}; expected a whole number of classes")
+        if count > LARGEST_NUMBER_OF_LABELS:
+            raise InputError(f"num_labels is {count:,}; more than {LARGEST_NUMBER_OF_LABELS:,} is taken for a mistake")
         if getattr(self, "id2label", None) is None or count != len(self.id2label):
             self.id2label = {index: f"LABEL_{index}" for index in range(count)}
             self.label2id = {label: index for index, label in self.id2label.items()}
@@ -280,7 +286,10 @@ class VivitConfig:
         for name in ("num_frames", "num_channels", "hidden_size", "num_attention_heads", "intermediate_size"):
             _check_whole(name, getattr(self, name), 1)
         for name in ("num_hidden_layers", "num_temporal_layers"):
-            _check_whole(name, getattr(self, name), 0)
+            _check_whole(name, getattr(self, name), 0, LARGEST_NUMBER_OF_LAYERS)
+        for name in ("qkv_bias", "spatial_only_baseline", "output_attentions", "output_hidden_states", "return_dict"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} is {quoted(getattr(self, name))}; expected True or False")
         for name in ("pooler_output_size", "representation_size", "num_sampled_frames"):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name), 1)
@@ -289,13 +298,13 @@ class VivitConfig:
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "stochastic_droplayer_rate"):
             value = getattr(self, name)
             if not _is_number(value) or not 0.0 <= value < 1.0:
-                raise InputError(f"{name} is {value!r}; expected a probability of at least 0 and less than 1")
+                raise InputError(f"{name} is {quoted(value)}; expected a probability of at least 0 and less than 1")
         if not _is_number(self.initializer_range) or self.initializer_range < 0:
             raise InputError(
-                f"initializer_range is {self.initializer_range!r}; expected a standard deviation, 0 or more"
+                f"initializer_range is {quoted(self.initializer_range)}; expected a standard deviation, 0 or more"
             )
         if not _is_number(self.layer_norm_eps) or self.layer_norm_eps <= 0:
-            raise InputError(f"layer_norm_eps is {self.layer_norm_eps!r}; expected a small number greater than 0")
+            raise InputError(f"layer_norm_eps is {quoted(self.layer_norm_eps)}; expected a small number above 0")
         _check_choice("hidden_act", self.hidden_act, ACTIVATION_NAMES)
         _check_choice("pooler_act", self.pooler_act, ACTIVATION_NAMES)
         _check_choice("attention_type", self.attention_type, ATTENTION_TYPES)
@@ -316,7 +325,8 @@ class VivitConfig:
         head_size = self.hidden_size // self.num_attention_heads
         if self.other.get("head_dim", head_size) != head_size:
             raise InputError(
-                f"head_dim is {self.other['head_dim']}; only hidden_size / num_attention_heads = {head_size} is known"
+                f"head_dim is {quoted(self.other['head_dim'])}; only hidden_size / num_attention_heads = {head_size} "
+                "is known"
             )
 
     def _check_model_of_the_paper(self) -> None:
@@ -385,21 +395,20 @@ class VivitConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> "VivitConfig":
         """A config from a dict as `to_dict` or transformers make it; `overrides` win."""
+        if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
+            raise InputError("a config is made of a dict whose keys are strings")
         merged = {**values, **overrides}
         model_type = merged.pop("model_type", cls.model_type)
         if model_type != cls.model_type:
-            raise InputError(f"the config's model_type is {model_type!r}; expected 'vivit'")
+            raise InputError(f"the config's model_type is {quoted(model_type)}; expected 'vivit'")
+        if "self" in merged:
+            raise InputError("'self' cannot be the name of a setting; remove it from the config")
         if "num_labels" in overrides and "id2label" not in overrides:  # the file's names are of its own classes
-            names = values.get("id2label")
-            if names is not None and len(names) != overrides["num_labels"]:
-                merged.pop("id2label")
+            labels = values.get("id2label")
+            if not isinstance(labels, Mapping) or len(labels) != overrides["num_labels"]:
+                merged.pop("id2label", None)
                 merged.pop("label2id", None)
-        if not all(isinstance(key, str) for key in merged):
-            raise InputError("a config's keys must be strings")
-        try:
-            return cls(**merged)
-        except (TypeError, AttributeError) as error:
-            raise InputError(f"a value of the config has the wrong type: {error}") from None
+        return cls(**merged)
 
     @classmethod
     def from_json_file(cls, path: str | os.PathLike[str]) -> "VivitConfig":
@@ -464,9 +473,9 @@ def _default_classifier(attention_type: str) -> str:
     return "token" if attention_type in ("spatio_temporal", "factorised_encoder") else "gap"
 
 
-def _list(value: Any, name: str, length: int) -> list[int]:
-    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != length:
-        raise InputError(f"{name} is {value!r}; expected {length} whole numbers")
+def _list(value: Any, name: str, length: int | None = None) -> list[int]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != (length or len(value)):
+        raise InputError(f"{name} is {quoted(value)}; expected {length or 'a list of'} whole numbers")
     return list(value)
 
 
@@ -474,11 +483,19 @@ def _labels_by_index(id2label: Mapping[Any, str]) -> dict[int, str]:
     """JSON has string keys only: ``{"0": ...}`` becomes ``{0: ...}``, which must count from 0 without gaps."""
     try:
         labels = {int(index): str(label) for index, label in id2label.items()}
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise InputError("id2label must map whole numbers to names of classes") from None
     if sorted(labels) != list(range(len(labels))):
         raise InputError(f"id2label must number its {len(labels)} classes from 0 to {len(labels) - 1} without gaps")
     return dict(sorted(labels.items()))
+
+
+def _indices_by_label(label2id: Mapping[str, int], num_labels: int) -> dict[str, int]:
+    """Names of classes to their indices; two names may stand for one class."""
+    values = label2id.values() if isinstance(label2id, Mapping) else [None]
+    if not all(_is_whole(index) and 0 <= index < num_labels for index in values):
+        raise InputError(f"label2id must map names of classes to their indices, 0 to {num_labels - 1}")
+    return {str(label): index for label, index in label2id.items()}
 
 
 def _is_whole(value: Any) -> bool:
@@ -486,14 +503,17 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether `value` is a number that float32 can hold; NaN and infinity are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_FLOAT32
 
 
-def _check_whole(name: str, value: Any, minimum: int) -> None:
+def _check_whole(name: str, value: Any, minimum: int, maximum: int = LARGEST_SIZE) -> None:
     if not _is_whole(value) or value < minimum:
-        raise InputError(f"{name} is {value!r}; expected a whole number of at least {minimum}")
+        raise InputError(f"{name} is {quoted(value)}; expected a whole number of at least {minimum}")
+    if value > maximum:
+        raise InputError(f"{name} is {quoted(value)}; more than {maximum:,} is taken for a mistake")
 
 
 def _check_choice(name: str, value: Any, choices: tuple) -> None:
     if value not in choices:
-        raise InputError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}")
+        raise InputError(f"{name} is {quoted(value)}; expected one of {', '.join(map(repr, choices))}")
