@@ -41,14 +41,14 @@ Flips must not be used to augment this data: they turn left into right and clock
 
 Distributions (uniform; lengths as fractions of the frame's side, in brackets pixels at 32 x 32)
 -----------------------------------------------------------------------------------------------
-- radius of the circle around the glyph: 0.125 to 0.265 (4 to 8.5), on a logarithmic scale; a path spans 0.6 to 1 of
-  that scale: a ratio of 1.57 to 2.12.
-- centre: anywhere where the largest glyph fits, 0.3 to 0.7 (9.5 to 22.5); a path spans 0.6 to 1 of it (7.7 to 13).
-- angle: starts anywhere; a path spans 80 to 170 degrees.
+- radius of the circle around the glyph: 0.15 to 0.29 (4.8 to 9.3), on a logarithmic scale; a path spans 0.7 to 1 of
+  that scale: a ratio of 1.59 to 1.93.
+- centre: where the largest glyph fits, 0.32 to 0.68 (10.3 to 21.7); a path spans 0.7 to 1 of it (8 to 11.4).
+- angle: starts anywhere; a path spans 100 to 175 degrees.
 - one of the `GLYPHS`, mirrored or not; the width of its edge, 1 to 2 pixels.
 - background: mean grey level 50 to 205, channels tinted by up to 40, texture as in `motion_backgrounds`; the glyph
-  lies 80 to 130 grey levels from that mean, on the side with more room, with a tint of its own.
-- noise: independent for each value of each frame, within plus or minus a grey levels; a clip has an a from 0 to 20.
+  lies 90 to 130 grey levels from that mean, on the side with more room, with a tint of its own.
+- noise: independent for each value of each frame, within plus or minus a grey levels; a clip has an a from 0 to 14.
 """
 
 from dataclasses import dataclass
@@ -74,12 +74,12 @@ MOTION_CLASSES: tuple[str, ...] = (
 _RUNS_FORWARD = numpy.array([False, True, False, True, True, False, True, False])
 _ANGLE = 2  # the coordinates: 0 across, 1 down, 2 angle, 3 size
 
-RADIUS = (0.125, 0.265)
+RADIUS = (0.15, 0.29)
 MARGIN = 1 / 32  # between the largest glyph and the border: half of the widest soft edge at 32 x 32
-SPAN = (0.6, 1.0)
-TURN = (80.0, 170.0)
-CONTRAST = (80.0, 130.0)
-NOISE = 20.0
+SPAN = (0.7, 1.0)
+TURN = (100.0, 175.0)
+CONTRAST = (90.0, 130.0)
+NOISE = 14.0
 
 _BLOCK_VALUES = 32 * 1024  # pixels rendered at a time: the working arrays stay in the processor's cache
 

@@ -46,7 +46,7 @@ def drawn(seed: int, count: int, **options) -> MotionParameters:
 def test_a_seed_gives_these_very_bits():
     clips, labels = motion_clips(numpy.random.default_rng(2103), 24)
     digest = hashlib.sha256(clips.tobytes() + labels.tobytes()).hexdigest()
-    assert digest == "93415fb290a532830ac1a784aa3237fe09eb611dbfff26c37b4fd5ea0008481c"
+    assert digest == "a6b760aa788b795adddc7fb20b8275cca0d18c57ee707ee92e8d9914e8adf446"
 
 
 def test_the_bits_do_not_depend_on_threads_and_differ_between_seeds():
@@ -133,7 +133,7 @@ def test_spans_are_the_documented_ones_and_turns_stay_below_half_a_turn():
     parameters = drawn(2, 4000, size=16)
     x, y, angle, radius = motion_paths(parameters)
     labels = parameters.labels
-    width = 1 - 2 * (0.265 + 1 / 32)
+    width = 1 - 2 * (0.29 + 1 / 32)
     for values, moving in [(x, labels // 2 == 0), (y, labels // 2 == 1)]:
         spans = numpy.ptp(values[moving], axis=1) / 16
         assert spans.min() >= SPAN[0] * width - 1e-12
@@ -142,8 +142,8 @@ def test_spans_are_the_documented_ones_and_turns_stay_below_half_a_turn():
     assert TURN[0] <= turns.min() < TURN[0] + 2
     assert TURN[1] - 2 < turns.max() <= TURN[1] < 180
     ratios = (radius.max(axis=1) / radius.min(axis=1))[labels // 2 == 3]
-    assert 1.56 < ratios.min() < 1.6
-    assert 2.08 < ratios.max() <= 2.12 + 1e-12
+    assert 1.58 < ratios.min() < 1.61
+    assert 1.91 < ratios.max() < 1.934
 
 
 @pytest.mark.parametrize("size", [16, 32, 64])
@@ -156,7 +156,8 @@ def test_the_glyph_stays_inside_the_frame(size):
     coverage = glyph_coverage(parameters.glyph, parameters.mirror, x, y, radius, angle, parameters.softness, size)
     border = numpy.ones((size, size), dtype=bool)
     border[1:-1, 1:-1] = False
-    assert coverage[:, :, border].max() < (0.5 if size < 32 else 1e-6)
+    # A border pixel's centre is at least margin - 1/2 outside the glyph's circle, and an edge is at most 2 pixels wide.
+    assert coverage[:, :, border].max() < max(0, 0.5 - (size / 32 - 0.5) / 2) + 1e-6
     assert coverage.max(axis=(2, 3)).min() > 0.5
 
 
