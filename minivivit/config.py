@@ -23,6 +23,7 @@ PROBLEM_TYPES = (None, "regression", "single_label_classification", "multi_label
 LARGEST_SIZE = 1_000_000
 LARGEST_NUMBER_OF_LAYERS = 10_000
 LARGEST_NUMBER_OF_LABELS = 1_000_000
+DEEPEST_NESTING = 100
 LARGEST_FLOAT32 = float(numpy.finfo(numpy.float32).max)
 
 # Scenic's ViViTs use the tanh form of GELU and flax's default epsilon.
@@ -216,6 +217,8 @@ class VivitConfig:
         self.output_hidden_states = output_hidden_states
         self.return_dict = return_dict
         other.pop("model_type", None)
+        if _nesting(other) > DEEPEST_NESTING:
+            raise InputError(f"a setting of the config is nested more than {DEEPEST_NESTING} deep; remove it")
         self.other = other
         self._set_labels(num_labels, id2label, label2id)
         self.check()
@@ -245,7 +248,7 @@ class VivitConfig:
         if not _is_whole(count) or count < 0:
             raise InputError(f"num_labels is {quoted(count)}; expected a whole number of classes")
         if count > LARGEST_NUMBER_OF_LABELS:
-            raise InputError(f"num_labels is {count:,}; more than {LARGEST_NUMBER_OF_LABELS:,} is taken for a mistake")
+            raise InputError(f"num_labels is {quoted(count)}; more than {LARGEST_NUMBER_OF_LABELS:,} is taken for a mistake")
         if getattr(self, "id2label", None) is None or count != len(self.id2label):
             self.id2label = {index: f"LABEL_{index}" for index in range(count)}
             self.label2id = {label: index for index, label in self.id2label.items()}
@@ -496,6 +499,15 @@ def _indices_by_label(label2id: Mapping[str, int], num_labels: int) -> dict[str,
     if not all(_is_whole(index) and 0 <= index < num_labels for index in values):
         raise InputError(f"label2id must map names of classes to their indices, 0 to {num_labels - 1}")
     return {str(label): index for label, index in label2id.items()}
+
+
+def _nesting(value: Any) -> int:
+    """How many lists and dicts stand within each other, counted without recursion, which a hostile file could exhaust."""
+    depth, level = 0, [value]
+    while level := [node for node in level if isinstance(node, dict | list)]:
+        depth += 1
+        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
+    return depth
 
 
 def _is_whole(value: Any) -> bool:
