@@ -234,7 +234,7 @@ class VivitConfig:
             self.id2label = _labels_by_index(id2label)
             self.label2id = {label: index for index, label in self.id2label.items()}
             if num_labels is not None and num_labels != len(self.id2label):
-                raise InputError(f"num_labels is {num_labels}, but id2label names {len(self.id2label)} classes")
+                raise InputError(f"num_labels is {quoted(num_labels)}, but id2label names {len(self.id2label)} classes")
         if label2id is not None and id2label is not None:
             self.label2id = _indices_by_label(label2id, len(self.id2label))
 
@@ -248,7 +248,8 @@ class VivitConfig:
         if not _is_whole(count) or count < 0:
             raise InputError(f"num_labels is {quoted(count)}; expected a whole number of classes")
         if count > LARGEST_NUMBER_OF_LABELS:
-            raise InputError(f"num_labels is {quoted(count)}; more than {LARGEST_NUMBER_OF_LABELS:,} is taken for a mistake")
+            limit = LARGEST_NUMBER_OF_LABELS
+            raise InputError(f"num_labels is {quoted(count)}; more than {limit:,} is taken for a mistake")
         if getattr(self, "id2label", None) is None or count != len(self.id2label):
             self.id2label = {index: f"LABEL_{index}" for index in range(count)}
             self.label2id = {label: index for index, label in self.id2label.items()}
@@ -502,7 +503,7 @@ def _indices_by_label(label2id: Mapping[str, int], num_labels: int) -> dict[str,
 
 
 def _nesting(value: Any) -> int:
-    """How many lists and dicts stand within each other, counted without recursion, which a hostile file could exhaust."""
+    """How many lists and dicts stand in each other, counted without recursion, which a hostile file could exhaust."""
     depth, level = 0, [value]
     while level := [node for node in level if isinstance(node, dict | list)]:
         depth += 1
