@@ -1,0 +1,290 @@
+"""Trees of arrays in Flax's msgpack format: what scenic's train states are saved in.
+
+MessagePack maps with, for what it has no type for, three extension types:
+
+    1   an array: MessagePack again, [shape, name of the dtype, bytes in C order]
+    2   a complex number
+    3   a NumPy scalar, written as an array without axes
+
+Flax cuts an array of more than 2^30 bytes into pieces of at most that:
+
+    {"__msgpack_chunked_array__": true, "shape": {"0": ..., "1": ...}, "chunks": {"0": array, ...}}
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Mapping
+from io import BufferedIOBase
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from minivivit.errors import InputError, MissingExtraError
+from minivivit.files.atomic import atomic_path
+from minivivit.files.tensor_data import STORED_TYPES, check_data_file, quoted
+
+try:
+    import msgpack
+except ImportError:
+    msgpack = None
+
+ARRAY, SCALAR = 1, 3
+CHUNKED = "__msgpack_chunked_array__"
+MAX_CHUNK_BYTES = 1 << 30
+WRITTEN_DTYPES = ("float16", "float32", "float64")
+
+# What a tree of weights can be: far more than any has, and far less than what would fill the memory. Its arrays are
+# limited by the bytes that the file holds; its dicts and names, of which a few bytes can make many, by these.
+MAX_DICTS, MAX_ENTRIES, MAX_NAME_BYTES = 100_000, 10_000, 1_000
+MAX_EXTENSION_BYTES = MAX_CHUNK_BYTES + 4096
+
+Progress = Callable[[int], object]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Reading
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def read_flax_msgpack(
+    path: str | os.PathLike[str], places: Iterable[tuple[str, ...]], progress: Progress | None = None
+) -> dict[str, Any]:
+    """Read one subtree of arrays from a file that Flax wrote.
+
+    Parameters
+    ----------
+    path : path-like
+    places : paths of keys, such as ``("optimizer", "target")``
+        Where the subtree may be. The first that the file has is read. All else in the file is walked over, so that a
+        truncated file is noticed, but never held.
+    progress : callable, optional
+        Called with the number of bytes of each piece that was read.
+
+    Returns
+    -------
+    dict
+        Nested, with arrays of float16, float32 or float64 as leaves; bfloat16 is widened to float32.
+
+    Raises
+    ------
+    InputError
+        For a file that is missing, empty, truncated or damaged; that has none of the places; whose subtree holds
+        anything but dicts and floating-point arrays, or an array that is not as large as its shape says.
+    MissingExtraError
+        Where the package msgpack is not installed.
+    """
+    require_msgpack("reading scenic checkpoints")
+    path, places = Path(path), list(places)
+    check_data_file(path)
+    try:
+        for place in places:
+            tree = _read_place(path, place, progress)
+            if tree is not None:
+                return _join_chunks(tree, path, "/".join(place))
+    except InputError as error:
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    except (msgpack.OutOfData, msgpack.UnpackException, ValueError, RecursionError, TypeError) as error:
+        reason = (str(error).splitlines() or [""])[0][:200] or "it ends too early"
+        raise InputError(f"{path} is not a whole Flax msgpack file ({reason}); copy or download it again") from None
+    wanted = " or ".join(map("/".join, places))
+    raise InputError(f"{path} holds no weights that are known: expected a tree of arrays under {wanted}")
+
+
+def _read_place(path: Path, place: tuple[str, ...], progress: Progress | None) -> Any:
+    """The subtree at `place`, or None where the file has no such keys."""
+    dicts = itertools.count(1)
+
+    def count_dict(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
+        if next(dicts) > MAX_DICTS:
+            raise InputError(f"it holds more than {MAX_DICTS:,} dicts; that is no tree of weights")
+        return _checked_dict(pairs)
+
+    with open(path, "rb") as file:
+        unpacker = msgpack.Unpacker(
+            _Reports(file, progress),
+            raw=False,
+            strict_map_key=True,
+            object_pairs_hook=count_dict,
+            ext_hook=_extension,
+            max_buffer_size=MAX_EXTENSION_BYTES + (1 << 20),
+            max_ext_len=MAX_EXTENSION_BYTES,
+            max_map_len=MAX_ENTRIES,
+            max_array_len=0,
+            max_str_len=MAX_NAME_BYTES,
+            max_bin_len=0,
+        )
+        found = _walk(unpacker, place)
+        if unpacker.tell() != path.stat().st_size:
+            raise InputError(
+                f"{path} has {path.stat().st_size:,} bytes, but its tree ends after {unpacker.tell():,}; it is damaged or "
+                "not a Flax msgpack file"
+            )
+    return found
+
+
+def _walk(unpacker: Any, place: tuple[str, ...]) -> Any:
+    """Read what stands next: all of it where `place` is (), else what `place` leads to, past everything else."""
+    if not place:
+        return unpacker.unpack()
+    found = None
+    try:
+        length = unpacker.read_map_header()
+    except ValueError:  # no dict stands here
+        return None
+    for _ in range(length):
+        key = unpacker.unpack()
+        if type(key) is not str:
+            raise InputError(f"a key in it is a {type(key).__name__}; expected names")
+        if key == place[0] and found is None:
+            found = _walk(unpacker, place[1:])
+        else:
+            unpacker.skip()
+    return found
+
+
+def _checked_dict(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise InputError(f"the key {quoted(next(key for key in tree if keys.count(key) > 1))} occurs twice in a dict")
+    return tree
+
+
+def _extension(code: int, data: bytes) -> Any:
+    """An array from its bytes; nothing else can be a weight."""
+    if code not in (ARRAY, SCALAR):
+        raise InputError(f"it holds a MessagePack extension of type {code} among its weights; expected arrays alone")
+    fields = msgpack.unpackb(data, raw=False, max_map_len=0, max_array_len=64, max_ext_len=0, max_str_len=64)
+    if type(fields) is not list or len(fields) != 3 or type(fields[0]) is not list or type(fields[2]) is not bytes:
+        raise InputError("an array in it is not [shape, name of the dtype, bytes]")
+    shape, dtype, content = fields
+    if dtype not in STORED_TYPES:
+        raise InputError(f"an array in it has dtype {quoted(dtype)}; weights are one of {', '.join(STORED_TYPES)}")
+    if not all(type(size) is int and size >= 0 for size in shape) or len(shape) > 32:
+        raise InputError(f"an array in it has an impossible shape {str(shape)[:100]}")
+    stored = numpy.dtype(STORED_TYPES[dtype]).newbyteorder("<")
+    if prod(shape) * stored.itemsize != len(content) or prod(max(size, 1) for size in shape) >= 1 << 59:
+        raise InputError(
+            f"an array in it claims the shape {str(shape)[:100]} of {dtype}, but has {len(content):,} bytes; it is damaged"
+        )
+    array = numpy.frombuffer(content, stored)
+    if dtype == "bfloat16":  # the upper half of a float32
+        array = (array.astype(numpy.uint32) << 16).view(numpy.float32)
+    return array.reshape(shape)
+
+
+def _join_chunks(tree: Any, path: Path, name: str) -> Any:
+    """Put arrays that Flax cut into pieces together, and refuse leaves that are no arrays."""
+    if isinstance(tree, numpy.ndarray):
+        return tree
+    if not isinstance(tree, dict):
+        kind = type(tree).__name__
+        raise InputError(
+            f"{path} holds a {kind} under {quoted(name)}; expected a dict or an array of floating-point numbers"
+        )
+    if CHUNKED not in tree:
+        return {key: _join_chunks(value, path, f"{name}/{key}") for key, value in tree.items()}
+    try:
+        shape, chunks = (_numbered(tree[key]) for key in ("shape", "chunks"))
+        whole = numpy.concatenate(chunks) if all(chunk.ndim == 1 for chunk in chunks) else None
+        fits = (
+            whole is not None and all(type(size) is int and size >= 0 for size in shape) and prod(shape) == whole.size
+        )
+    except (KeyError, TypeError, AttributeError, ValueError):
+        fits = False
+    if not fits:
+        raise InputError(
+            f"{path}: the pieces of {quoted(name)} do not make up the array that they claim; it is damaged"
+        )
+    return whole.reshape(shape)
+
+
+def _numbered(values: dict[str, Any]) -> list[Any]:
+    """{"0": a, "1": b} as [a, b]"""
+    return [values[str(index)] for index in range(len(values))]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Writing
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def write_flax_msgpack(path: str | os.PathLike[str], tree: Mapping[str, Any], progress: Progress | None = None) -> None:
+    """Write a tree of arrays as ``flax.serialization.msgpack_serialize`` does, array by array, atomically.
+
+    Parameters
+    ----------
+    path : path-like
+    tree : nested mapping
+        Leaves are NumPy arrays of float16, float32 or float64, whole numbers or None.
+    progress : callable, optional
+        Called with the number of bytes of each piece that was written.
+
+    Raises
+    ------
+    InputError
+        For other leaves, and keys that are no strings.
+    MissingExtraError
+        Where the package msgpack is not installed.
+    """
+    require_msgpack("writing scenic checkpoints")
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        _write_tree(_Reports(file, progress), msgpack.Packer(use_bin_type=True), tree, "")
+
+
+def _write_tree(file: "_Reports", packer: Any, tree: Any, name: str) -> None:
+    if isinstance(tree, Mapping):
+        file.write(packer.pack_map_header(len(tree)))
+        for key, value in tree.items():
+            if not isinstance(key, str):
+                raise InputError(f"{quoted(key)} in the tree at {quoted(name)} is no string; expected names as keys")
+            file.write(packer.pack(key))
+            _write_tree(file, packer, value, f"{name}/{key}" if name else key)
+    elif isinstance(tree, numpy.ndarray):
+        if tree.dtype.name not in WRITTEN_DTYPES:
+            raise InputError(f"{quoted(name)} has dtype {tree.dtype}; expected one of {', '.join(WRITTEN_DTYPES)}")
+        _write_array(file, packer, tree)
+    elif tree is None or isinstance(tree, int):
+        file.write(packer.pack(tree))
+    else:
+        raise InputError(f"{quoted(name)} is a {type(tree).__name__}; expected a NumPy array or a dict of them")
+
+
+def _write_array(file: "_Reports", packer: Any, array: numpy.ndarray) -> None:
+    if array.nbytes <= MAX_CHUNK_BYTES:
+        content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        data = packer.pack([list(array.shape), array.dtype.name, content])
+        file.write(packer.pack_ext_type(ARRAY, data))
+        return
+    flat, size = array.reshape(-1), MAX_CHUNK_BYTES // array.itemsize
+    pieces = [flat[start : start + size] for start in range(0, flat.size, size)]
+    shape = {str(axis): extent for axis, extent in enumerate(array.shape)}
+    file.write(packer.pack_map_header(3) + packer.pack(CHUNKED) + packer.pack(True))
+    file.write(packer.pack("shape") + packer.pack(shape) + packer.pack("chunks") + packer.pack_map_header(len(pieces)))
+    for index, piece in enumerate(pieces):
+        file.write(packer.pack(str(index)))
+        _write_array(file, packer, piece)
+
+
+class _Reports:
+    """A binary file that says how many bytes went through it."""
+
+    def __init__(self, file: BufferedIOBase, progress: Progress | None):
+        self.file, self.progress = file, progress or (lambda count: None)
+
+    def read(self, count: int) -> bytes:
+        data = self.file.read(count)
+        self.progress(len(data))
+        return data
+
+    def write(self, data: bytes) -> None:
+        self.file.write(data)
+        self.progress(len(data))
+
+
+def require_msgpack(purpose: str) -> None:
+    """Say how to install msgpack where it is missing."""
+    if msgpack is None:
+        raise MissingExtraError("msgpack", "scenic", purpose)
