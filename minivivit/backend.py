@@ -92,6 +92,32 @@ def array_namespace(array: Array) -> Any:
     raise InputError(f"expected a NumPy or CuPy array, got {type(array).__name__}; convert it with numpy.asarray")
 
 
+def as_array(values: Any, name: str) -> Array:
+    """`values` as they are when they are an array of either library; lists and numbers as a NumPy array.
+
+    Parameters
+    ----------
+    values : array, list, tuple or number
+    name : str
+        What the values are, for the message.
+
+    Raises
+    ------
+    InputError
+        For anything else, a tensor of PyTorch included, and for lists whose rows have different lengths.
+    """
+    if not isinstance(values, list | tuple | int | float):
+        try:
+            array_namespace(values)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+        return values
+    try:
+        return numpy.asarray(values)
+    except (ValueError, OverflowError, RuntimeError):
+        raise InputError(f"{name} is a list that makes no array; expected numbers in rows of one length") from None
+
+
 def special_functions(xp: Any) -> Any:
     """The module with `erf` and its kin that goes with the array library `xp`."""
     if xp is numpy:

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array, array_namespace, to_numpy
+from minivivit.backend import Array, array_namespace, as_array, to_numpy
 from minivivit.errors import InputError
 
 
-def attention_bias(attention_mask: Array, batch: int, tokens: int, dtype: Any, xp: Any) -> Array:
+def attention_bias(attention_mask: Array, shape: tuple[int, int, int], dtype: Any, xp: Any) -> Array:
     """Turn a mask into a bias: 0 where a key may be seen, the most negative number where not.
 
     Parameters
@@ -16,27 +16,33 @@ def attention_bias(attention_mask: Array, batch: int, tokens: int, dtype: Any, x
     attention_mask : array
         (batch, tokens): True or 1 for tokens that may be seen, the CLS token counted in. Or an array that broadcasts to
         (batch, heads, tokens, tokens), boolean likewise, or floating: then it is the bias itself.
+    shape : (batch, heads, tokens)
+        Of the model and its input.
 
     Returns
     -------
     bias : array that broadcasts to (batch, heads, tokens, tokens), in `dtype`
     """
-    if not hasattr(attention_mask, "ndim"):
-        attention_mask = numpy.asarray(attention_mask)
-    if array_namespace(attention_mask) is not xp:
-        attention_mask = xp.asarray(to_numpy(attention_mask))
-    shape = tuple(attention_mask.shape)
-    fits = len(shape) == 4 and all(
-        size in (1, full) for size, full in zip((shape[0], *shape[2:]), (batch, tokens, tokens), strict=True)
-    )
-    if shape != (batch, tokens) and not fits:
+    batch, heads, tokens = shape
+    mask = as_array(attention_mask, "attention_mask")
+    kind = numpy.dtype(mask.dtype).kind
+    if kind not in "biuf":
+        raise InputError(f"attention_mask has dtype {mask.dtype}; expected booleans or numbers")
+    full = (batch, heads, tokens, tokens)
+    broadcasts = mask.ndim == 4 and all(size in (1, most) for size, most in zip(mask.shape, full, strict=True))
+    if tuple(mask.shape) != (batch, tokens) and not broadcasts:
         raise InputError(
-            f"attention_mask has shape {shape}; expected (batch, tokens) = {(batch, tokens)}, or (batch, "
-            "heads, tokens, tokens)"
+            f"attention_mask has shape {tuple(mask.shape)}; expected (batch, tokens) = {(batch, tokens)}, or (batch, "
+            f"heads, tokens, tokens) = {full}"
         )
-    if len(shape) == 4 and numpy.dtype(attention_mask.dtype).kind == "f":
-        return attention_mask.astype(dtype)
-    visible = attention_mask.astype(bool)
-    if len(shape) == 2:
+    if array_namespace(mask) is not xp:
+        mask = xp.asarray(to_numpy(mask))
+    lowest = float(numpy.finfo(dtype).min)
+    if kind == "f" and bool(xp.isnan(mask).any()):
+        raise InputError("attention_mask holds NaN; expected 0 and 1, or numbers to be added to the scores")
+    if kind == "f" and mask.ndim == 4:
+        return xp.maximum(mask.astype("float64"), lowest).astype(dtype)  # -inf would be NaN where a whole block of keys is hidden
+    visible = mask.astype(bool)
+    if mask.ndim == 2:
         visible = visible[:, None, None, :]
-    return xp.where(visible, 0.0, float(numpy.finfo(dtype).min)).astype(dtype)
+    return xp.where(visible, 0.0, lowest).astype(dtype)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy
 
-from minivivit.backend import Array, array_namespace, checked_dtype, get_namespace, to_numpy
+from minivivit.backend import Array, array_namespace, as_array, checked_dtype, get_namespace, to_numpy
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.weights import read_weights, write_weights
@@ -92,20 +92,25 @@ class VivitBase:
             One error that lists every name that is missing or unexpected and every shape that differs. The model is
             then unchanged.
         """
+        if not isinstance(state_dict, Mapping):
+            raise InputError(f"the state dict is a {type(state_dict).__name__}; expected a dict of arrays by name")
+        arrays = {str(name): as_array(array, str(name)) for name, array in state_dict.items()}
         wanted = flatten(self.parameter_shapes())
-        problems = _mismatches(wanted, {name: tuple(numpy.shape(array)) for name, array in state_dict.items()})
+        problems = _mismatches(wanted, {name: tuple(array.shape) for name, array in arrays.items()})
         if problems:
             raise InputError(f"the state dict does not fit the model: {problems}")
+        for name, array in arrays.items():
+            if numpy.dtype(array.dtype).kind not in "fiu":
+                raise InputError(f"the state dict holds {name} as {array.dtype}; expected real or whole numbers")
         # astype copies: the model must not share memory with what it was loaded from
-        self.params = unflatten({name: self._own(state_dict[name], copy=True) for name in wanted})
+        self.params = unflatten({name: self._own(arrays[name], copy=True) for name in wanted})
 
     def _own(self, array: Array, copy: bool = False) -> Array:
         """`array` on the model's device and in its dtype."""
-        if isinstance(array, list | tuple | int | float):
-            array = numpy.asarray(array)
         if array_namespace(array) is not self.xp:
             array = self.xp.asarray(to_numpy(array))
-        return array.astype(self.dtype, copy=copy)
+        with numpy.errstate(over="ignore"):  # what float32 cannot hold becomes infinity
+            return array.astype(self.dtype, copy=copy)
 
     def num_parameters(self) -> int:
         """How many numbers the parameters are."""
@@ -151,7 +156,7 @@ class VivitBase:
             Draw parameters afresh whose shape differs, instead of refusing: a new head for fine-tuning, as in
             ``from_pretrained(directory, num_labels=8, ignore_mismatched_sizes=True)``.
         **overrides
-            Fields of the config that win over the file's; ``add_pooling_layer`` for the bare model.
+            Fields of the config that win over the file's or `config`'s; ``add_pooling_layer`` for the bare model.
 
         Raises
         ------
@@ -160,7 +165,10 @@ class VivitBase:
         """
         model = cls.__new__(cls)
         model._set_arguments(overrides)
-        config = config or VivitConfig.from_pretrained(directory, **overrides)
+        if config is None:
+            config = VivitConfig.from_pretrained(directory, **overrides)
+        elif overrides:
+            config = VivitConfig.from_dict(config.to_dict(), **overrides)
         model._prepare(config, dtype, backend)
         shapes = model.parameter_shapes()
         model._check_size(shapes)
@@ -238,8 +246,7 @@ class VivitBase:
         config = self.config
         if pixel_values is None:
             raise InputError("pixel_values is missing; expected an array (batch, frames, channels, height, width)")
-        if not hasattr(pixel_values, "dtype") or not hasattr(pixel_values, "ndim"):
-            pixel_values = numpy.asarray(pixel_values)
+        pixel_values = as_array(pixel_values, "pixel_values")
         if numpy.dtype(pixel_values.dtype).kind not in "fiu":
             raise InputError(f"pixel_values has dtype {pixel_values.dtype}; expected real or whole numbers")
         shape = tuple(pixel_values.shape)

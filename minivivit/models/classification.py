@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array
+from minivivit.backend import Array, as_array
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.layers.trace import Trace, record, scope
@@ -228,7 +228,7 @@ class VivitForVideoClassification(VivitBase):
             gradient_checkpointing=gradient_checkpointing,
         )
         logits, _, cache = self.run(pixel_values, options)
-        dlogits = self._own(dlogits)
+        dlogits = self._own(as_array(dlogits, "dlogits"))
         if dlogits.shape != logits.shape:
             raise InputError(f"dlogits has shape {dlogits.shape}; expected that of the logits, {logits.shape}")
         return self._backward(dlogits, cache, None)

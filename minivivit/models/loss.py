@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array, array_namespace, to_numpy
+from minivivit.backend import Array, array_namespace, as_array, to_numpy
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.ops.binary_cross_entropy import binary_cross_entropy_backward, binary_cross_entropy_forward
@@ -80,8 +80,7 @@ def loss_backward(cache: dict) -> Array:
 
 
 def _on_device(labels: Any, xp: Any) -> Array:
-    if not hasattr(labels, "dtype"):
-        labels = numpy.asarray(labels)
+    labels = as_array(labels, "labels")
     if array_namespace(labels) is not xp:
         labels = xp.asarray(to_numpy(labels))
     if numpy.dtype(labels.dtype).kind not in "fiu":

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array
+from minivivit.backend import Array, as_array
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.layers.trace import Trace, record
@@ -152,7 +152,8 @@ class VivitModel(VivitBase):
             raise InputError(f"attention_mask has no meaning with attention_type {self.config.attention_type!r}")
         times, rows, columns = token_grid(pixels.shape, self.config, options.interpolate)
         tokens = times * rows * columns + int(self.config.use_cls_token)
-        return attention_bias(attention_mask, len(pixels), tokens, self.dtype, self.xp)
+        shape = (len(pixels), self.config.num_attention_heads, tokens)
+        return attention_bias(attention_mask, shape, self.dtype, self.xp)
 
     @property
     def pooling(self) -> str:
@@ -236,7 +237,7 @@ class VivitModel(VivitBase):
             return None if output is None else self.xp.zeros_like(output)
         if output is None:
             raise InputError(f"{name} was given, but the model has no pooler (add_pooling_layer=False)")
-        gradient = self._own(gradient)
+        gradient = self._own(as_array(gradient, name))
         if gradient.shape != output.shape:
             raise InputError(f"{name} has shape {gradient.shape}; expected that of the output, {output.shape}")
         return gradient
