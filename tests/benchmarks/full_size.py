@@ -38,9 +38,7 @@ def minivivit_step(args: argparse.Namespace):
         return float(model(pixel_values).logits[0, 0])
 
     def training() -> float:
-        loss, _ = model.loss_and_gradients(
-            pixel_values, labels, gradient_checkpointing=args.gradient_checkpointing
-        )
+        loss, _ = model.loss_and_gradients(pixel_values, labels, gradient_checkpointing=args.gradient_checkpointing)
         return float(loss)
 
     return forward if args.what == "forward" else training
@@ -122,7 +120,8 @@ def write_checkpoint(directory: str) -> None:
     """A randomly initialised full-size checkpoint, written by transformers."""
     code = (
         "import sys, torch; from transformers import VivitConfig, VivitForVideoClassification;"
-        f"torch.manual_seed(0); VivitForVideoClassification(VivitConfig(num_labels={LABELS})).save_pretrained(sys.argv[1])"
+        f"torch.manual_seed(0); model = VivitForVideoClassification(VivitConfig(num_labels={LABELS}));"
+        "model.save_pretrained(sys.argv[1])"
     )
     subprocess.run([sys.executable, "-c", code, directory], check=True, stderr=subprocess.DEVNULL)
 
@@ -131,7 +130,12 @@ def compare(args: argparse.Namespace) -> dict:
     """Run the contenders in turns; medians of time, peaks of memory."""
     names = ["minivivit", "sdpa", "gemm"] if args.what == "training" else ["minivivit", "sdpa", "eager", "gemm"]
     threads = str(args.threads)
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+    }
     workers, results = {}, {name: [] for name in names}
     try:
         for name in names:
@@ -185,7 +189,9 @@ def main() -> None:
         print(json.dumps(table))
         return
     ours = table["minivivit"]
-    print(f"ViViT-B/16x2, {args.what}, one clip of {FRAMES} frames, float32, {args.threads} threads, {args.rounds} rounds")
+    print(
+        f"ViViT-B/16x2, {args.what}, one clip of {FRAMES} frames, float32, {args.threads} threads, {args.rounds} rounds"
+    )
     print(f"{'':12}{'median s':>10}{'fastest s':>11}{'peak MiB':>10}{'our time':>10}{'our memory':>12}   value")
     for name, row in table.items():
         print(
