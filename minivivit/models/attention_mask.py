@@ -41,7 +41,8 @@ def attention_bias(attention_mask: Array, shape: tuple[int, int, int], dtype: An
     if kind == "f" and bool(xp.isnan(mask).any()):
         raise InputError("attention_mask holds NaN; expected 0 and 1, or numbers to be added to the scores")
     if kind == "f" and mask.ndim == 4:
-        return xp.maximum(mask.astype("float64"), lowest).astype(dtype)  # -inf would be NaN where a whole block of keys is hidden
+        # where a whole block of keys is hidden, -inf would make NaN of it
+        return xp.maximum(mask.astype("float64"), lowest).astype(dtype)
     visible = mask.astype(bool)
     if mask.ndim == 2:
         visible = visible[:, None, None, :]

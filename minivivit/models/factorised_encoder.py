@@ -107,9 +107,10 @@ def _encoder_forward(
     """One of the two encoders: place embeddings, layers, layer norm."""
     trace = scope(options.trace, name)
     z, place_cache = place_embeddings_forward(tokens, params, config, *grids, options.rng, trace)
-    draws = draw_layers(options.rng, config, ("attention", "mlp"), z, len(params["layer"]), copies=copies)
+    layers = params.get("layer", {})  # a tree has no empty branches: without layers none is there
+    draws = draw_layers(options.rng, config, ("attention", "mlp"), z, len(layers), copies=copies)
     layer_forward = partial(transformer_layer_forward, **layer_arguments(config), explicit=options.explicit)
-    z, outputs, stack_cache = layer_stack_forward(z, params["layer"], layer_forward, draws=draws, **options.stack(name))
+    z, outputs, stack_cache = layer_stack_forward(z, layers, layer_forward, draws=draws, **options.stack(name))
     norm = params["layernorm"]
     y, norm_cache = layer_norm_forward(z, norm["weight"], norm["bias"], config.layer_norm_eps)
     record(trace, "layernorm", y)

@@ -68,9 +68,8 @@ def single_encoder_forward(
         tokens, embeddings, config, config.grid_size, grid, options.rng, options.trace
     )
     draws = draw_layers(options.rng, config, branches, z, config.num_hidden_layers, stochastic_depth=stochastic_depth)
-    z, outputs, stack_cache = layer_stack_forward(
-        z, params["encoder"]["layer"], layer_forward, draws=draws, **options.stack("encoder")
-    )
+    layers = params.get("encoder", {}).get("layer", {})  # a tree has no empty branches: without layers none is there
+    z, outputs, stack_cache = layer_stack_forward(z, layers, layer_forward, draws=draws, **options.stack("encoder"))
     norm = params["layernorm"]
     y, norm_cache = layer_norm_forward(z, norm["weight"], norm["bias"], config.layer_norm_eps)
     record(options.trace, "layernorm", y)
