@@ -193,7 +193,9 @@ def cls_token_case(rng, dtype):
 @case("pooling_gmp", "gmp")
 @case("pooling_gsp", "gsp")
 def pooling_case(method, rng, dtype):
-    return partial(pooling_forward, method=method), pooling_backward, {"tokens": normal(rng, dtype, 3, 4, 5)}
+    ranks = rng.permuted(numpy.tile(numpy.arange(4.0)[:, None], (3, 1, 5)), axis=1)  # no near tie for a maximum
+    tokens = (ranks + 0.1 * rng.standard_normal(ranks.shape)).astype(dtype)
+    return partial(pooling_forward, method=method), pooling_backward, {"tokens": tokens}
 
 
 @case("dropout")
@@ -318,6 +320,8 @@ def mlp_case(rng, dtype):
 @case("residual_branch_without_draws", 0.0, 0.0)
 def residual_branch_case(dropout_rate, drop_rate, rng, dtype):
     draws = draw_branch(rng, (6, 3, 2), dropout_rate, drop_rate, 2, numpy)
+    if drop_rate:
+        draws["depth"] = numpy.array([True, True, False, False, True, True]).reshape(6, 1, 1)
     return (
         partial(residual_branch_forward, draws=draws),
         residual_branch_backward,
