@@ -78,8 +78,8 @@ def _row(name: str, shape: tuple[int, ...], config: VivitConfig) -> ScenicParame
     *parts, leaf = name.split(".")
     if name == "embeddings.patch_embeddings.projection.weight":
         frames, height, width = config.tubelet_size
-        kernel = (frames, height, width, config.num_channels, config.hidden_size)
-        kernel = kernel[1:] if config.temporal_encoding == "frame_sampling" else kernel
+        times = () if config.temporal_encoding == "frame_sampling" else (frames,)
+        kernel = (*times, height, width, config.num_channels, config.hidden_size)
         return ScenicParameter(("embedding", "kernel"), (2, 3, 4, 1, 0), kernel)
     layer_names = FACTORISED_LAYER_NAMES if config.attention_type == "factorised_self_attention" else LAYER_NAMES
     path = (*_module(parts, leaf, layer_names), _leaf(parts, leaf))

@@ -75,7 +75,7 @@ def load_scenic(
     return model
 
 
-def read_scenic(path: str | os.PathLike[str], progress: Progress | None = None) -> dict[str, Any]:
+def read_scenic(path: str | os.PathLike[str], progress: Progress | None = None) -> Mapping[str, Any]:
     """The tree of weights of a scenic train state file, as nested dicts of arrays; the optimiser's state is skipped.
 
     Raises
@@ -83,8 +83,7 @@ def read_scenic(path: str | os.PathLike[str], progress: Progress | None = None) 
     InputError, MissingExtraError
         As `minivivit.files.msgpack_file.read_flax_msgpack`.
     """
-    tree = read_flax_msgpack(path, WEIGHT_PLACES, progress)
-    return weights_of_train_state(tree) if isinstance(tree, Mapping) else {}
+    return weights_of_train_state(read_flax_msgpack(path, WEIGHT_PLACES, progress))
 
 
 def weights_of_train_state(tree: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -184,8 +183,8 @@ def save_scenic(
     for name, values in expected.items():
         if getattr(config, name) not in values:
             raise InputError(
-                f"{name} is {getattr(config, name)!r}, but scenic's ViViT computes with {values[0]!r}: the weights would "
-                "mean something else there"
+                f"{name} is {getattr(config, name)!r}, but scenic's ViViT computes with {values[0]!r}: the weights "
+                "would mean something else there"
             )
     _check_frame_sampling(config)
     state_dict = {name: to_numpy(array) for name, array in model.state_dict().items()}
@@ -215,6 +214,6 @@ def _check_frame_sampling(config: VivitConfig) -> None:
     height, patch_height = config.frame_size[0], config.tubelet_size[1]
     if config.temporal_encoding == "frame_sampling" and height % patch_height:
         raise InputError(
-            f"with temporal_encoding 'frame_sampling', scenic's patches straddle frames unless the height, {height}, is a "
-            f"multiple of the patch's, {patch_height}: such weights have no counterpart here"
+            f"with temporal_encoding 'frame_sampling', scenic's patches straddle frames unless the height, {height}, "
+            f"is a multiple of the patch's, {patch_height}: such weights have no counterpart here"
         )

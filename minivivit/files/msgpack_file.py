@@ -82,7 +82,7 @@ def read_flax_msgpack(
         for place in places:
             tree = _read_place(path, place, progress)
             if tree is not None:
-                return _join_chunks(tree, path, "/".join(place))
+                return {key: _join_chunks(value, path, key) for key, value in _as_dict(tree, path, place).items()}
     except InputError as error:
         raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     except (msgpack.OutOfData, msgpack.UnpackException, ValueError, RecursionError, TypeError) as error:
@@ -118,10 +118,17 @@ def _read_place(path: Path, place: tuple[str, ...], progress: Progress | None) -
         found = _walk(unpacker, place)
         if unpacker.tell() != path.stat().st_size:
             raise InputError(
-                f"{path} has {path.stat().st_size:,} bytes, but its tree ends after {unpacker.tell():,}; it is damaged or "
-                "not a Flax msgpack file"
+                f"{path} has {path.stat().st_size:,} bytes, but its tree ends after {unpacker.tell():,}; it is damaged "
+                "or not a Flax msgpack file"
             )
     return found
+
+
+def _as_dict(tree: Any, path: Path, place: tuple[str, ...]) -> dict[str, Any]:
+    """What was found at a place, which must be a dict."""
+    if not isinstance(tree, dict) or CHUNKED in tree:
+        raise InputError(f"{path} holds no tree of arrays under {'/'.join(place)}, but a {type(tree).__name__}")
+    return tree
 
 
 def _walk(unpacker: Any, place: tuple[str, ...]) -> Any:
@@ -167,7 +174,8 @@ def _extension(code: int, data: bytes) -> Any:
     stored = numpy.dtype(STORED_TYPES[dtype]).newbyteorder("<")
     if prod(shape) * stored.itemsize != len(content) or prod(max(size, 1) for size in shape) >= 1 << 59:
         raise InputError(
-            f"an array in it claims the shape {str(shape)[:100]} of {dtype}, but has {len(content):,} bytes; it is damaged"
+            f"an array in it claims the shape {str(shape)[:100]} of {dtype}, but has {len(content):,} bytes: the file "
+            "is damaged"
         )
     array = numpy.frombuffer(content, stored)
     if dtype == "bfloat16":  # the upper half of a float32
@@ -188,17 +196,11 @@ def _join_chunks(tree: Any, path: Path, name: str) -> Any:
         return {key: _join_chunks(value, path, f"{name}/{key}") for key, value in tree.items()}
     try:
         shape, chunks = (_numbered(tree[key]) for key in ("shape", "chunks"))
-        whole = numpy.concatenate(chunks) if all(chunk.ndim == 1 for chunk in chunks) else None
-        fits = (
-            whole is not None and all(type(size) is int and size >= 0 for size in shape) and prod(shape) == whole.size
-        )
+        if all(type(size) is int and size >= 0 for size in shape) and all(chunk.ndim == 1 for chunk in chunks):
+            return numpy.concatenate(chunks).reshape(shape)
     except (KeyError, TypeError, AttributeError, ValueError):
-        fits = False
-    if not fits:
-        raise InputError(
-            f"{path}: the pieces of {quoted(name)} do not make up the array that they claim; it is damaged"
-        )
-    return whole.reshape(shape)
+        pass
+    raise InputError(f"{path}: the pieces of {quoted(name)} do not make up the array that they claim; it is damaged")
 
 
 def _numbered(values: dict[str, Any]) -> list[Any]:
