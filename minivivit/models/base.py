@@ -167,7 +167,7 @@ class VivitBase:
         model._set_arguments(overrides)
         if config is None:
             config = VivitConfig.from_pretrained(directory, **overrides)
-        elif overrides:
+        elif overrides and isinstance(config, VivitConfig):
             config = VivitConfig.from_dict(config.to_dict(), **overrides)
         model._prepare(config, dtype, backend)
         shapes = model.parameter_shapes()
@@ -200,7 +200,12 @@ class VivitBase:
             {name: shape for name, shape in found.items() if name not in new},
         )
         if problems:
-            raise InputError(f"{source} does not fit its config: {problems}")
+            advice = (
+                "; ignore_mismatched_sizes=True draws what has another shape afresh"
+                if "wrong shape" in problems
+                else ""
+            )
+            raise InputError(f"{source} does not fit its config: {problems}{advice}")
         if new:
             logger.warning("%s has no fitting %s: drawn afresh, to be trained", source, ", ".join(sorted(new)))
             drawn = flatten(
