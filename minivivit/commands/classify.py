@@ -1,0 +1,181 @@
+"""``minivivit classify``: name the classes of a clip."""
+
+import argparse
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy
+from tqdm import tqdm
+
+from minivivit.backend import BACKENDS, DTYPES, to_numpy
+from minivivit.bundled import bundled_clip, bundled_model_directory
+from minivivit.commands.arguments import positive
+from minivivit.commands.progress import NameListener, num_attentions, num_layers, progress_bar, step_when_done
+from minivivit.commands.text_table import printable, text_table
+from minivivit.config import VivitConfig, uniform_frame_indices
+from minivivit.errors import InputError
+from minivivit.files.weights import tensor_index
+from minivivit.layers.trace import Trace
+from minivivit.models.classification import VivitForVideoClassification
+from minivivit.models.embeddings import token_grid
+from minivivit.models.top_classes import class_probabilities, top_classes
+from minivivit.verification.attention_rollout import attention_rollout
+from minivivit.video.image_processor import VivitImageProcessor, find_settings
+from minivivit.video.picture import attention_picture, check_picture_path, save_picture
+from minivivit.video.reading import count_frames, read_video
+from minivivit.video.sampling import centre_frame_indices
+
+# The paper's: "clips of 32 frames with a stride of 2" (section 4.1).
+DEFAULT_STRIDE = 2
+
+DESCRIPTION = """\
+Name the classes of a clip.
+
+CLIP is an MP4, MKV, WebM, AVI or MOV file (these need  pip install 'minivivit[video]'), an animated GIF, PNG or WebP, a
+multi-page TIFF, a folder of images, or a .npy file of uint8 (frames, height, width, 3). Left out, it is a sample that
+ships with minivivit, and so is the model.
+
+Which frames the model sees: as many as its config says (or --frames), about every second one (or every --stride-th),
+from the middle of the clip; no draw is made, so the same clip gives the same answer. A clip too short for that is
+spread over whole, its frames repeated where there are too few."""
+
+EXAMPLES = """\
+examples:
+  minivivit classify
+  minivivit classify dog.gif --save-picture dog.png
+  minivivit classify cooking.mp4 --model vivit-b-16x2-kinetics400 --top-k 3
+  minivivit classify cooking.mp4 --model vivit-b-16x2-kinetics400 --json | jq .predictions"""
+
+
+def add_classify_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments to `parser`."""
+    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
+    add = parser.add_argument
+    add("clip", nargs="?", metavar="CLIP", help="the clip (default: the bundled sample)")
+    add("--model", metavar="DIR", help="directory of a model, as Hugging Face lays it out (default: the bundled model)")
+    add("--top-k", type=positive, default=5, metavar="K", help="how many classes to name (default: 5)")
+    add(
+        "--frames", type=positive, metavar="N", help="how many frames to show the model (default: what it was made for)"
+    )
+    add("--stride", type=positive, default=DEFAULT_STRIDE, metavar="S", help="show every S-th frame (default: 2)")
+    add("--dtype", choices=DTYPES, default="float32", help="what to compute in (default: float32)")
+    add("--backend", choices=BACKENDS, default="auto", help="NumPy on the CPU or CuPy on a GPU (default: auto)")
+    add("--json", action="store_true", help="print one JSON object instead of a table")
+    add("--save-picture", metavar="FILE", help="write the frames, where the model looks, and the classes as a PNG file")
+
+
+def run_classify(arguments: argparse.Namespace) -> None:
+    """Classify the clip that `arguments` name, and print the result."""
+    if arguments.save_picture is not None:
+        check_picture_path(arguments.save_picture)
+    directory = Path(arguments.model) if arguments.model is not None else bundled_model_directory()
+    clip = Path(arguments.clip) if arguments.clip is not None else bundled_clip()
+    config = VivitConfig.from_pretrained(directory)
+    _check_classifies(directory, config)
+    processor = _load_processor(directory, config)
+    if arguments.model is None and arguments.clip is not None:
+        _note("the bundled model knows only the motions of one shape; pass --model DIR for another model")
+
+    steps = 3 + num_layers(config) + (num_attentions(config) if arguments.save_picture is not None else 0)
+    with progress_bar(steps, "classify") as bar:
+        num_frames = count_frames(clip)
+        bar.update()
+        indices = centre_frame_indices(arguments.frames or config.num_frames, arguments.stride, num_frames)
+        frames = read_video(clip, indices)
+        pixel_values = processor(frames, return_tensors="np").pixel_values  # (1, frames, channels, height, width)
+        bar.update()
+        model = VivitForVideoClassification.from_pretrained(directory, dtype=arguments.dtype, backend=arguments.backend)
+        bar.update()
+        logits, weights = _forward(model, pixel_values, bar, arguments.save_picture is not None)
+    classes = top_classes(class_probabilities(logits, config), config, arguments.top_k)
+    if weights is not None:
+        picture = attention_picture(_seen_frames(frames, processor, config), weights, config.tubelet_size, classes)
+        save_picture(picture, arguments.save_picture)
+    _print_result(arguments.json, clip, directory, num_frames, indices, classes)
+
+
+def _check_classifies(directory: Path, config: VivitConfig) -> None:
+    """A directory with a bare model would get a head of random numbers, and random answers."""
+    if not any(name.startswith("classifier.") for name in tensor_index(directory)):
+        raise InputError(
+            f"{directory} holds a model without a classifier: there are no classes to name; fine-tune it first"
+        )
+
+
+def _load_processor(directory: Path, config: VivitConfig) -> VivitImageProcessor:
+    """The directory's image processor; without one, what suits the config, and a note that says so."""
+    if find_settings(directory) is not None:
+        return VivitImageProcessor.from_pretrained(directory)
+    height, width = config.frame_size
+    edge = round(max(height, width) * 256 / 224)  # the crop then lies within the frame, whatever the shapes of both
+    _note(
+        f"{directory} holds no image processor: resizing the shortest edge to {edge}, cropping to {height} x {width}, "
+        "scaling as the published defaults do"
+    )
+    return VivitImageProcessor(size={"shortest_edge": edge}, crop_size={"height": height, "width": width})
+
+
+def _forward(
+    model: VivitForVideoClassification, pixel_values: numpy.ndarray, bar: Any, roll_out: bool
+) -> tuple[numpy.ndarray, numpy.ndarray | None]:
+    """Logits (num_labels,), and the attention rollout (times, rows, columns) if asked for."""
+    interpolate = _needs_interpolation(pixel_values.shape, model.config)
+    listener = None if bar.disable else step_when_done(bar)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the logits, which are checked
+        if roll_out:
+            outputs, weights = attention_rollout(
+                model, pixel_values, interpolate_pos_encoding=interpolate, on_record=listener
+            )
+            return to_numpy(outputs.logits)[0], weights[0]
+        trace = None if listener is None else Trace(NameListener(listener))
+        outputs = model.forward(pixel_values, interpolate_pos_encoding=interpolate, return_dict=True, trace=trace)
+    return to_numpy(outputs.logits)[0], None
+
+
+def _needs_interpolation(shape: tuple[int, ...], config: VivitConfig) -> bool:
+    """Whether the clip is of another size than the model; then a note says so."""
+    grid = token_grid(shape, config, interpolate=True)
+    if shape[3:] == config.frame_size and grid[0] == config.grid_size[0]:
+        return False
+    _note(
+        f"the model was made for {config.num_frames} frames of {config.frame_size[0]} x {config.frame_size[1]} "
+        f"and sees {shape[1]} of {shape[3]} x {shape[4]}: its position embeddings are interpolated"
+    )
+    return True
+
+
+def _seen_frames(frames: numpy.ndarray, processor: VivitImageProcessor, config: VivitConfig) -> numpy.ndarray:
+    """The middle frame of each temporal index as the model sees it: uint8 (times, height, width, 3)."""
+    chosen = numpy.arange(len(frames))
+    if config.temporal_encoding == "frame_sampling":
+        chosen = numpy.array(uniform_frame_indices(len(frames), config.num_sampled_frames or len(frames)))
+    depth = config.tubelet_size[0]
+    chosen = chosen[: len(chosen) // depth * depth].reshape(-1, depth)[:, depth // 2]
+    return processor(
+        frames[chosen],
+        do_rescale=False,
+        offset=False,
+        do_normalize=False,
+        data_format="channels_last",
+        return_tensors="np",
+    ).pixel_values[0]
+
+
+def _print_result(
+    as_json: bool, clip: Path, directory: Path, num_frames: int, indices: numpy.ndarray, classes: list[dict]
+) -> None:
+    if as_json:
+        result = {"clip": str(clip), "model": str(directory), "frames": indices.tolist(), "predictions": classes}
+        print(json.dumps(result, allow_nan=False))
+        return
+    print(f"{printable(clip.name)}: {len(indices)} of {num_frames} frames, from {indices[0]} to {indices[-1]}")
+    rows = [(entry["label"], f"{entry['probability']:.4f}") for entry in classes]
+    print(text_table(("label", "probability"), rows))
+
+
+def _note(message: str) -> None:
+    tqdm.write(f"minivivit: note: {printable(message)}", file=sys.stderr)  # above the bar, if there is one

@@ -1,0 +1,254 @@
+"""The house rules that a machine can check: what imports bring in, which floor imports which, what is written down."""
+
+import ast
+import importlib
+import inspect
+import io
+import pkgutil
+import re
+import subprocess
+import sys
+import time
+import tokenize
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import minivivit
+
+PACKAGE = Path(minivivit.__file__).parent
+ROOT = PACKAGE.parent
+FILES = sorted(path for path in PACKAGE.rglob("*.py"))
+NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
+
+# DESIGN's floors, by the first part of a module's name after "minivivit.".
+FLOORS = {
+    **dict.fromkeys(("errors", "backend", "config", "files", "bundled"), 1),
+    "ops": 2,
+    "layers": 3,
+    "models": 4,
+    **dict.fromkeys(("video", "checkpoints", "training", "verification"), 5),
+    **dict.fromkeys(("commands", "cli", "__main__"), 6),
+    "__init__": 7,
+}
+EXTRAS = ("av", "torch", "transformers", "cupy", "msgpack", "matplotlib", "IPython", "jupyter", "nbgrader")
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Names of all modules that a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def floor_of(module: str) -> int:
+    """The floor of "minivivit.ops.linear.linear_forward", say; a name of the package itself is on the top floor."""
+    part = module.split(".")[1] if "." in module else "__init__"
+    return FLOORS.get(part, FLOORS["__init__"])
+
+
+def functions(path: Path) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.FunctionDef)]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Imports
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def run_python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def test_importing_the_package_brings_in_no_extra():
+    loaded = run_python("import sys, minivivit; print('\\n'.join(sys.modules))").split()
+    assert "minivivit.models.vivit" in loaded
+    assert [name for name in loaded if name.partition(".")[0] in EXTRAS] == []
+
+
+def test_neither_does_the_command_line():
+    code = "import sys; from minivivit.cli import main; main(['info', '--table2']); print('\\n'.join(sys.modules))"
+    assert [name for name in run_python(code).split() if name.partition(".")[0] in EXTRAS] == []
+
+
+def test_importing_the_package_takes_little_time():
+    """Our own share of it, that is: beside the import of what we stand on."""
+    foundation = "numpy, scipy.special, scipy.ndimage, PIL.Image, safetensors.numpy, threadpoolctl, tqdm"
+
+    def seconds(code: str) -> float:
+        start = time.perf_counter()
+        run_python(code)
+        return time.perf_counter() - start
+
+    assert min(seconds(f"import {foundation}, minivivit") for _ in range(3)) < 1 + min(
+        seconds(f"import {foundation}") for _ in range(3)
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_floor_imports_from_floors_below_or_its_own_wing(name):
+    own = PACKAGE / name
+    module = ".".join(("minivivit", *Path(name).with_suffix("").parts))
+    own_floor, own_part = floor_of(module), module.split(".")[1]
+    for imported in imported_modules(own):
+        if imported.partition(".")[0] != "minivivit":
+            continue
+        floor = floor_of(imported)
+        assert floor <= own_floor, f"{name} is on floor {own_floor} and imports {imported} from floor {floor}"
+        if floor == own_floor and floor in (2, 3, 4):
+            assert imported.split(".")[1] == own_part
+
+
+def test_there_are_no_circles():
+    """A module may be imported first, whichever it is."""
+    seen: dict[str, set[str]] = {}
+    modules = {".".join(("minivivit", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in FILES}
+
+    def visit(module: str, ahead: tuple[str, ...]) -> None:
+        assert module not in ahead, " imports ".join((*ahead, module))
+        if module not in seen:
+            seen[module] = {
+                other
+                for name in imported_modules(modules[module])
+                for other in (name, name.rpartition(".")[0])
+                if other in modules
+            }
+            for other in seen[module]:
+                visit(other, (*ahead, module))
+
+    for module in modules:
+        visit(module, ())
+
+
+def test_the_command_line_is_imported_by_nobody():
+    top = {"__main__.py", "cli.py"}
+    for path, name in zip(FILES, NAMES, strict=True):
+        if name in top or name.startswith("commands"):
+            continue
+        assert not any(
+            imported.startswith(("minivivit.cli", "minivivit.commands")) for imported in imported_modules(path)
+        )
+
+
+def test_only_the_backend_knows_cupy():
+    for path, name in zip(FILES, NAMES, strict=True):
+        imports = {module.partition(".")[0] for module in imported_modules(path)}
+        assert "cupy" not in imports
+        assert not imports & {"cupyx", "torch", "transformers", "jax"}
+        if name != "backend.py":
+            strings = {node.value for node in ast.walk(tree_of(path)) if isinstance(node, ast.Constant)}
+            assert not {text for text in strings if isinstance(text, str) and text.startswith("cupyx")}
+            assert "import_module" not in path.read_text() or "cupy" not in path.read_text()
+
+
+def test_dependencies_are_those_of_the_design():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[^A-Za-z0-9_-]", dependency)[0] for dependency in project["dependencies"]}
+    assert names == {"numpy", "scipy", "pillow", "safetensors", "tqdm", "threadpoolctl"}
+    extras = {"cuda12", "cuda13", "video", "scenic", "notebooks", "teaching", "test", "parity"}
+    assert extras <= set(project["optional-dependencies"])
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Operators
+# --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", ["ops", "layers"])
+def test_every_forward_has_its_backward_below_it(folder):
+    pairs = 0
+    for path in (PACKAGE / folder).glob("*.py"):
+        lines = {node.name: node.lineno for node in tree_of(path).body if isinstance(node, ast.FunctionDef)}
+        for name, line in lines.items():
+            if name.endswith("_forward"):
+                backward = name.removesuffix("_forward") + "_backward"
+                assert backward in lines, f"{path.name} has {name} but no {backward}"
+                assert lines[backward] > line
+                pairs += 1
+            if name.endswith("_backward"):
+                assert name.removesuffix("_backward") + "_forward" in lines
+    assert pairs >= 5
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Reading
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def length_without_docstring(function: ast.FunctionDef) -> int:
+    assert function.end_lineno is not None
+    first = function.body[0]
+    docstring = 0
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        assert first.end_lineno is not None
+        docstring = first.end_lineno - first.lineno + 1
+    return function.end_lineno - function.lineno + 1 - docstring
+
+
+# The constructor of the config is a list of its fields, which no reader wants in parts.
+LONG = {("config.py", "__init__")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_functions_fit_on_a_screen(name):
+    long = {
+        function.name: length_without_docstring(function)
+        for function in functions(PACKAGE / name)
+        if length_without_docstring(function) > 50 and (name, function.name) not in LONG
+    }
+    assert long == {}
+
+
+def test_everything_public_has_a_docstring():
+    missing = []
+    for information in pkgutil.walk_packages(minivivit.__path__, "minivivit."):
+        if information.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(information.name)
+        if not module.__doc__ and Path(module.__file__ or "").stat().st_size > 0:
+            missing.append(module.__name__)
+        for name, thing in vars(module).items():
+            if name.startswith("_") or getattr(thing, "__module__", None) != module.__name__:
+                continue
+            if inspect.isfunction(thing) and not thing.__doc__:
+                missing.append(f"{module.__name__}.{name}")
+            if inspect.isclass(thing):
+                members = {name: thing, **{f"{name}.{key}": value for key, value in vars(thing).items()}}
+                missing += [
+                    f"{module.__name__}.{key}"
+                    for key, value in members.items()
+                    if not key.rpartition(".")[2].startswith("_")
+                    and (inspect.isfunction(value) or inspect.isclass(value) or isinstance(value, property))
+                    and not value.__doc__
+                ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_left_to_be_done(name):
+    source = (PACKAGE / name).read_text(encoding="utf-8")
+    comments = [
+        token.string
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    ]
+    assert not [comment for comment in comments if re.search(r"\b(TODO|FIXME|XXX|HACK)\b", comment)]
+
+
+def test_the_top_level_holds_what_the_design_names():
+    allowed = {"minivivit", "notebooks", "tests", "pyproject.toml", "README.md", "LICENSE", "CITATION.cff"}
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no git repository")
+    tops = {line.partition("/")[0] for line in listed.stdout.splitlines()}
+    assert tops - {".gitignore", ".ci", ".github"} <= allowed
