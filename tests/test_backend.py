@@ -1,0 +1,391 @@
+"""The backend: which array library, and threads over blocks."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from types import ModuleType, SimpleNamespace
+
+import numpy
+import pytest
+import scipy.special
+import threadpoolctl
+
+from minivivit import InputError, VivitConfig, VivitModel, backend
+from minivivit.backend import (
+    array_namespace,
+    as_array,
+    checked_dtype,
+    get_namespace,
+    num_threads,
+    parallel_blocks,
+    row_blocks,
+    set_num_threads,
+    special_functions,
+    to_numpy,
+)
+
+
+def refusal(function, *args, **kwargs):
+    """The message with which a call is refused; one line."""
+    with pytest.raises(InputError) as caught:
+        function(*args, **kwargs)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.fixture(autouse=True)
+def _forget_cupy(monkeypatch):
+    """Look for CuPy anew in every test, and not for the one that this machine may have."""
+    monkeypatch.delenv("MINIVIVIT_BACKEND", raising=False)
+    backend._load_cupy.cache_clear()
+    yield
+    backend._load_cupy.cache_clear()
+
+
+@pytest.fixture
+def _four_threads():
+    """Four threads, however many processors there are."""
+    count = num_threads()
+    set_num_threads(4)
+    yield
+    set_num_threads(count)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Which library
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def fake_cupy(monkeypatch, devices):
+    """A module that looks like CuPy; `devices` is how many GPUs it finds, or the error that it raises."""
+
+    def count():
+        if isinstance(devices, Exception):
+            raise devices
+        return devices
+
+    class Array:
+        """An array of that library."""
+
+        def get(self):
+            return numpy.arange(3)
+
+    Array.__module__ = "cupy"
+    module = ModuleType("cupy")
+    module.cuda = SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=count))
+    module.ndarray = Array
+    special = ModuleType("cupyx.scipy.special")
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    for name in ("cupyx", "cupyx.scipy"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "cupyx.scipy.special", special)
+    return module
+
+
+def test_names_with_a_gpu(monkeypatch):
+    cupy = fake_cupy(monkeypatch, 1)
+    assert get_namespace("numpy") is numpy
+    assert get_namespace("cupy") is cupy
+    assert get_namespace("auto") is cupy
+    assert get_namespace(None) is cupy
+    assert get_namespace() is cupy
+
+
+def test_the_environment_decides_what_auto_means(monkeypatch):
+    cupy = fake_cupy(monkeypatch, 1)
+    monkeypatch.setenv("MINIVIVIT_BACKEND", "numpy")
+    assert get_namespace() is numpy
+    assert get_namespace("cupy") is cupy
+    monkeypatch.setenv("MINIVIVIT_BACKEND", "cupy")
+    assert get_namespace("auto") is cupy
+    assert get_namespace("numpy") is numpy
+    for value in ("auto", ""):
+        monkeypatch.setenv("MINIVIVIT_BACKEND", value)
+        assert get_namespace() is cupy
+    monkeypatch.setenv("MINIVIVIT_BACKEND", "torch")
+    expected = "the environment variable MINIVIVIT_BACKEND is 'torch'; expected one of 'numpy', 'cupy', 'auto'"
+    assert refusal(get_namespace) == expected
+    assert get_namespace("numpy") is numpy
+
+
+@pytest.mark.parametrize("name", ["torch", "NumPy", 3, ["numpy"]])
+def test_names_that_are_none(name):
+    assert refusal(get_namespace, name) == f"backend is {name!r}; expected one of 'numpy', 'cupy', 'auto'"
+
+
+@pytest.mark.parametrize(
+    ("devices", "reason"),
+    [
+        (None, "CuPy cannot be imported (import of cupy halted"),
+        (
+            ImportError("libcuda.so.1: cannot open\nlong explanation"),
+            "CuPy cannot be imported (libcuda.so.1: cannot open)",
+        ),
+        (0, "CuPy is installed but finds no GPU:"),
+        (
+            RuntimeError("cudaErrorInsufficientDriver: too old\nmore"),
+            "finds no GPU (cudaErrorInsufficientDriver: too old)",
+        ),
+        (RuntimeError(), "finds no GPU (RuntimeError)"),
+    ],
+)
+def test_without_cupy_or_a_gpu(devices, reason, monkeypatch):
+    """One line for "cupy", NumPy for "auto"."""
+    if isinstance(devices, ImportError):
+        broken = devices
+
+        def import_module(name):
+            raise broken
+
+        monkeypatch.setattr(backend.importlib, "import_module", import_module)
+    elif devices is None:
+        monkeypatch.setitem(sys.modules, "cupy", None)
+    else:
+        fake_cupy(monkeypatch, devices)
+    assert get_namespace("auto") is numpy
+    message = refusal(get_namespace, "cupy")
+    assert message.startswith("backend is 'cupy', but CuPy ")
+    assert reason in message
+    assert "pip install 'minivivit[cuda12]'" in message
+    assert "or use 'numpy'" in message
+    monkeypatch.setenv("MINIVIVIT_BACKEND", "cupy")
+    message = refusal(get_namespace)
+    assert message.startswith("the environment variable MINIVIVIT_BACKEND is 'cupy', but CuPy ")
+    config = VivitConfig(image_size=8, num_frames=2, tubelet_size=[2, 8, 8], hidden_size=4, num_attention_heads=1)
+    assert "MINIVIVIT_BACKEND" in refusal(VivitModel, config)
+    model = VivitModel(config, backend="numpy")
+    assert "backend is 'cupy'" in refusal(model.to, "cupy")
+    assert model.xp is numpy
+
+
+def test_arrays_know_their_library(monkeypatch):
+    cupy = fake_cupy(monkeypatch, 1)
+    assert array_namespace(numpy.zeros(2)) is numpy
+    assert array_namespace(numpy.float32(2)) is numpy
+    assert array_namespace(cupy.ndarray()) is cupy
+    other = SimpleNamespace(__array_namespace__=lambda: "its own")
+    assert array_namespace(other) == "its own"
+    for value in ([1, 2], 3.0, None, "array"):
+        name = type(value).__name__
+        assert refusal(array_namespace, value) == (
+            f"expected a NumPy or CuPy array, got {name}; convert it with numpy.asarray"
+        )
+
+
+def test_special_functions(monkeypatch):
+    cupy = fake_cupy(monkeypatch, 1)
+    assert special_functions(numpy) is scipy.special
+    assert special_functions(cupy) is sys.modules["cupyx.scipy.special"]
+    assert special_functions(SimpleNamespace(__name__="other", special="its own")) == "its own"
+
+
+def test_to_numpy(monkeypatch):
+    cupy = fake_cupy(monkeypatch, 1)
+    array = numpy.zeros(2)
+    assert to_numpy(array) is array
+    numpy.testing.assert_array_equal(to_numpy(cupy.ndarray()), [0, 1, 2])
+    numpy.testing.assert_array_equal(to_numpy([1, 2]), [1, 2])
+
+
+def test_as_array():
+    array = numpy.zeros(2)
+    assert as_array(array, "x") is array
+    assert as_array([[1, 2], [3, 4]], "x").shape == (2, 2)
+    assert as_array((1.0, 2.0), "x").dtype == "float64"
+    assert as_array(True, "x").dtype == bool
+    assert as_array(5, "x").shape == ()
+    assert refusal(as_array, [[1], [2, 3]], "x").startswith("x is a list that makes no array; expected numbers in rows")
+    assert refusal(as_array, {1: 2}, "x").startswith("x: expected a NumPy or CuPy array, got dict")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", numpy.float32, numpy.dtype("float64"), float])
+def test_checked_dtype(dtype):
+    assert checked_dtype(dtype) == numpy.dtype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float16", int, "bfloat16", [], {"names": 1}, object])
+def test_dtypes_that_models_do_not_compute_in(dtype):
+    assert refusal(checked_dtype, dtype).endswith("a model computes in 'float32' or 'float64'")
+
+
+def test_importing_the_package_imports_no_other_array_library():
+    """CuPy is looked for when it is asked for, and no framework is ever imported."""
+    code = (
+        "import sys, minivivit; "
+        "print([name for name in ('cupy', 'torch', 'tensorflow', 'jax', 'transformers', 'av', 'matplotlib') "
+        "if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Threads
+# --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ours", "openmp", "expected"),
+    [("3", "5", 3), ("", "5", 5), (None, "5", 5), ("x", "5", None), ("0", None, None), (None, None, None)],
+)
+def test_number_of_threads_from_the_environment(ours, openmp, expected, monkeypatch):
+    for name, value in (("MINIVIVIT_NUM_THREADS", ours), ("OMP_NUM_THREADS", openmp)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert backend._threads_from_environment() == (processors if expected is None else expected)
+
+
+@pytest.mark.usefixtures("_four_threads")
+def test_set_num_threads():
+    set_num_threads(3)
+    assert num_threads() == 3
+    for count in (0, -1, 1.5, "2", None):
+        assert "expected a whole number of at least 1" in refusal(set_num_threads, count)
+    assert num_threads() == 3
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 255, 256, 257, 511, 512, 513, 3137, 25096])
+@pytest.mark.parametrize("block_rows", [1, 7, 256, 800])
+def test_row_blocks_cover_all_rows_once(num_rows, block_rows):
+    blocks = row_blocks(num_rows, block_rows)
+    rows = [row for block in blocks for row in range(block.start, block.stop)]
+    assert rows == list(range(num_rows))
+    sizes = [block.stop - block.start for block in blocks]
+    assert max(sizes) <= block_rows
+    assert max(sizes) - min(sizes) <= 1
+    assert len(blocks) == 1 or len(blocks) % 2 == 0 or num_rows < 2 * len(blocks)
+    assert row_blocks(num_rows, block_rows, SimpleNamespace(__name__="cupy")) == [slice(0, num_rows)]
+
+
+@pytest.mark.usefixtures("_four_threads")
+def test_row_blocks_do_not_depend_on_the_number_of_threads():
+    blocks = row_blocks(3137, 256)
+    set_num_threads(1)
+    assert row_blocks(3137, 256) == blocks
+
+
+@pytest.mark.usefixtures("_four_threads")
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
+def test_every_task_runs_once(count):
+    done = numpy.zeros(count, dtype=int)
+
+    def task(index):
+        done[index] += 1
+
+    parallel_blocks([lambda index=index: task(index) for index in range(count)])
+    assert (done == 1).all()
+
+
+@pytest.mark.usefixtures("_four_threads")
+def test_tasks_run_at_the_same_time_on_threads_of_the_pool():
+    """Each task waits for all others: in a plain loop the barrier would break."""
+    barrier, names = threading.Barrier(4, timeout=30), []
+
+    def task():
+        barrier.wait()
+        names.append(threading.current_thread().name)
+
+    parallel_blocks([task] * 4)
+    assert len(set(names)) == 4
+    assert all(name.startswith("minivivit") for name in names)
+
+
+@pytest.mark.usefixtures("_four_threads")
+def test_one_task_a_gpu_or_one_thread_mean_a_plain_loop():
+    names = []
+
+    def task():
+        names.append(threading.current_thread().name)
+
+    parallel_blocks([task])
+    parallel_blocks([task] * 5, SimpleNamespace(__name__="cupy"))
+    set_num_threads(1)
+    parallel_blocks([task] * 5)
+    assert set(names) == {threading.current_thread().name}
+    assert len(names) == 11
+
+
+@pytest.mark.usefixtures("_four_threads")
+def test_nested_blocks_are_a_plain_loop_on_the_same_thread():
+    """Otherwise tasks would wait for threads that wait for them."""
+    pairs = []
+
+    def outer():
+        own = threading.current_thread().name
+        parallel_blocks([lambda: pairs.append((own, threading.current_thread().name))] * 3)
+
+    parallel_blocks([outer] * 8)
+    assert len(pairs) == 24
+    assert all(own == nested for own, nested in pairs)
+    barrier = threading.Barrier(4, timeout=30)
+    parallel_blocks([barrier.wait] * 4)  # and the threads are free again for tasks at the same time
+
+
+@pytest.mark.usefixtures("_four_threads")
+def test_the_first_error_is_raised_after_all_tasks_have_ended():
+    ended = []
+
+    def slow():
+        time.sleep(0.05)
+        ended.append(True)
+
+    def broken(message):
+        raise RuntimeError(message)
+
+    tasks = [slow, lambda: broken("first"), slow, lambda: broken("second"), slow, slow, slow]
+    with pytest.raises(RuntimeError, match="first"):
+        parallel_blocks(tasks)
+    assert len(ended) == 5
+    names = []
+    barrier = threading.Barrier(4, timeout=30)
+
+    def task():
+        barrier.wait()
+        names.append(threading.current_thread().name)
+
+    parallel_blocks([task] * 4)  # a thread on which a task failed is not taken for busy
+    assert len(set(names)) == 4
+
+
+def blas_threads():
+    """How many threads each BLAS of the process would use."""
+    return [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+
+
+@pytest.mark.usefixtures("_four_threads")
+@pytest.mark.parametrize("count", [1, 4])
+def test_blas_has_one_thread_a_task_and_gets_its_own_back(count):
+    set_num_threads(count)
+    inside = []
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        parallel_blocks([lambda: inside.append(blas_threads())] * 4)
+        assert blas_threads() == before
+        with pytest.raises(ZeroDivisionError):
+            parallel_blocks([lambda: 1 // 0] * 4)
+        assert blas_threads() == before
+    assert before
+    assert all(threads == 1 for counts in inside for threads in counts)
+    assert len(inside) == 4
+
+
+@pytest.mark.usefixtures("_four_threads")
+def test_a_model_gives_the_same_bits_on_any_number_of_threads():
+    """Large enough for several blocks in every operator that has them."""
+    config = VivitConfig(
+        image_size=32, num_frames=8, tubelet_size=[2, 4, 4], hidden_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    model = VivitModel(config, backend="numpy")
+    pixels = numpy.random.default_rng(0).standard_normal((5, 8, 3, 32, 32))
+    results = []
+    for threads in (1, 2, 5):
+        set_num_threads(threads)
+        outputs = model(pixels)
+        gradients = model.gradients(pixels, dpooler_output=outputs.pooler_output)
+        results.append([array.tobytes() for array in (*outputs.values(), *gradients.values())])
+    assert results[0] == results[1] == results[2]
