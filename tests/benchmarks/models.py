@@ -3,7 +3,7 @@
     python tests/benchmarks/models.py
 
 ViViT-B/16x2, one clip of 32 frames of 224 x 224, float32. The models take turns, round after round, so that a slow
-minute of the machine falls on all. The paper's runtimes are of Table 2, on a TPU: milliseconds, here as ratios to Model 1's.
+minute of the machine falls on all. The paper's runtimes are of Table 2, on a TPU, here as ratios to Model 1's.
 "explained" is the ratio of multiply-accumulates, as ``minivivit info --table2`` counts them.
 """
 
