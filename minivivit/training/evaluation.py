@@ -1,0 +1,70 @@
+"""How often a model is right."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy
+
+from minivivit.backend import to_numpy
+from minivivit.models.classification import VivitForVideoClassification
+from minivivit.training.pixels import to_pixel_values
+from minivivit.video.image_processor import VivitImageProcessor
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What `measure` found.
+
+    Attributes
+    ----------
+    confusion : int64 array (num_labels, num_labels)
+        How many clips of the class of a row the model takes for the class of a column.
+    loss : float
+        Mean cross-entropy.
+    """
+
+    confusion: numpy.ndarray
+    loss: float
+
+    @property
+    def count(self) -> int:
+        """How many clips were seen."""
+        return int(self.confusion.sum())
+
+    @property
+    def correct(self) -> int:
+        """How many of them the model named right."""
+        return int(self.confusion.trace())
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction that the model named right."""
+        return self.correct / max(1, self.count)
+
+    def class_accuracies(self) -> list[float | None]:
+        """The same for each class; None for one that has no clips."""
+        counts = self.confusion.sum(axis=1)
+        return [float(self.confusion[label, label] / count) if count else None for label, count in enumerate(counts)]
+
+
+def measure(
+    model: VivitForVideoClassification,
+    processor: VivitImageProcessor,
+    batches: Iterable[tuple[list[numpy.ndarray], numpy.ndarray]],
+) -> Measurement:
+    """Classify clips whose labels are known.
+
+    Parameters
+    ----------
+    model, processor
+    batches : iterable of (clips, labels)
+        Clips as `to_pixel_values` takes them; labels are indices of the model's classes.
+    """
+    num_labels = model.config.num_labels
+    confusion = numpy.zeros((num_labels, num_labels), dtype=numpy.int64)
+    loss = 0.0
+    for clips, labels in batches:
+        out = model(to_pixel_values(clips, processor, model.config), labels=labels)
+        numpy.add.at(confusion, (labels, to_numpy(out.logits).argmax(axis=-1)), 1)
+        loss += float(out.loss) * len(labels)
+    return Measurement(confusion, loss / max(1, int(confusion.sum())))

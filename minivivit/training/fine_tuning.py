@@ -1,0 +1,61 @@
+"""Fine-tuning: a trained model with a new head."""
+
+import numpy
+
+from minivivit.config import VivitConfig
+from minivivit.errors import InputError
+from minivivit.models.classification import VivitForVideoClassification
+from minivivit.models.parameters import classification_shapes, flatten, initial_parameters
+from minivivit.training.settings import TrainingSettings
+
+
+def model_with_new_head(directory: str, settings: TrainingSettings, classes: list[str]) -> VivitForVideoClassification:
+    """The model of a directory, with a head for `classes`.
+
+    The head is drawn anew unless the model already has one for just these classes, in this order.
+
+    Parameters
+    ----------
+    directory : str
+        In the Hugging Face layout.
+    settings : TrainingSettings
+        ``model`` may change what changes no parameter (dropout, stochastic depth).
+    classes : list of str
+
+    Raises
+    ------
+    InputError
+        When ``model`` would change the shape of any parameter but the head's.
+    """
+    if "preset" in settings.model:
+        raise InputError("model names a preset, but the training starts from a model, which has a config; leave it out")
+    old = VivitConfig.from_pretrained(directory)
+    labels = dict(enumerate(classes))
+    label2id = {label: index for index, label in labels.items()}
+    overrides = {**settings.model, "num_labels": len(labels), "id2label": labels, "label2id": label2id}
+    overrides.update(class_splits=None, problem_type="single_label_classification")
+    new = VivitConfig.from_pretrained(directory, **overrides)
+    _check_same_body(old, new, directory)
+    model = VivitForVideoClassification.from_pretrained(
+        directory,
+        dtype=settings.dtype,
+        backend=settings.backend,
+        config=new,
+        seed=settings.seed,
+        ignore_mismatched_sizes=True,
+    )
+    if old.id2label != new.id2label:
+        head = {"classifier": classification_shapes(new)["classifier"]}
+        generator = numpy.random.default_rng(settings.seed)
+        model.params.update(initial_parameters(head, new, generator, model.dtype, model.xp))
+    return model
+
+
+def _check_same_body(old: VivitConfig, new: VivitConfig, directory: str) -> None:
+    old_shapes, new_shapes = (flatten(classification_shapes(config)["vivit"]) for config in (old, new))
+    for name in sorted(old_shapes.keys() | new_shapes.keys()):
+        if old_shapes.get(name) != new_shapes.get(name):
+            raise InputError(
+                f"with these settings of the model, vivit.{name} is {new_shapes.get(name)}, but {directory} has "
+                f"{old_shapes.get(name)}; to start from a model, change only what changes no parameter"
+            )

@@ -1,0 +1,164 @@
+"""The loop: draw a batch, go forward and backward, update; now and then validate and save."""
+
+import math
+import sys
+import warnings
+from collections.abc import MutableMapping
+from typing import Any
+
+import numpy
+from tqdm import tqdm
+
+from minivivit.backend import Array
+from minivivit.training.accumulation import BatchResult, batch_gradients
+from minivivit.training.curves import draw_curves
+from minivivit.training.evaluation import Measurement, measure
+from minivivit.training.gradient_clipping import clip_by_global_norm, global_norm
+from minivivit.training.interruption import Interruption
+from minivivit.training.label_smoothing import one_hot
+from minivivit.training.log import read_log
+from minivivit.training.mixup import mixup
+from minivivit.training.nan_hunt import hunt
+from minivivit.training.pixels import to_pixel_values
+from minivivit.training.schedules import learning_rate
+from minivivit.training.settings import SCHEDULES
+from minivivit.training.training import LOG_FILE, Training
+
+CURVES_FILE = "curves.png"
+
+
+def train(training: Training) -> bool:
+    """Train until the end, or until Ctrl-C.
+
+    Returns
+    -------
+    bool
+        Whether the end was reached. If not, the last checkpoint is from the moment of the interruption.
+
+    Raises
+    ------
+    NonFiniteError
+        When a loss or a gradient is NaN or infinite; the update is not made.
+    """
+    settings, total = training.settings, training.total_steps
+    saved_step = training.step
+    with Interruption() as interruption, _progress_bar(training) as bar, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # overflow is looked for, and named, by make_step
+        while training.step < total and not interruption.requested:
+            figures = make_step(training)
+            training.log.write(step=training.step, **figures)
+            _show(bar, figures)
+            is_best = False
+            if training.step % training.validate_every == 0 or training.step == total:
+                is_best = validate(training, bar)
+            if is_best or training.step % settings.checkpoint_every == 0 or training.step == total:
+                training.save(is_best)
+                saved_step = training.step
+        if training.step != saved_step:
+            training.save()
+    draw_curves(read_log(training.output / LOG_FILE), training.output / CURVES_FILE)
+    return training.step == total
+
+
+def make_step(training: Training) -> dict[str, Any]:
+    """One update. Returns its loss, accuracy, learning rate and the norm of its gradient before clipping."""
+    settings, rng, model = training.settings, training.rng, training.model
+    clips, labels = training.data.training_batch(training.step, settings.batch_size, rng)
+    pixel_values = to_pixel_values(clips, training.processor, model.config)
+    targets = labels
+    if settings.mixup_alpha:
+        rows = one_hot(labels, model.config.num_labels, "float32")
+        pixel_values, targets = mixup(pixel_values, rows, rng, settings.mixup_alpha)
+    generator_state = rng.bit_generator.state
+    result = _gradients(training, pixel_values, targets)
+    max_norm = settings.max_grad_norm
+    norm = global_norm(result.gradients) if max_norm is None else clip_by_global_norm(result.gradients, max_norm)
+
+    if not math.isfinite(result.loss) or not math.isfinite(norm):
+
+        def run_again(store: MutableMapping[str, Array]) -> dict[str, Array]:
+            rng.bit_generator.state = generator_state
+            return _gradients(training, pixel_values, targets, store).gradients
+
+        symptom = f"the loss is {result.loss}" if not math.isfinite(result.loss) else f"the gradient's norm is {norm}"
+        raise hunt(training.step + 1, symptom, model.state_dict(), run_again)
+
+    rate = learning_rate(
+        training.step,
+        base_learning_rate=settings.learning_rate,
+        factors=SCHEDULES[settings.schedule],
+        warmup_steps=settings.warm_up,
+        total_steps=training.total_steps,
+    )
+    training.optimiser.step(result.gradients, rate)
+    training.step += 1
+    truth = labels if targets is labels else targets.argmax(axis=-1)  # mixed clips count as what they are most of
+    accuracy = float((result.logits.argmax(axis=-1) == truth).mean())
+    return {"loss": result.loss, "accuracy": accuracy, "learning_rate": rate, "gradient_norm": norm}
+
+
+def _gradients(
+    training: Training,
+    pixel_values: numpy.ndarray,
+    targets: numpy.ndarray,
+    store: MutableMapping[str, Array] | None = None,
+) -> BatchResult:
+    settings = training.settings
+    return batch_gradients(
+        training.model,
+        pixel_values,
+        targets,
+        training.names,
+        accumulate=settings.accumulate,
+        parallel=settings.parallel,
+        label_smoothing=settings.label_smoothing,
+        rng=training.rng,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        store=store,
+    )
+
+
+def validate(training: Training, bar: tqdm) -> bool:
+    """Measure the model on the validation clips, and log it. Returns whether it is the best so far.
+
+    Better is the higher accuracy, and of equal ones the lower loss. Without validation clips the latest is the best.
+    """
+    settings = training.settings
+    batch_size = max(1, settings.batch_size // settings.accumulate)
+    measured = measure(training.model, training.processor, training.data.validation_batches(batch_size))
+    if measured.count == 0:
+        training.best = None
+        return True
+    is_best = training.best is None or _rank(measured) > (training.best["accuracy"], -training.best["loss"])
+    if is_best:
+        training.best = {"step": training.step, "accuracy": measured.accuracy, "loss": measured.loss}
+    training.log.write(step=training.step, validation_loss=measured.loss, validation_accuracy=measured.accuracy)
+    bar.write(
+        f"step {training.step}/{training.total_steps}: validation accuracy {measured.accuracy:.4f}, "
+        f"loss {measured.loss:.4f}",
+        file=sys.stdout,
+    )
+    sys.stdout.flush()
+    return is_best
+
+
+def _rank(measured: Measurement) -> tuple[float, float]:
+    return measured.accuracy, -measured.loss
+
+
+def _progress_bar(training: Training) -> tqdm:
+    """On standard error, and only if that is a terminal."""
+    return tqdm(
+        total=training.total_steps,
+        initial=training.step,
+        desc="training",
+        unit="step",
+        file=sys.stderr,
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+    )
+
+
+def _show(bar: tqdm, figures: dict[str, Any]) -> None:
+    bar.set_postfix(loss=f"{figures['loss']:.3f}", accuracy=f"{figures['accuracy']:.2f}", refresh=False)
+    bar.update()

@@ -1,0 +1,253 @@
+"""The settings of a training: their names, defaults, checks, and the JSON file that they are read from."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from minivivit.config import PRESETS, VivitConfig
+from minivivit.errors import InputError
+from minivivit.files.json_file import read_json
+from minivivit.training.augmentations.pipeline import AugmentationParams
+from minivivit.training.setting_checks import (
+    Check,
+    check_augmentation,
+    check_bool,
+    check_dict,
+    check_patterns,
+    choice,
+    number,
+    whole,
+)
+
+OPTIMISERS = ("adamw", "sgd")
+# The name of a schedule, and the factors that it is a product of (`minivivit.training.schedules`).
+SCHEDULES = {
+    "cosine": "constant * cosine_decay * linear_warmup",
+    "constant": "constant * linear_warmup",
+}
+MOTION = "motion"  # the word that stands for the built-in data
+
+
+_CHECKS: dict[str, Check] = {
+    "epochs": whole(1, optional=True),
+    "steps": whole(1, optional=True),
+    "batch_size": whole(1),
+    "accumulate": whole(1),
+    "parallel": whole(1),
+    "optimiser": choice(*OPTIMISERS),
+    "learning_rate": number(0),
+    "weight_decay": number(0),
+    "momentum": number(0, 1, below=True),
+    "beta1": number(0, 1, below=True),
+    "beta2": number(0, 1, below=True),
+    "warm_up": whole(0),
+    "schedule": choice(*SCHEDULES),
+    "max_grad_norm": number(0, above=True, optional=True),
+    "label_smoothing": number(0, 1, below=True),
+    "mixup_alpha": number(0),
+    "freeze": check_patterns,
+    "validation_fraction": number(0, 1, below=True),
+    "validation_clips": whole(1),
+    "frame_sample_rate": whole(1),
+    "validate_every": whole(1, optional=True),
+    "checkpoint_every": whole(1),
+    "seed": whole(0),
+    "dtype": choice("float32", "float64"),
+    "backend": choice("numpy", "cupy", "auto"),
+    "gradient_checkpointing": check_bool,
+    "model": check_dict,
+    "augmentation": check_dict,
+}
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything that decides a training, but for the data and the model that it starts from.
+
+    Attributes
+    ----------
+    epochs, steps : int, optional
+        How long to train: how often every clip is seen, or how many updates are made. One of the two; the built-in
+        data, which never repeats, has no epochs.
+    batch_size : int
+        Clips in an update.
+    accumulate : int
+        In how many pieces a batch is computed, one after the other: less memory, the same update up to rounding.
+    parallel : int
+        In how many pieces each of these is cut again, to be computed side by side on the CPU's threads. Pays for small
+        models.
+    optimiser : {"adamw", "sgd"}
+    learning_rate : float
+        The largest.
+    weight_decay, momentum, beta1, beta2 : float
+        See `AdamW` and `SGD`; decay spares what `minivivit.training.weight_decay.decays` spares.
+    warm_up : int
+        Updates during which the learning rate rises in a straight line.
+    schedule : {"cosine", "constant"}
+        What the learning rate does after the warm-up.
+    max_grad_norm : float, optional
+        Clip the gradients to this global norm; None: never.
+    label_smoothing, mixup_alpha : float
+        See `smooth_labels` and `mixup`.
+    freeze : tuple of str
+        Patterns of names that are not trained (`trainable_names`).
+    validation_fraction : float
+        The part of each class of a folder that is kept for validation.
+    validation_clips : int
+        How many clips of the built-in data are made for validation.
+    frame_sample_rate : int
+        Take every n-th frame of a file.
+    validate_every : int, optional
+        Updates between two validations; None: an epoch.
+    checkpoint_every : int
+        Updates between two checkpoints.
+    seed : int
+        Of everything random: first values, order, augmentations, dropout.
+    dtype, backend : str
+        See `VivitForVideoClassification`.
+    gradient_checkpointing : bool
+        Less memory for one more forward pass.
+    model : dict
+        Fields of `VivitConfig` by name, and ``"preset"``, the name of one of its presets.
+    augmentation : dict
+        Fields of `AugmentationParams` by name.
+    """
+
+    epochs: int | None = None
+    steps: int | None = None
+    batch_size: int = 8
+    accumulate: int = 1
+    parallel: int = 1
+    optimiser: str = "adamw"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.05
+    momentum: float = 0.9
+    beta1: float = 0.9
+    beta2: float = 0.999
+    warm_up: int = 100
+    schedule: str = "cosine"
+    max_grad_norm: float | None = 1.0
+    label_smoothing: float = 0.0
+    mixup_alpha: float = 0.0
+    freeze: tuple[str, ...] = ()
+    validation_fraction: float = 0.2
+    validation_clips: int = 1000
+    frame_sample_rate: int = 2
+    validate_every: int | None = None
+    checkpoint_every: int = 100
+    seed: int = 0
+    dtype: str = "float32"
+    backend: str = "auto"
+    gradient_checkpointing: bool = False
+    model: dict[str, Any] = field(default_factory=dict)
+    augmentation: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            check(name, getattr(self, name))
+        if self.epochs is not None and self.steps is not None:
+            raise InputError(f"epochs is {self.epochs} and steps is {self.steps}; give one of the two")
+        if self.accumulate * self.parallel > self.batch_size:
+            raise InputError(
+                f"accumulate is {self.accumulate} and parallel is {self.parallel}, but a batch has {self.batch_size} "
+                "clips; it cannot be cut into more pieces than it has clips"
+            )
+        self.augmentation_params()
+
+    def augmentation_params(self) -> AugmentationParams | None:
+        """The augmentations, or None where there are none."""
+        known = {entry.name: entry.default for entry in dataclasses.fields(AugmentationParams)}
+        for name, value in self.augmentation.items():
+            if name not in known:
+                raise InputError(f"augmentation has no setting {name!r}; it has {', '.join(known)}")
+            check_augmentation(name, value, known[name])
+        values = {name: tuple(v) if isinstance(v, list) else v for name, v in self.augmentation.items()}
+        return AugmentationParams(**values) if values else None  # type: ignore[arg-type]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings by name, ready for JSON."""
+        return {**dataclasses.asdict(self), "freeze": list(self.freeze)}
+
+
+# What `minivivit train motion` does when it is told nothing: the training of the bundled model.
+MOTION_MODEL: dict[str, Any] = {
+    "image_size": 32,
+    "num_frames": 8,
+    "tubelet_size": [4, 8, 8],
+    "hidden_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 176,
+    "initializer_range": 0.08,
+}
+MOTION_DEFAULTS: dict[str, Any] = {
+    "steps": 4000,
+    "batch_size": 64,
+    "parallel": 2,
+    "learning_rate": 1.5e-3,
+    "warm_up": 200,
+    "validate_every": 500,
+    "checkpoint_every": 250,
+}
+FOLDER_DEFAULTS: dict[str, Any] = {"epochs": 30}
+
+
+def make_settings(data: str, given: Mapping[str, Any], fine_tuning: bool = False) -> TrainingSettings:
+    """The settings of a training on `data`: those given, and defaults for the rest.
+
+    Parameters
+    ----------
+    data : str
+        The folder, or the word ``"motion"``: they have different defaults.
+    given : mapping
+        Names of attributes of `TrainingSettings`, and values.
+    fine_tuning : bool
+        Whether the training starts from a model, whose config is then the default.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, and for a value that cannot be meant.
+    """
+    defaults = dict(MOTION_DEFAULTS if data == MOTION else FOLDER_DEFAULTS)
+    if "steps" in given or "epochs" in given:
+        defaults.pop("steps", None)
+        defaults.pop("epochs", None)
+    values = {**defaults, **given}
+    known = [entry.name for entry in dataclasses.fields(TrainingSettings)]
+    for name in values:
+        if name not in known:
+            raise InputError(f"{name!r} is no setting of a training; the settings are {', '.join(known)}")
+    if data == MOTION and not fine_tuning:
+        check_dict("model", values.get("model", {}))
+        values["model"] = {**MOTION_MODEL, **values.get("model", {})}
+    if isinstance(values.get("freeze"), list):
+        values["freeze"] = tuple(values["freeze"])
+    if data == MOTION and values.get("epochs") is not None:
+        raise InputError("the built-in data never repeats and has no epochs; give steps")
+    return TrainingSettings(**values)
+
+
+def read_settings_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The settings in a JSON file: an object with the names of `TrainingSettings`, any of them left out."""
+    return read_json(path)
+
+
+def model_config(settings: TrainingSettings, classes: list[str]) -> VivitConfig:
+    """The config of a new model for `classes`."""
+    fields = dict(settings.model)
+    preset = fields.pop("preset", None)
+    for name in ("num_labels", "id2label", "label2id", "class_splits", "problem_type"):
+        if name in fields:
+            raise InputError(f"model sets {name}, but the data decides that; leave it out")
+    if preset is not None:
+        if preset not in PRESETS:
+            raise InputError(f"model names the preset {preset!r}; expected one of {', '.join(PRESETS)}")
+        fields = {**PRESETS[preset], **fields}
+        fields.pop("num_labels")
+    labels = dict(enumerate(classes))
+    return VivitConfig.from_dict(
+        {**fields, "id2label": labels, "class_splits": None, "problem_type": "single_label_classification"}
+    )

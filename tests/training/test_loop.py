@@ -1,0 +1,269 @@
+"""The loop: what a step does, what stops it, and that it learns."""
+
+import sys
+
+import numpy
+import pytest
+from tiny_training import TINY_MODEL, run_tiny_training, tiny_training, write_clips
+
+from minivivit import InputError, VivitConfig, VivitForVideoClassification
+from minivivit.backend import num_threads, set_num_threads
+from minivivit.training.accumulation import batch_gradients
+from minivivit.training.adamw import AdamW
+from minivivit.training.curves import draw_curves
+from minivivit.training.gradient_clipping import clip_by_global_norm
+from minivivit.training.log import read_log
+from minivivit.training.loop import make_step, train, validate
+from minivivit.training.nan_hunt import NonFiniteError
+from minivivit.training.pixels import new_processor, to_pixel_values
+from minivivit.training.schedules import learning_rate
+from minivivit.training.training import resume_training
+from minivivit.training.weight_decay import decays
+
+PLAIN_MODEL = {**TINY_MODEL, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+PLAIN_MODEL["stochastic_droplayer_rate"] = 0.0
+
+
+def plain_model(dtype="float64", **fields):
+    return VivitForVideoClassification(VivitConfig(**{**PLAIN_MODEL, **fields}), dtype=dtype, backend="numpy", seed=1)
+
+
+# ------------------------------------------------------------------------------------------------ accumulation
+
+
+@pytest.mark.parametrize(("accumulate", "parallel"), [(1, 2), (3, 1), (2, 3), (10, 1), (50, 50)])
+def test_pieces_add_up_to_the_batch(accumulate, parallel):
+    model = plain_model(num_labels=3, initializer_range=0.3)
+    rng = numpy.random.default_rng(0)
+    pixels, labels = rng.standard_normal((10, 4, 3, 16, 16)), rng.integers(0, 3, 10)
+    names = list(model.state_dict())
+    whole = batch_gradients(model, pixels, labels, names)
+    loss, gradients = model.loss_and_gradients(pixels, labels)
+    assert whole.loss == float(loss)
+    pieces = batch_gradients(model, pixels, labels, names, accumulate=accumulate, parallel=parallel)
+    assert pieces.loss == pytest.approx(whole.loss, rel=1e-13)
+    numpy.testing.assert_allclose(pieces.logits, model(pixels).logits, rtol=1e-12, atol=1e-14)
+    for name in names:
+        numpy.testing.assert_array_equal(whole.gradients[name], gradients[name])
+        scale = abs(gradients[name]).max()
+        numpy.testing.assert_allclose(pieces.gradients[name], gradients[name], rtol=0, atol=1e-13 * scale + 1e-16)
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads(tmp_path):
+    threads = num_threads()
+    results = []
+    try:
+        for count in (1, 3):
+            set_num_threads(count)
+            training = tiny_training(tmp_path / str(count), parallel=2, accumulate=2)
+            make_step(training)
+            make_step(training)
+            results.append(training.model.state_dict())
+    finally:
+        set_num_threads(threads)
+    for name in results[0]:
+        numpy.testing.assert_array_equal(results[0][name], results[1][name])
+
+
+# ------------------------------------------------------------------------------------------------ a step
+
+
+def test_a_step_is_what_its_parts_say(tmp_path):
+    changes = {"model": PLAIN_MODEL, "dtype": "float64", "max_grad_norm": 0.5, "weight_decay": 0.1}
+    training = tiny_training(tmp_path / "run", **changes, label_smoothing=0.1)
+    other = resume_training("motion", tmp_path / "run")  # the same model, generator and optimiser once more
+    clips, labels = other.data.training_batch(0, 4, other.rng)
+    pixels = to_pixel_values(clips, other.processor, other.model.config)
+    optimiser = AdamW(other.model.state_dict(), weight_decay=0.1, decay_rule=decays)
+    for step in range(2):
+        rate = learning_rate(step, base_learning_rate=1e-2, warmup_steps=2, total_steps=10)
+        loss, gradients = other.model.loss_and_gradients(pixels, labels, label_smoothing=0.1)
+        del gradients["pixel_values"]
+        norm = clip_by_global_norm(gradients, 0.5)
+        optimiser.step(gradients, rate)
+        if step == 0:
+            figures = make_step(training)
+            other.rng.integers(2**63, size=1)  # the seed of the one piece
+            clips, labels = other.data.training_batch(1, 4, other.rng)
+            pixels = to_pixel_values(clips, other.processor, other.model.config)
+        else:
+            figures = make_step(training)
+        assert figures["loss"] == float(loss)
+        assert figures["gradient_norm"] == norm
+        assert figures["learning_rate"] == rate
+    for name, array in training.model.state_dict().items():
+        numpy.testing.assert_array_equal(array, other.model.state_dict()[name])
+
+
+def test_what_is_frozen_stays_to_the_bit(tmp_path):
+    pattern = "vivit.encoder.layer.0.*"
+    training = tiny_training(tmp_path / "run", freeze=[pattern])
+    before = {name: array.copy() for name, array in training.model.state_dict().items()}
+    train(training)
+    for name, array in training.model.state_dict().items():
+        assert numpy.array_equal(array, before[name]) == name.startswith("vivit.encoder.layer.0."), name
+
+
+def test_it_learns_what_is_easy(tmp_path):
+    folder = write_clips(tmp_path / "clips", clips=8)
+    model = {**PLAIN_MODEL, "initializer_range": 0.3}
+    training = run_tiny_training(tmp_path / "run", str(folder), epochs=15, model=model, validate_every=None)
+    assert training.best["accuracy"] == 1.0
+    losses = [entry["loss"] for entry in read_log(tmp_path / "run" / "log.jsonl") if "loss" in entry]
+    assert len(losses) == training.total_steps == 15 * 5  # 18 clips in batches of 4
+    assert numpy.mean(losses[-5:]) < 0.5 * numpy.mean(losses[:5])
+
+
+def test_the_best_model_is_the_best_and_the_last_the_last(tmp_path):
+    training = run_tiny_training(tmp_path / "run", steps=12)
+    entries = [entry for entry in read_log(tmp_path / "run" / "log.jsonl") if "validation_loss" in entry]
+    assert [entry["step"] for entry in entries] == [3, 6, 9, 12]
+    best = max(entries, key=lambda entry: (entry["validation_accuracy"], -entry["validation_loss"]))
+    assert training.best["step"] == best["step"]
+    assert (tmp_path / "run" / "best").readlink().name == f"step-{best['step']:08d}"
+    assert (tmp_path / "run" / "last").readlink().name == "step-00000012"
+    model = VivitForVideoClassification.from_pretrained(tmp_path / "run" / "last", backend="numpy")
+    for name, array in model.state_dict().items():
+        numpy.testing.assert_array_equal(array, training.model.state_dict()[name])
+
+
+def test_a_lower_loss_breaks_a_tie(tmp_path):
+    training = tiny_training(tmp_path / "run")
+
+    class Silent:
+        def write(self, *args, **kwargs):
+            pass
+
+    assert validate(training, Silent())
+    assert not validate(training, Silent())  # equal is not better
+    training.best["loss"] += 0.1
+    assert validate(training, Silent())
+
+
+# ------------------------------------------------------------------------------------------------ NaN
+
+
+def test_nan_names_the_step_and_the_first_tensor(tmp_path):
+    training = tiny_training(tmp_path / "run", model=PLAIN_MODEL)
+    make_step(training)
+    wide = training.model.params["vivit"]["encoder"]["layer"]["1"]["intermediate"]["dense"]["weight"]
+    wide[...] = 3e38  # finite, but no sum of such is
+    before = {name: array.copy() for name, array in training.model.state_dict().items()}
+    with pytest.raises(NonFiniteError, match=r"at step 2; it first appeared in vivit\.encoder\.layer\.1\.intermediate"):
+        train(training)
+    for name, array in training.model.state_dict().items():
+        numpy.testing.assert_array_equal(array, before[name])  # the update was not made
+    assert resume_training("motion", tmp_path / "run").step == 0  # the last checkpoint is from before
+
+
+def test_nan_in_a_gradient_alone_is_found(tmp_path):
+    training = tiny_training(tmp_path / "run", model=PLAIN_MODEL, dtype="float32")
+    parameters = training.model.params["vivit"]["encoder"]["layer"]["1"]["layernorm_before"]
+    parameters["weight"][...] = 1e30
+    training.model.params["classifier"]["weight"][...] *= numpy.float32(1e30)
+    with pytest.raises(NonFiniteError, match=r"at step 1; it first appeared in "):
+        train(training)
+
+
+def test_a_spoilt_parameter_is_named(tmp_path):
+    training = tiny_training(tmp_path / "run")
+    training.model.params["classifier"]["bias"][1] = numpy.nan
+    with pytest.raises(NonFiniteError, match=r"in the parameter classifier\.bias") as error:
+        train(training)
+    assert isinstance(error.value, InputError)
+    assert "\n" not in str(error.value)
+
+
+# ------------------------------------------------------------------------------------------------ fine-tuning
+
+
+def test_fine_tuning_keeps_the_body_and_draws_a_new_head(tmp_path):
+    first = run_tiny_training(tmp_path / "first")
+    folder = str(write_clips(tmp_path / "clips"))
+    source = str(tmp_path / "first" / "last")
+    tuned = tiny_training(tmp_path / "tuned", folder, initial_model=source, model={}, epochs=1)
+    assert list(tuned.model.config.id2label.values()) == ["left", "right", "up"]
+    assert tuned.model.config.label2id == {"left": 0, "right": 1, "up": 2}
+    assert tuned.model.config.hidden_size == 8
+    for name, array in tuned.model.state_dict().items():
+        if not name.startswith("classifier."):
+            numpy.testing.assert_array_equal(array, first.model.state_dict()[name])
+    assert train(tuned)
+
+
+def test_a_head_of_the_same_size_for_other_classes_is_new_too(tmp_path):
+    run_tiny_training(tmp_path / "first", str(write_clips(tmp_path / "one", ("a", "b"))), epochs=1)
+    source = str(tmp_path / "first" / "last")
+    tuned = tiny_training(
+        tmp_path / "tuned", str(write_clips(tmp_path / "two", ("c", "d"))), initial_model=source, model={}, epochs=1
+    )
+    again = tiny_training(tmp_path / "again", str(tmp_path / "one"), initial_model=source, model={}, epochs=1)
+    trained = VivitForVideoClassification.from_pretrained(source, backend="numpy").params["classifier"]["weight"]
+    assert not numpy.array_equal(tuned.model.params["classifier"]["weight"], trained)
+    numpy.testing.assert_array_equal(again.model.params["classifier"]["weight"], trained)
+
+
+def test_fine_tuning_cannot_change_the_shape_of_the_body(tmp_path):
+    run_tiny_training(tmp_path / "first", steps=1)
+    source = str(tmp_path / "first" / "last")
+    with pytest.raises(InputError, match="change only what changes no parameter"):
+        tiny_training(tmp_path / "tuned", initial_model=source, model={"hidden_size": 16})
+    tuned = tiny_training(tmp_path / "tuned", initial_model=source, model={"hidden_dropout_prob": 0.4})
+    assert tuned.model.config.hidden_dropout_prob == 0.4
+
+
+# ------------------------------------------------------------------------------------------------ around it
+
+
+def test_curves_have_a_title_and_labels(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: (figures.append(self), path.write_bytes(b"png")))
+    entries = [{"step": step, "loss": 1 / step, "accuracy": 0.5} for step in range(1, 300)]
+    entries.append({"step": 300, "validation_loss": 0.1, "validation_accuracy": 0.9})
+    assert draw_curves(entries, tmp_path / "curves.png")
+    for axes in figures[0].axes:
+        assert axes.get_title()
+        assert axes.get_xlabel() == "step"
+        assert axes.get_ylabel()
+        assert len(axes.lines) == 2
+    assert not draw_curves([], tmp_path / "none.png")
+
+
+def test_without_matplotlib_there_is_no_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not draw_curves([{"step": 1, "loss": 1.0, "accuracy": 0.5}], tmp_path / "curves.png")
+    assert not (tmp_path / "curves.png").exists()
+
+
+def test_the_bar_is_silent_where_there_is_no_terminal(tmp_path, capsys):
+    run_tiny_training(tmp_path / "run", steps=3)
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "step 3/3: validation accuracy" in captured.out
+
+
+def test_the_bar_shows_loss_and_accuracy_on_a_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    run_tiny_training(tmp_path / "run", steps=3)
+    shown = capsys.readouterr().err
+    assert "3/3" in shown
+    assert "loss=" in shown
+    assert "accuracy=" in shown
+
+
+def test_pixel_values_of_clips_of_several_sizes():
+    config = VivitConfig(**PLAIN_MODEL)
+    processor = new_processor(config)
+    rng = numpy.random.default_rng(0)
+    clips = [rng.integers(0, 256, (4, *size, 3), dtype=numpy.uint8) for size in ((16, 16), (20, 24), (16, 30))]
+    pixels = to_pixel_values(clips, processor, config)
+    assert pixels.shape == (3, 4, 3, 16, 16)
+    assert pixels.min() >= -1
+    assert pixels.max() <= 1
+    expected = processor(clips, return_tensors="np").pixel_values
+    numpy.testing.assert_array_equal(pixels, expected)
+    same_size = to_pixel_values(clips[:1], processor, config)
+    numpy.testing.assert_array_equal(same_size, expected[:1])

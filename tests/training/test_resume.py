@@ -1,0 +1,166 @@
+"""A training that is interrupted in any way and resumed ends with the same bits as one that never was."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+from tiny_training import TINY, run_tiny_training, same_training, tiny_training, write_clips
+
+import minivivit.training.loop as loop
+from minivivit import InputError
+from minivivit.training.checkpointing import (
+    generator_from_state,
+    has_checkpoint,
+    read_state,
+    remove_unlinked,
+)
+from minivivit.training.log import Log, read_log
+from minivivit.training.loop import make_step, train
+from minivivit.training.training import resume_training
+
+AUGMENTATION = {
+    "crop_size": 16,
+    "min_resize": 18,
+    "do_random_flip": True,
+    "do_jitter_scale": True,
+    "scale_min_factor": 0.95,
+    "do_rand_augment": True,
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimiser": "sgd", "accumulate": 2, "parallel": 2, "dtype": "float64"},
+        {"mixup_alpha": 0.3, "label_smoothing": 0.1, "weight_decay": 0.1, "freeze": ["vivit.embeddings.*"]},
+    ],
+    ids=["adamw", "sgd", "mixup"],
+)
+@pytest.mark.parametrize("stop_after", [1, 6])
+def test_a_resumed_training_ends_with_the_same_bits(tmp_path, changes, stop_after, monkeypatch):
+    whole = run_tiny_training(tmp_path / "whole", **changes)
+
+    training = tiny_training(tmp_path / "parts", **changes)
+    interrupt_after(training, stop_after, monkeypatch)
+    resumed = resume_training("motion", tmp_path / "parts")
+    assert resumed.step == stop_after
+    assert train(resumed)
+
+    same_training(tmp_path / "whole", tmp_path / "parts")
+    assert resumed.rng.bit_generator.state == whole.rng.bit_generator.state
+
+
+def test_a_resumed_training_on_a_folder_keeps_its_place_in_the_epoch(tmp_path, monkeypatch):
+    folder = str(write_clips(tmp_path / "clips"))
+    changes = {"epochs": 3, "augmentation": AUGMENTATION, "validate_every": None}
+    run_tiny_training(tmp_path / "whole", folder, **changes)
+    training = tiny_training(tmp_path / "parts", folder, **changes)
+    assert training.data.steps_per_epoch == 3
+    interrupt_after(training, 4, monkeypatch)
+    state = read_state(tmp_path / "parts" / "last")
+    assert (state["epoch"], state["position"]) == (1, 1)
+    train(resume_training(folder, tmp_path / "parts"))
+    same_training(tmp_path / "whole", tmp_path / "parts")
+
+
+def interrupt_after(training, steps, monkeypatch):
+    """Train, with a Ctrl-C in the midst of the given step."""
+
+    def step_with_interrupt(training):
+        if training.step + 1 == steps:
+            os.kill(os.getpid(), 2)
+        return make_step(training)
+
+    with monkeypatch.context() as context:
+        context.setattr(loop, "make_step", step_with_interrupt)
+        assert not train(training)
+    assert training.step == steps
+
+
+def test_a_training_killed_20_times_ends_with_the_same_bits(tmp_path):
+    steps = 80
+    run_tiny_training(tmp_path / "whole", steps=steps, checkpoint_every=1, parallel=2)
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "MPLCONFIGDIR": str(tmp_path)}
+    command = [sys.executable, Path(__file__).with_name("kill_chain.py"), tmp_path / "killed", "20", str(steps)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    killed_at = list(map(int, result.stdout.splitlines()[-1].split()))
+    assert len(killed_at) == 20
+    assert len(set(killed_at)) > 10
+    same_training(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_only_the_checkpoints_that_are_linked_stay(tmp_path):
+    training = run_tiny_training(tmp_path / "run")
+    entries = {path.name for path in (tmp_path / "run").iterdir()} - {"log.jsonl", "curves.png"}
+    links = {(tmp_path / "run" / link).readlink().name for link in ("last", "best")}
+    assert entries == {"last", "best", *links}
+    assert f"step-{training.step:08d}" in links
+
+
+def test_clearing_up_touches_nothing_of_the_users(tmp_path):
+    (tmp_path / "step-00000007").mkdir()
+    (tmp_path / "step-one").mkdir()
+    (tmp_path / ".step-00000001.abc.part").mkdir()
+    remove_unlinked(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000007", "step-one"]
+
+
+def test_resuming_on_other_data_is_refused(tmp_path):
+    folder = write_clips(tmp_path / "clips")
+    tiny_training(tmp_path / "run", str(folder), epochs=1)
+    (folder / "left" / "clip0.npy").unlink()
+    with pytest.raises(InputError, match="has changed since"):
+        resume_training(str(folder), tmp_path / "run")
+    with pytest.raises(InputError, match="motion is not the data"):
+        resume_training("motion", tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["step", "generator", "log_length", "optimiser", "settings", "format"])
+def test_a_damaged_state_is_refused_in_one_line(tmp_path, name):
+    tiny_training(tmp_path / "run")
+    path = tmp_path / "run" / "last" / "training_state.json"
+    state = json.loads(path.read_text())
+    state[name] = "nonsense"
+    path.write_text(json.dumps(state))
+    with pytest.raises(InputError) as error:
+        resume_training("motion", tmp_path / "run")
+    assert "\n" not in str(error.value)
+
+
+def test_the_generator_goes_on_from_its_state():
+    rng = numpy.random.default_rng(5)
+    rng.random(7)
+    rng.integers(10, dtype=numpy.uint32)  # leaves half a word behind, which is part of the state
+    state = json.loads(json.dumps(rng.bit_generator.state))
+    assert generator_from_state(state).random(3).tolist() == rng.random(3).tolist()
+    with pytest.raises(InputError, match="generator"):
+        generator_from_state({"bit_generator": "MT19937"})
+
+
+def test_the_log_goes_on_where_the_checkpoint_was(tmp_path):
+    path = tmp_path / "log.jsonl"
+    log = Log(path)
+    log.write(step=1)
+    length = log.sync()
+    log.write(step=2)
+    with open(path, "ab") as file:
+        file.write(b'{"step": 3, "lo')  # a kill in the midst of a line
+    assert [entry["step"] for entry in read_log(path)] == [1, 2]
+    log = Log(path, length)
+    assert log.sync() == length
+    log.write(step=22)
+    assert [entry["step"] for entry in read_log(path)] == [1, 22]
+    with pytest.raises(InputError, match="put back the log"):
+        Log(path, 10_000)
+
+
+def test_without_a_checkpoint_there_is_nothing_to_resume(tmp_path):
+    assert not has_checkpoint(tmp_path)
+    tiny_training(tmp_path, **{**TINY, "seed": 1})
+    assert has_checkpoint(tmp_path)
