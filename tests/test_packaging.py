@@ -18,7 +18,7 @@ import pytest
 import minivivit
 
 PACKAGE = Path(minivivit.__file__).parent
-ROOT = PACKAGE.parent
+ROOT = Path(__file__).parent.parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
 

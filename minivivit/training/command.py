@@ -18,6 +18,7 @@ from minivivit.training.loop import train
 from minivivit.training.motion import motion_clips, shuffle_frames
 from minivivit.training.motion_data import EVALUATION, check_motion_labels, motion_clip_size, stream
 from minivivit.training.pixels import new_processor
+from minivivit.training.setting_checks import whole
 from minivivit.training.settings import MOTION, OPTIMISERS, SCHEDULES, make_settings, read_settings_file
 from minivivit.training.training import Training, begin_training, resume_training, settings_of
 from minivivit.video.image_processor import VivitImageProcessor, find_settings
@@ -43,6 +44,7 @@ SETTING_OPTIONS: dict[str, tuple[Any, str]] = {
     "schedule": (tuple(SCHEDULES), "what the learning rate does afterwards"),
     "label_smoothing": (float, "part of each label that goes to all classes alike"),
     "mixup_alpha": (float, "mix pairs of clips; 0 for no mixing"),
+    "frame_sample_rate": (int, "take every n-th frame of a file"),
     "validation_fraction": (float, "part of a folder's clips that is kept for validation"),
     "seed": (int, "of everything random"),
     "dtype": (("float32", "float64"), "what to compute in"),
@@ -62,7 +64,11 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "The output directory holds checkpoints in the Hugging Face layout (last, best), log.jsonl and, where "
         "matplotlib is installed, curves.png. Ctrl-C saves and stops, with exit code 130; --resume goes on as if "
-        "nothing had happened, to the bit."
+        "nothing had happened, to the bit.\n\n"
+        "examples:\n"
+        "  minivivit train motion --output motion_model\n"
+        "  minivivit train motion --output motion_model --resume\n"
+        "  minivivit train CLIPS --output mine --model vivit-b-16x2-kinetics400 --freeze 'vivit.embeddings.*'"
     )
     parser.add_argument("data", metavar="DATA", help="a folder with a sub-folder of clips for each class; or: motion")
     parser.add_argument("--config", metavar="FILE", help="JSON file with settings; options win over it")
@@ -154,10 +160,19 @@ def _announce(training: Training) -> None:
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``minivivit evaluate``."""
     parser.description = "Measure the accuracy of a model on clips that it has not been trained on."
+    parser.epilog = (
+        "examples:\n"
+        "  minivivit evaluate\n"
+        "  minivivit evaluate --shuffle-frames --clips 500\n"
+        "  minivivit evaluate --model mine/best --data CLIPS --json"
+    )
     parser.add_argument("--model", metavar="DIR", help="the model; left out: the one that comes with the package")
     parser.add_argument("--data", metavar="DIR", help="a folder of clips; left out: freshly generated motion clips")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the generated clips and of the shuffling")
     parser.add_argument("--clips", type=int, default=2000, metavar="N", help="how many to generate (default: 2000)")
+    parser.add_argument(
+        "--frame-sample-rate", type=int, default=2, metavar="N", help="take every n-th frame of a file (default: 2)"
+    )
     parser.add_argument("--shuffle-frames", action="store_true", help="show each clip's frames in random order")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--backend", choices=("numpy", "cupy", "auto"), default="auto", help="where to compute")
@@ -165,14 +180,17 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Run ``minivivit evaluate``."""
-    if args.seed < 0 or args.clips < 1:
-        raise InputError(f"seed is {args.seed} and clips is {args.clips}; expected at least 0 and at least 1")
+    for name, minimum in (("seed", 0), ("clips", 1), ("frame_sample_rate", 1)):
+        whole(minimum)(name, getattr(args, name))
     directory = bundled_model_directory() if args.model is None else args.model
     model = VivitForVideoClassification.from_pretrained(directory, backend=args.backend)
     has_processor = find_settings(directory) is not None
     processor = VivitImageProcessor.from_pretrained(directory) if has_processor else new_processor(model.config)
     rng = stream(args.seed, EVALUATION)
-    batches = _motion_batches(model, args.clips, rng) if args.data is None else _folder_batches(model, args.data)
+    if args.data is None:
+        batches = _motion_batches(model, args.clips, rng)
+    else:
+        batches = _folder_batches(model, args.data, args.frame_sample_rate)
     if args.shuffle_frames:
         batches = (([shuffle_frames(rng, clip[None])[0] for clip in clips], labels) for clips, labels in batches)
     measured = measure(model, processor, batches)
@@ -188,7 +206,7 @@ def _motion_batches(model: VivitForVideoClassification, count: int, rng: numpy.r
         yield list(clips), labels
 
 
-def _folder_batches(model: VivitForVideoClassification, folder: str) -> Any:
+def _folder_batches(model: VivitForVideoClassification, folder: str, frame_sample_rate: int) -> Any:
     """All clips of a folder; its sub-folders must have names of the model's classes."""
     clips = find_clips(folder)
     label_of = {label: index for index, label in model.config.id2label.items()}
@@ -199,7 +217,7 @@ def _folder_batches(model: VivitForVideoClassification, folder: str) -> Any:
             f"{', '.join(list(label_of)[:5])}{', ...' if len(label_of) > 5 else ''}"
         )
     entries = [(path, label_of[name]) for name, paths in clips.items() for path in paths]
-    data = FolderData(clips, model.config, seed=0, batch_size=BATCH)
+    data = FolderData(clips, model.config, seed=0, batch_size=BATCH, frame_sample_rate=frame_sample_rate)
     return data.central_batches(entries, batch_size=8)
 
 

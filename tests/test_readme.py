@@ -1,0 +1,48 @@
+"""What the README shows works."""
+
+import re
+from pathlib import Path
+
+import numpy
+
+from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor
+from minivivit.cli import COMMANDS, parse
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_library_example_runs(tmp_path, monkeypatch, capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    config = VivitConfig(
+        image_size=32,
+        tubelet_size=[2, 16, 16],
+        hidden_size=12,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_labels=6,
+    )
+    directory = tmp_path / "vivit-b-16x2-kinetics400"
+    VivitForVideoClassification(config).save_pretrained(directory)
+    VivitImageProcessor(size={"shortest_edge": 40}, crop_size=32).save_pretrained(directory)
+    with open(tmp_path / "cooking.mp4", "wb") as file:  # what a file is, its content says
+        numpy.save(file, numpy.random.default_rng(0).integers(0, 256, (64, 48, 64, 3), dtype=numpy.uint8))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {})
+    label, shape = capsys.readouterr().out.splitlines()
+    assert label.startswith("LABEL_")
+    assert shape == "(12, 12)"
+
+
+def test_commands_are_spelled_right():
+    names = "|".join(COMMANDS)
+    lines = re.findall(rf"(?:^ {{4}}(?:.*&& )?|`)(minivivit (?:{names})(?: [^`\n]+)?)", README, flags=re.MULTILINE)
+    assert "minivivit classify" in lines
+    for line in lines:
+        if line != "minivivit train":  # the name alone, in a sentence
+            parse(line.split()[1:])
+
+
+def test_files_that_are_named_exist():
+    root = Path(__file__).parent.parent
+    for name in re.findall(r"\b(?:tests|minivivit)/[\w/]*(?:\.py)?", README):
+        assert (root / name).exists(), name
