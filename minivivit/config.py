@@ -59,7 +59,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "attention_type": "factorised_encoder",
         "num_temporal_layers": 4,
         "num_labels": 397,
-        "class_splits": [300, 97],
+        "class_splits": [300, 97],  # nouns, verbs
+        "stochastic_droplayer_rate": 0.2,
         **_LARGE,
         **_SCENIC_DETAILS,
     },

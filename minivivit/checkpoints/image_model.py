@@ -219,7 +219,7 @@ def _positions(
         places = places if len(places) == grid[0] else resample_positions_over_time(places, grid[0])
     elif len(places) != prod(grid):
         places = adapt_positions(places, _image_grid(len(places), image), grid, method)
-    return numpy.concatenate([cls.astype(places.dtype), places])[None]
+    return numpy.concatenate([cls, places])[None]
 
 
 def _grid_of(name: str, config: VivitConfig) -> tuple[int, int, int]:

@@ -11,9 +11,8 @@ Flax cuts an array of more than 2^30 bytes into pieces of at most that:
     {"__msgpack_chunked_array__": true, "shape": {"0": ..., "1": ...}, "chunks": {"0": array, ...}}
 """
 
-import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BufferedIOBase
 from math import prod
 from pathlib import Path
@@ -37,7 +36,7 @@ WRITTEN_DTYPES = ("float16", "float32", "float64")
 
 # What a tree of weights can be: far more than any has, and far less than what would fill the memory. Its arrays are
 # limited by the bytes that the file holds; its dicts and names, of which a few bytes can make many, by these.
-MAX_DICTS, MAX_ENTRIES, MAX_NAME_BYTES = 100_000, 10_000, 1_000
+MAX_DICTS, MAX_ENTRIES, MAX_NAME_BYTES, MAX_DEPTH = 100_000, 10_000, 1_000, 64
 MAX_EXTENSION_BYTES = MAX_CHUNK_BYTES + 4096
 
 Progress = Callable[[int], object]
@@ -94,68 +93,103 @@ def read_flax_msgpack(
 
 def _read_place(path: Path, place: tuple[str, ...], progress: Progress | None) -> Any:
     """The subtree at `place`, or None where the file has no such keys."""
-    dicts = itertools.count(1)
+    with open(path, "rb") as file, open(path, "rb") as peek:
+        stream = _Stream(_Reports(file, progress), peek)
+        found = _find(stream, place)
+        if stream.unpacker.tell() != path.stat().st_size:
+            raise InputError(
+                f"{path} has {path.stat().st_size:,} bytes, but its tree ends after {stream.unpacker.tell():,}; it is "
+                "damaged or not a Flax msgpack file"
+            )
+    return found
 
-    def count_dict(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
-        if next(dicts) > MAX_DICTS:
-            raise InputError(f"it holds more than {MAX_DICTS:,} dicts; that is no tree of weights")
-        return _checked_dict(pairs)
 
-    with open(path, "rb") as file:
-        unpacker = msgpack.Unpacker(
-            _Reports(file, progress),
+class _Stream:
+    """The values of a file one after the other, dict by dict: what msgpack would skip or build at once, it also holds.
+
+    Parameters
+    ----------
+    file : what msgpack reads
+    peek : binary file
+        The same file once more, in which to look at the type of what stands next.
+    """
+
+    def __init__(self, file: "_Reports", peek: BufferedIOBase):
+        self.peek, self.num_dicts = peek, 0
+        self.unpacker = msgpack.Unpacker(
+            file,
             raw=False,
-            strict_map_key=True,
-            object_pairs_hook=count_dict,
             ext_hook=_extension,
             max_buffer_size=MAX_EXTENSION_BYTES + (1 << 20),
             max_ext_len=MAX_EXTENSION_BYTES,
-            max_map_len=MAX_ENTRIES,
-            max_array_len=0,
             max_str_len=MAX_NAME_BYTES,
+            max_map_len=0,
+            max_array_len=0,
             max_bin_len=0,
         )
-        found = _walk(unpacker, place)
-        if unpacker.tell() != path.stat().st_size:
-            raise InputError(
-                f"{path} has {path.stat().st_size:,} bytes, but its tree ends after {unpacker.tell():,}; it is damaged "
-                "or not a Flax msgpack file"
-            )
+
+    def at_dict(self, depth: int) -> bool:
+        """Whether a dict stands next."""
+        if depth > MAX_DEPTH:
+            raise InputError(f"its dicts are nested more than {MAX_DEPTH} deep; that is no tree of weights")
+        self.peek.seek(self.unpacker.tell())
+        first = self.peek.read(1)
+        return b"\x80" <= first <= b"\x8f" or first in (b"\xde", b"\xdf")
+
+    def names(self, most: int | None = None) -> Iterator[str]:
+        """Past the head of a dict, its keys; the caller takes what stands after each."""
+        length = self.unpacker.read_map_header()
+        self.num_dicts += 1
+        if most is not None and (length > most or self.num_dicts > MAX_DICTS):
+            raise InputError(f"it holds more than {MAX_DICTS:,} dicts, or one of more than {most:,} entries")
+        for _ in range(length):
+            key = self.unpacker.unpack()
+            if type(key) is not str:
+                raise InputError(f"a key in it is a {type(key).__name__}; expected names")
+            yield key
+
+
+def _find(stream: _Stream, place: tuple[str, ...], depth: int = 0) -> Any:
+    """Read what stands next: all of it where `place` is (), else what `place` leads to, past everything else."""
+    if not place:
+        return _read(stream, depth)
+    if not stream.at_dict(depth):
+        _skip(stream, depth)
+        return None
+    found = None
+    for key in stream.names():
+        if key == place[0] and found is None:
+            found = _find(stream, place[1:], depth + 1)
+        else:
+            _skip(stream, depth + 1)
     return found
+
+
+def _read(stream: _Stream, depth: int) -> Any:
+    """A dict with all that is in it, or a leaf."""
+    if not stream.at_dict(depth):
+        return stream.unpacker.unpack()
+    tree: dict[str, Any] = {}
+    for key in stream.names(MAX_ENTRIES):
+        if key in tree:
+            raise InputError(f"the key {quoted(key)} occurs twice in a dict")
+        tree[key] = _read(stream, depth + 1)
+    return tree
+
+
+def _skip(stream: _Stream, depth: int) -> None:
+    """Past what stands next, a leaf at a time."""
+    if not stream.at_dict(depth):
+        stream.unpacker.skip()
+        return
+    for _ in stream.names():
+        _skip(stream, depth + 1)
 
 
 def _as_dict(tree: Any, path: Path, place: tuple[str, ...]) -> dict[str, Any]:
     """What was found at a place, which must be a dict."""
     if not isinstance(tree, dict) or CHUNKED in tree:
         raise InputError(f"{path} holds no tree of arrays under {'/'.join(place)}, but a {type(tree).__name__}")
-    return tree
-
-
-def _walk(unpacker: Any, place: tuple[str, ...]) -> Any:
-    """Read what stands next: all of it where `place` is (), else what `place` leads to, past everything else."""
-    if not place:
-        return unpacker.unpack()
-    found = None
-    try:
-        length = unpacker.read_map_header()
-    except ValueError:  # no dict stands here
-        return None
-    for _ in range(length):
-        key = unpacker.unpack()
-        if type(key) is not str:
-            raise InputError(f"a key in it is a {type(key).__name__}; expected names")
-        if key == place[0] and found is None:
-            found = _walk(unpacker, place[1:])
-        else:
-            unpacker.skip()
-    return found
-
-
-def _checked_dict(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
-    tree = dict(pairs)
-    if len(tree) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise InputError(f"the key {quoted(next(key for key in tree if keys.count(key) > 1))} occurs twice in a dict")
     return tree
 
 

@@ -46,18 +46,28 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except InputError:
         raise
-    except (*DAMAGED_ARCHIVE_ERRORS, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"{path} is not a whole .npz file ({reason}); copy or download it again") from None
+    except DAMAGED_ARCHIVE_ERRORS as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return InputError(f"{path} is not a whole .npz file ({reason}); copy or download it again")
 
 
 def _read_header(path: Path, file: IO[bytes], member: zipfile.ZipInfo) -> _Header:
     """Read the header, after which the file stands at the first number; the size of the file must bear it out."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of headers that look like Python 2's
-        version = numpy.lib.format.read_magic(file)
-        read = numpy.lib.format.read_array_header_1_0 if version == (1, 0) else numpy.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = read(file)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that look like Python 2's
+            version = numpy.lib.format.read_magic(file)
+            of_version_1 = version == (1, 0)
+            read = numpy.lib.format.read_array_header_1_0 if of_version_1 else numpy.lib.format.read_array_header_2_0
+            shape, fortran_order, dtype = read(file)
+    except OSError:
+        raise
+    except Exception as error:  # NumPy reads the header with Python's own parser, which fails in many ways
+        raise _damaged(path, error) from None
     name = "bfloat16" if dtype.str.endswith(BFLOAT16) else dtype.name
     check_shape(path, member.filename, shape)
     if file.tell() + prod(shape) * dtype.itemsize != member.file_size:
