@@ -252,6 +252,30 @@ def test_the_tuple_and_the_keys_are_those_of_transformers(tmp_path):
     assert [value.shape for value in as_tuple] == [tuple(value.shape) for value in expected]
 
 
+@pytest.mark.parametrize("size", [(4, 9, 11), (4, 3, 2), (7, 5, 6), (2, 5, 6), (6, 12, 4)])
+def test_interpolated_position_embeddings_are_pytorchs_slice_by_slice(size):
+    """Bicubic over rows and columns within each temporal slice, linear over time at each place; here, in the model.
+
+    transformers' own interpolation takes time and space for one square image and fails here, so only the parts of
+    PyTorch that ours is defined by can be compared with.
+    """
+    settings = {**SMALL, "image_size": [20, 24], "num_hidden_layers": 0}
+    model = VivitForVideoClassification(VivitConfig(**settings), dtype="float64", backend="numpy")
+    positions = model.state_dict()["vivit.embeddings.position_embeddings"]
+    positions[...] = numpy.random.default_rng(0).standard_normal(positions.shape)
+    pixels = numpy.zeros((1, 2 * size[0], 3, 4 * size[1], 4 * size[2]))
+    out = model(pixels, interpolate_pos_encoding=True, output_hidden_states=True).hidden_states[0]
+    slices = (
+        torch.from_numpy(positions[0, 1:]).reshape(4, 5, 6, 32).permute(0, 3, 1, 2)
+    )  # (times, hidden, rows, columns)
+    slices = torch.nn.functional.interpolate(slices, size=size[1:], mode="bicubic", align_corners=False)
+    lines = slices.permute(2, 3, 1, 0).reshape(-1, 32, 4)  # (places, hidden, times)
+    lines = torch.nn.functional.interpolate(lines, size=size[0], mode="linear", align_corners=False)
+    expected = lines.reshape(size[1], size[2], 32, size[0]).permute(3, 0, 1, 2).reshape(1, -1, 32)
+    assert relative_error(out[:, 1:], expected) < 1e-13
+    assert numpy.array_equal(out[:, :1], positions[:, :1])
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Files
 # --------------------------------------------------------------------------------------------------------------------
