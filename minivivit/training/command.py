@@ -24,6 +24,7 @@ from minivivit.training.training import Training, begin_training, resume_trainin
 from minivivit.video.image_processor import VivitImageProcessor, find_settings
 
 BATCH = 64  # clips that evaluation takes at once
+DEFAULT_STRIDE = 2  # as `minivivit classify`
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -44,7 +45,7 @@ SETTING_OPTIONS: dict[str, tuple[Any, str]] = {
     "schedule": (tuple(SCHEDULES), "what the learning rate does afterwards"),
     "label_smoothing": (float, "part of each label that goes to all classes alike"),
     "mixup_alpha": (float, "mix pairs of clips; 0 for no mixing"),
-    "frame_sample_rate": (int, "take every n-th frame of a file"),
+    "frame_sample_rate": (int, "show every n-th frame of a file"),
     "validation_fraction": (float, "part of a folder's clips that is kept for validation"),
     "seed": (int, "of everything random"),
     "dtype": (("float32", "float64"), "what to compute in"),
@@ -58,18 +59,28 @@ MODEL_OPTIONS: dict[str, tuple[str, Any, str]] = {
 }
 
 
+TRAIN_DESCRIPTION = """\
+Train a model on clips, or fine-tune one (--model).
+
+DATA is a folder with one sub-folder of clips for each class, of any kind that  minivivit classify  reads; or the word
+motion: clips made on the fly, on which, told nothing else, this command trains the model that ships with minivivit.
+
+The output directory holds the checkpoints last and best in the Hugging Face layout, log.jsonl, and curves.png where
+matplotlib is installed. Ctrl-C saves and stops, with exit code 130. With --resume the training goes on as if it had
+never stopped, to the bit. Everything that has no option has a name in the JSON file of --config:
+model (the fields of VivitConfig), augmentation (scenic's names), and those of minivivit.training.settings."""
+
+TRAIN_EXAMPLES = """\
+examples:
+  minivivit train motion --output motion_model
+  minivivit train clips/ --output my_model --config my_settings.json
+  minivivit train clips/ --output tuned --model vivit-b-16x2-kinetics400 --freeze 'vivit.embeddings.*' --epochs 10
+  minivivit train clips/ --output tuned --resume"""
+
+
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``minivivit train``."""
-    parser.description = "Train a model on clips, or fine-tune one (--model)."
-    parser.epilog = (
-        "The output directory holds checkpoints in the Hugging Face layout (last, best), log.jsonl and, where "
-        "matplotlib is installed, curves.png. Ctrl-C saves and stops, with exit code 130; --resume goes on as if "
-        "nothing had happened, to the bit.\n\n"
-        "examples:\n"
-        "  minivivit train motion --output motion_model\n"
-        "  minivivit train motion --output motion_model --resume\n"
-        "  minivivit train CLIPS --output mine --model vivit-b-16x2-kinetics400 --freeze 'vivit.embeddings.*'"
-    )
+    parser.description, parser.epilog = TRAIN_DESCRIPTION, TRAIN_EXAMPLES
     parser.add_argument("data", metavar="DATA", help="a folder with a sub-folder of clips for each class; or: motion")
     parser.add_argument("--config", metavar="FILE", help="JSON file with settings; options win over it")
     parser.add_argument("--output", metavar="DIR", required=True, help="where checkpoints and log go")
@@ -83,7 +94,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_option(parser: argparse.ArgumentParser, name: str, kind: Any, text: str) -> None:
-    option = f"--{name.replace('_', '-')}"
+    option = "--stride" if name == "frame_sample_rate" else f"--{name.replace('_', '-')}"
     if isinstance(kind, tuple):
         parser.add_argument(option, dest=name, choices=kind, help=text)
     else:
@@ -157,9 +168,22 @@ def _announce(training: Training) -> None:
 # --------------------------------------------------------------------------------------------------------------------
 
 
+EVALUATE_DESCRIPTION = """\
+Measure the accuracy of a model: the fraction of clips whose class it names right.
+
+The clips are freshly made motion clips, which no training has seen (their seeds are apart from those of training), or
+those of a folder with one sub-folder for each class."""
+
+EVALUATE_EXAMPLES = """\
+examples:
+  minivivit evaluate
+  minivivit evaluate --shuffle-frames --json
+  minivivit evaluate --model my_model/best --data held_out_clips/"""
+
+
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``minivivit evaluate``."""
-    parser.description = "Measure the accuracy of a model on clips that it has not been trained on."
+    parser.description, parser.epilog = EVALUATE_DESCRIPTION, EVALUATE_EXAMPLES
     parser.epilog = (
         "examples:\n"
         "  minivivit evaluate\n"
@@ -171,7 +195,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the generated clips and of the shuffling")
     parser.add_argument("--clips", type=int, default=2000, metavar="N", help="how many to generate (default: 2000)")
     parser.add_argument(
-        "--frame-sample-rate", type=int, default=2, metavar="N", help="take every n-th frame of a file (default: 2)"
+        "--stride", type=int, default=DEFAULT_STRIDE, metavar="S", help="show every S-th frame of a file (default: 2)"
     )
     parser.add_argument("--shuffle-frames", action="store_true", help="show each clip's frames in random order")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -180,7 +204,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Run ``minivivit evaluate``."""
-    for name, minimum in (("seed", 0), ("clips", 1), ("frame_sample_rate", 1)):
+    for name, minimum in (("seed", 0), ("clips", 1), ("stride", 1)):
         whole(minimum)(name, getattr(args, name))
     directory = bundled_model_directory() if args.model is None else args.model
     model = VivitForVideoClassification.from_pretrained(directory, backend=args.backend)
@@ -190,7 +214,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.data is None:
         batches = _motion_batches(model, args.clips, rng)
     else:
-        batches = _folder_batches(model, args.data, args.frame_sample_rate)
+        batches = _folder_batches(model, args.data, args.stride)
     if args.shuffle_frames:
         batches = (([shuffle_frames(rng, clip[None])[0] for clip in clips], labels) for clips, labels in batches)
     measured = measure(model, processor, batches)

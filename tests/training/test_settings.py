@@ -1,0 +1,173 @@
+"""Settings: their defaults, their checks, the JSON file and the options of the command line."""
+
+import argparse
+import dataclasses
+import json
+
+import pytest
+from tiny_training import TINY, write_clips
+
+from minivivit import InputError
+from minivivit.training.command import add_train_arguments, run_train
+from minivivit.training.log import read_log
+from minivivit.training.motion import MOTION_CLASSES
+from minivivit.training.settings import TrainingSettings, make_settings, model_config, read_settings_file
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("steps", 1.5),
+        ("batch_size", 0),
+        ("batch_size", True),
+        ("accumulate", 100),
+        ("parallel", 0),
+        ("optimiser", "adam"),
+        ("learning_rate", -1.0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", "fast"),
+        ("weight_decay", None),
+        ("momentum", 1.0),
+        ("beta2", 1),
+        ("warm_up", -1),
+        ("schedule", "step"),
+        ("max_grad_norm", 0),
+        ("label_smoothing", 1.0),
+        ("mixup_alpha", -0.1),
+        ("freeze", "classifier.*"),
+        ("freeze", [1]),
+        ("validation_fraction", 1.0),
+        ("validation_clips", 0),
+        ("frame_sample_rate", 0),
+        ("validate_every", 0),
+        ("checkpoint_every", 0),
+        ("seed", -1),
+        ("dtype", "float16"),
+        ("backend", "torch"),
+        ("gradient_checkpointing", 1),
+        ("model", []),
+        ("augmentation", None),
+        ("augmentation", {"do_jitter_scale": 1}),
+        ("augmentation", {"crop_size": 0}),
+        ("augmentation", {"crop_size": [16, 0]}),
+        ("augmentation", {"prob_scale_jitter": 1.1}),
+        ("augmentation", {"rand_augment_magnitude": "high"}),
+        ("augmentation", {"do_colour_augment": True}),
+        ("learning_rates", 0.1),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_one_line(name, value):
+    with pytest.raises(InputError) as error:
+        make_settings("motion", {name: value})
+    assert name.rstrip("s") in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_every_setting_is_checked():
+    for entry in dataclasses.fields(TrainingSettings):
+        with pytest.raises(InputError, match=entry.name):
+            make_settings("folder", {entry.name: object()})
+
+
+def test_length_is_given_in_epochs_or_steps():
+    assert make_settings("folder", {}).epochs is not None
+    assert make_settings("folder", {"steps": 5}).epochs is None
+    assert make_settings("motion", {"steps": 5}).steps == 5
+    with pytest.raises(InputError, match="one of the two"):
+        make_settings("folder", {"steps": 5, "epochs": 5})
+    with pytest.raises(InputError, match="no epochs"):
+        make_settings("motion", {"epochs": 5})
+
+
+def test_settings_survive_json():
+    given = {"freeze": ["a.*"], "model": {"hidden_size": 96}, "augmentation": {"crop_size": [8, 9]}, "epochs": 3}
+    settings = make_settings("folder", given)
+    values = json.loads(json.dumps(settings.to_dict()))
+    assert make_settings("folder", {**values, "steps": None}) == settings
+    assert settings.augmentation_params().crop_size == (8, 9)
+
+
+def test_the_model_of_the_built_in_data_can_be_changed_field_by_field():
+    default = model_config(make_settings("motion", {}), list(MOTION_CLASSES))
+    assert default.num_labels == 8
+    assert default.id2label[4] == "turning clockwise"
+    changed = model_config(make_settings("motion", {"model": {"num_hidden_layers": 1}}), list(MOTION_CLASSES))
+    assert changed.num_hidden_layers == 1
+    assert changed.hidden_size == default.hidden_size
+
+
+def test_a_preset_takes_the_classes_of_the_data():
+    settings = make_settings("folder", {"model": {"preset": "vivit-b-16x2", "num_frames": 16}})
+    config = model_config(settings, ["a", "b", "c"])
+    assert (config.num_labels, config.hidden_size, config.num_frames) == (3, 768, 16)
+    assert config.problem_type == "single_label_classification"
+    with pytest.raises(InputError, match="preset"):
+        model_config(make_settings("folder", {"model": {"preset": "vivit-z"}}), ["a", "b"])
+    with pytest.raises(InputError, match="num_labels"):
+        model_config(make_settings("folder", {"model": {"num_labels": 4}}), ["a", "b"])
+
+
+# ------------------------------------------------------------------------------------------------ minivivit train
+
+
+def minivivit_train(*arguments):
+    parser = argparse.ArgumentParser()
+    add_train_arguments(parser)
+    return run_train(parser.parse_args([str(argument) for argument in arguments]))
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps({**TINY, "steps": 6}))
+    return path
+
+
+def test_options_win_over_the_file(tmp_path, config_file, capsys):
+    options = ["--output", tmp_path / "run", "--config", config_file]
+    assert minivivit_train("motion", *options, "--steps", 4, "--learning-rate", 0.5, "--dropout", 0.25) == 0
+    state = json.loads((tmp_path / "run" / "last" / "training_state.json").read_text())
+    assert state["step"] == 4
+    assert state["settings"]["learning_rate"] == 0.5
+    assert state["settings"]["batch_size"] == 4
+    assert state["settings"]["model"]["hidden_dropout_prob"] == 0.25
+    assert state["settings"]["model"]["hidden_size"] == 8
+    assert "finished" in capsys.readouterr().out
+
+
+def test_the_command_trains_on_a_folder(tmp_path, config_file):
+    settings = read_settings_file(config_file)
+    del settings["steps"]
+    config_file.write_text(json.dumps(settings))
+    folder = write_clips(tmp_path / "clips")
+    options = ["--attention-type", "factorised_encoder", "--freeze", "vivit.embeddings.*", "--epochs", 2]
+    assert minivivit_train(folder, "--output", tmp_path / "run", "--config", config_file, *options) == 0
+    config = json.loads((tmp_path / "run" / "best" / "config.json").read_text())
+    assert config["attention_type"] == "factorised_encoder"
+    assert list(config["id2label"].values()) == ["left", "right", "up"]
+    assert (tmp_path / "run" / "best" / "preprocessor_config.json").is_file()
+
+
+def test_an_output_that_holds_a_training_is_not_overwritten(tmp_path, config_file):
+    options = ["motion", "--output", tmp_path / "run", "--config", config_file]
+    minivivit_train(*options)
+    log = (tmp_path / "run" / "log.jsonl").read_bytes()
+    with pytest.raises(InputError, match="--resume"):
+        minivivit_train(*options)
+    assert minivivit_train(*options, "--resume") == 0  # nothing is left to do
+    assert minivivit_train("motion", "--output", tmp_path / "run", "--resume") == 0
+    assert (tmp_path / "run" / "log.jsonl").read_bytes() == log
+
+
+def test_resume_begins_where_there_is_nothing(tmp_path, config_file):
+    assert minivivit_train("motion", "--output", tmp_path / "run", "--config", config_file, "--resume") == 0
+    assert [entry["step"] for entry in read_log(tmp_path / "run" / "log.jsonl") if "loss" in entry] == [*range(1, 7)]
+
+
+def test_a_training_goes_on_as_it_began(tmp_path, config_file):
+    options = ["motion", "--output", tmp_path / "run", "--config", config_file]
+    minivivit_train(*options)
+    for change in (["--seed", 4], ["--dropout", 0.5], ["--model", tmp_path / "run" / "best"], ["--freeze", "a"]):
+        with pytest.raises(InputError, match="began with"):
+            minivivit_train(*options, "--resume", *change)
