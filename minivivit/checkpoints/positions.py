@@ -71,6 +71,12 @@ def adapt_positions(
     ------
     InputError
         When the method does not lead from the old grid to the new one.
+
+    Notes
+    -----
+    Scenic's results, but for two cases in which they make no sense: it tiles wherever the number of tokens is a
+    multiple, also rows of one width into rows of another, which we refuse; and its "resize_tile" takes the places of
+    one frame, all that Model 2's spatial encoder sees, for those of the whole clip, where we resize.
     """
     times, *places = new_grid
     if method == "resize" and times != 1:
