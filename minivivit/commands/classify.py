@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from minivivit.backend import BACKENDS, DTYPES, to_numpy
 from minivivit.bundled import bundled_clip, bundled_model_directory
-from minivivit.commands.arguments import positive
+from minivivit.commands.arguments import positive, views
 from minivivit.commands.progress import NameListener, num_attentions, num_layers, progress_bar, step_when_done
 from minivivit.commands.text_table import printable, text_table
 from minivivit.config import VivitConfig, uniform_frame_indices
@@ -21,12 +22,14 @@ from minivivit.files.weights import tensor_index
 from minivivit.layers.trace import Trace
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.embeddings import token_grid
+from minivivit.models.multi_view import AVERAGES, average_views
 from minivivit.models.top_classes import class_probabilities, top_classes
 from minivivit.verification.attention_rollout import attention_rollout
 from minivivit.video.image_processor import VivitImageProcessor, find_settings
 from minivivit.video.picture import attention_picture, check_picture_path, save_picture
 from minivivit.video.reading import count_frames, read_video
 from minivivit.video.sampling import centre_frame_indices
+from minivivit.video.views import spatial_views, temporal_views
 
 # The paper's: "clips of 32 frames with a stride of 2" (section 4.1).
 DEFAULT_STRIDE = 2
@@ -40,13 +43,19 @@ ships with minivivit, and so is the model.
 
 Which frames the model sees: as many as its config says (or --frames), about every second one (or every --stride-th),
 from the middle of the clip; no draw is made, so the same clip gives the same answer. A clip too short for that is
-spread over whole, its frames repeated where there are too few."""
+spread over whole, its frames repeated where there are too few.
+
+With --views the model sees more of the video, and its answers are averaged: --views 4x3, the paper's, shows it 4
+clips, spread evenly from the first frame to the last, each cropped three times: at the left, centre and right (or the
+top, middle and bottom). A video shorter than a clip is then repeated from its start. One clip is the one described
+above, and one crop is the centre. Every view takes as long as one clip without --views."""
 
 EXAMPLES = """\
 examples:
   minivivit classify
   minivivit classify dog.gif --save-picture dog.png
   minivivit classify cooking.mp4 --model vivit-b-16x2-kinetics400 --top-k 3
+  minivivit classify cooking.mp4 --model vivit-b-16x2-kinetics400 --views 4x3
   minivivit classify cooking.mp4 --model vivit-b-16x2-kinetics400 --json | jq .predictions"""
 
 
@@ -61,10 +70,21 @@ def add_classify_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", type=positive, metavar="N", help="how many frames to show the model (default: what it was made for)"
     )
     add("--stride", type=positive, default=DEFAULT_STRIDE, metavar="S", help="show every S-th frame (default: 2)")
+    add(
+        "--views",
+        type=views,
+        metavar="TxS",
+        help="average over T clips (in time) of S crops (1 or 3) each, such as 4x3",
+    )
+    add("--average", choices=AVERAGES, default=AVERAGES[0], help="what of the views to average (default: logits)")
     add("--dtype", choices=DTYPES, default="float32", help="what to compute in (default: float32)")
     add("--backend", choices=BACKENDS, default="auto", help="NumPy on the CPU or CuPy on a GPU (default: auto)")
     add("--json", action="store_true", help="print one JSON object instead of a table")
-    add("--save-picture", metavar="FILE", help="write the frames, where the model looks, and the classes as a PNG file")
+    add(
+        "--save-picture",
+        metavar="FILE",
+        help="write the frames (of the middle view), where the model looks, and the classes as a PNG file",
+    )
 
 
 def run_classify(arguments: argparse.Namespace) -> None:
@@ -79,22 +99,64 @@ def run_classify(arguments: argparse.Namespace) -> None:
     if arguments.model is None and arguments.clip is not None:
         _note("the bundled model knows only the motions of one shape; pass --model DIR for another model")
 
-    steps = 3 + num_layers(config) + (num_attentions(config) if arguments.save_picture is not None else 0)
+    num_clips, num_crops = arguments.views or (1, 1)
+    num_views = num_clips * num_crops
+    pictured = num_clips // 2 * num_crops + num_crops // 2 if arguments.save_picture is not None else None
+    steps = 3 + num_views * num_layers(config) + (num_attentions(config) if pictured is not None else 0)
     with progress_bar(steps, "classify") as bar:
         num_frames = count_frames(clip)
         bar.update()
-        indices = centre_frame_indices(arguments.frames or config.num_frames, arguments.stride, num_frames)
-        frames = read_video(clip, indices)
-        pixel_values = processor(frames, return_tensors="np").pixel_values  # (1, frames, channels, height, width)
+        indices = _clip_indices(num_clips, arguments.frames or config.num_frames, arguments.stride, num_frames)
+        shown, places = numpy.unique(indices, return_inverse=True)
+        frames, places = read_video(clip, shown), places.reshape(indices.shape)  # (num_clips, frames of a clip)
         bar.update()
         model = VivitForVideoClassification.from_pretrained(directory, dtype=arguments.dtype, backend=arguments.backend)
         bar.update()
-        logits, weights = _forward(model, pixel_values, bar, arguments.save_picture is not None)
-    classes = top_classes(class_probabilities(logits, config), config, arguments.top_k)
+        logits, weights = _forward_views(model, _views(frames, places, processor, num_crops), num_views, bar, pictured)
+    averaged = average_views(numpy.stack(logits), config, arguments.average)
+    probabilities = class_probabilities(averaged, config) if arguments.average == "logits" else averaged
+    classes = top_classes(probabilities, config, arguments.top_k)
     if weights is not None:
-        picture = attention_picture(_seen_frames(frames, processor, config), weights, config.tubelet_size, classes)
+        middle = frames[places[num_clips // 2]]
+        picture = attention_picture(_seen_frames(middle, processor, config), weights, config.tubelet_size, classes)
         save_picture(picture, arguments.save_picture)
-    _print_result(arguments.json, clip, directory, num_frames, indices, classes)
+    _print_result(arguments, clip, directory, num_frames, indices, classes)
+
+
+def _clip_indices(num_clips: int, clip_len: int, stride: int, num_frames: int) -> numpy.ndarray:
+    """Indices of the frames of each clip: (num_clips, clip_len). One alone is placed as if there were no --views."""
+    if num_clips == 1:
+        return centre_frame_indices(clip_len, stride, num_frames)[None]
+    return temporal_views(num_clips, clip_len, stride, num_frames)
+
+
+def _views(
+    frames: numpy.ndarray, places: numpy.ndarray, processor: VivitImageProcessor, num_crops: int
+) -> Iterator[numpy.ndarray]:
+    """Pixel values (1, frames, channels, height, width) of one view after the other, clip by clip."""
+    for clip in places:
+        for crop in spatial_views(frames[clip], processor, num_crops):
+            yield crop[None]
+
+
+def _forward_views(
+    model: VivitForVideoClassification,
+    pixel_values: Iterator[numpy.ndarray],
+    num_views: int,
+    bar: Any,
+    pictured: int | None,
+) -> tuple[list[numpy.ndarray], numpy.ndarray | None]:
+    """Logits (num_labels,) of each view, and the attention rollout (times, rows, columns) of view `pictured`."""
+    logits, rollout, interpolate = [], None, None
+    for number, view in enumerate(pixel_values):
+        if num_views > 1:
+            bar.set_postfix_str(f"view {number + 1} of {num_views}")
+        if interpolate is None:  # all views are of one size
+            interpolate = _needs_interpolation(view.shape, model.config)
+        of_view, weights = _forward(model, view, interpolate, bar, number == pictured)
+        logits.append(of_view)
+        rollout = weights if weights is not None else rollout
+    return logits, rollout
 
 
 def _check_classifies(directory: Path, config: VivitConfig) -> None:
@@ -119,10 +181,9 @@ def _load_processor(directory: Path, config: VivitConfig) -> VivitImageProcessor
 
 
 def _forward(
-    model: VivitForVideoClassification, pixel_values: numpy.ndarray, bar: Any, roll_out: bool
+    model: VivitForVideoClassification, pixel_values: numpy.ndarray, interpolate: bool, bar: Any, roll_out: bool
 ) -> tuple[numpy.ndarray, numpy.ndarray | None]:
     """Logits (num_labels,), and the attention rollout (times, rows, columns) if asked for."""
-    interpolate = _needs_interpolation(pixel_values.shape, model.config)
     listener = None if bar.disable else step_when_done(bar)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the logits, which are checked
@@ -166,13 +227,24 @@ def _seen_frames(frames: numpy.ndarray, processor: VivitImageProcessor, config: 
 
 
 def _print_result(
-    as_json: bool, clip: Path, directory: Path, num_frames: int, indices: numpy.ndarray, classes: list[dict]
+    arguments: argparse.Namespace,
+    clip: Path,
+    directory: Path,
+    num_frames: int,
+    indices: numpy.ndarray,
+    classes: list[dict],
 ) -> None:
-    if as_json:
-        result = {"clip": str(clip), "model": str(directory), "frames": indices.tolist(), "predictions": classes}
+    """The answer as one JSON object or as a table; `indices` (clips, frames of a clip)."""
+    num_clips, num_crops = arguments.views or (1, 1)
+    if arguments.json:
+        result = {"clip": str(clip), "model": str(directory), "frames": indices[0].tolist(), "predictions": classes}
+        if arguments.views is not None:
+            result |= {"frames": indices.tolist(), "views": [num_clips, num_crops], "average": arguments.average}
         print(json.dumps(result, allow_nan=False))
         return
-    print(f"{printable(clip.name)}: {len(indices)} of {num_frames} frames, from {indices[0]} to {indices[-1]}")
+    each = f"{num_clips * num_crops} views ({num_clips} x {num_crops}), each " if num_clips * num_crops > 1 else ""
+    seen = f"{indices.shape[1]} of {num_frames} frames, from {indices.min()} to {indices.max()}"
+    print(f"{printable(clip.name)}: {each}{seen}")
     rows = [(entry["label"], f"{entry['probability']:.4f}") for entry in classes]
     print(text_table(("label", "probability"), rows))
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -41,8 +42,8 @@ def class_probabilities(logits: Array, config: VivitConfig) -> numpy.ndarray:
         raise InputError("the logits are not finite: are the weights sound? float64 reaches further than float32")
     if config.problem_type == "multi_label_classification":
         return sigmoid(logits)
-    edges = numpy.cumsum(config.class_splits or [config.num_labels])[:-1]
-    return numpy.concatenate([softmax_forward(head)[0] for head in numpy.split(logits, edges, axis=-1)], axis=-1)
+    heads = _split(logits, config.class_splits or [config.num_labels])
+    return numpy.concatenate([softmax_forward(head)[0] for head in heads], axis=-1)
 
 
 def top_classes(probabilities: numpy.ndarray, config: VivitConfig, top_k: int = 5) -> list[dict[str, Any]]:
@@ -85,3 +86,75 @@ def top_classes(probabilities: numpy.ndarray, config: VivitConfig, top_k: int = 
         }
         for probability, indices in combined[:top_k]
     ]
+
+
+def joint_top_k(logits: Array, labels: Any, config: VivitConfig, k: int = 5) -> numpy.ndarray:
+    r"""Whether the right classes of all heads together are among the k most probable combinations.
+
+    A combination (a, b) of the classes of two heads has the probability p_a q_b, each head's by its own softmax; the
+    accuracy of actions (verb and noun) for Epic Kitchens is the mean of what is returned, with k = 1 and 5. Of equal
+    combinations the one whose classes come first in the heads' order goes first, as in `top_classes`. With one head
+    it is the usual top-k accuracy.
+
+    Parameters
+    ----------
+    logits : array, shape (batch, num_labels)
+    labels : array, shape (batch, heads); or (batch,) with one head
+        Index of the right class within each head.
+    config : VivitConfig
+        With `class_splits` (any number of heads), or without.
+    k : int
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (batch,)
+
+    Raises
+    ------
+    InputError
+        When k is below 1, the labels are no indices of classes, and as `class_probabilities`.
+
+    References
+    ----------
+    scenic ``projects/vivit/model_utils.py``, ``joint_top_k`` and ``get_joint_logits_labels``.
+    """
+    if k < 1:
+        raise InputError(f"k is {k}; expected a whole number of at least 1")
+    probabilities = class_probabilities(logits, config)
+    sizes = config.class_splits or [config.num_labels]
+    labels = _head_labels(labels, len(probabilities), sizes)
+    joint = numpy.ones((len(probabilities), 1))  # float64: the products are those of `top_classes`
+    right = numpy.zeros(len(probabilities), numpy.int64)  # index of the right combination
+    for head, size, own in zip(_split(probabilities, sizes), sizes, labels.T, strict=True):
+        joint = (joint[:, :, None] * head[:, None, :]).reshape(len(joint), -1)  # (batch, combinations so far)
+        right = right * size + own
+    of_right = joint[numpy.arange(len(joint)), right][:, None]
+    earlier = numpy.arange(joint.shape[1]) < right[:, None]
+    rank = ((joint > of_right) | ((joint == of_right) & earlier)).sum(axis=1)
+    return rank < k
+
+
+def joint_accuracy(logits: Array, labels: Any, config: VivitConfig) -> numpy.ndarray:
+    """Whether every head's most probable class is the right one: `joint_top_k` with k = 1."""
+    return joint_top_k(logits, labels, config, 1)
+
+
+def _split(array: numpy.ndarray, sizes: Sequence[int]) -> list[numpy.ndarray]:
+    """(..., num_labels) cut into one (..., size) a head."""
+    return numpy.split(array, numpy.cumsum(sizes)[:-1], axis=-1)
+
+
+def _head_labels(labels: Any, batch: int, sizes: Sequence[int]) -> numpy.ndarray:
+    """The labels as (batch, heads), checked."""
+    labels = to_numpy(labels)
+    if labels.shape not in ([(batch, 1), (batch,)] if len(sizes) == 1 else [(batch, len(sizes))]) or (
+        labels.dtype.kind not in "iu"
+    ):
+        raise InputError(
+            f"labels have shape {labels.shape} and dtype {labels.dtype}; expected {batch} x {len(sizes)} class indices"
+        )
+    labels = labels.reshape(batch, len(sizes)).astype(numpy.int64)
+    for own, size in zip(labels.T, sizes, strict=True):
+        if batch and (own.min() < 0 or own.max() >= size):
+            raise InputError(f"labels of a head range from {own.min()} to {own.max()}; expected 0 to {size - 1}")
+    return labels

@@ -1,6 +1,7 @@
 """Which frames of a clip a model is shown."""
 
 import operator
+from typing import Any
 
 import numpy
 
@@ -73,12 +74,23 @@ def _spread(start: int, end: int, clip_len: int) -> numpy.ndarray:
 
 def _checked_lengths(clip_len: int, frame_sample_rate: int, seg_len: int) -> tuple[int, int, int]:
     """clip_len, the window's length, and seg_len, as ints."""
-    lengths = {"clip_len": clip_len, "frame_sample_rate": frame_sample_rate, "seg_len": seg_len}
-    for name, value in lengths.items():
+    clip_len, rate, seg_len = checked_counts(clip_len=clip_len, frame_sample_rate=frame_sample_rate, seg_len=seg_len)
+    return clip_len, clip_len * rate, seg_len
+
+
+def checked_counts(**counts: Any) -> list[int]:
+    """Each of the named numbers as an int.
+
+    Raises
+    ------
+    InputError
+        When one of them is not a whole number of at least 1.
+    """
+    for name, value in counts.items():
         try:
             valid = operator.index(value) >= 1
         except TypeError:
             valid = False
         if not valid:
             raise InputError(f"{name} is {value!r}; expected a whole number of at least 1")
-    return int(clip_len), int(clip_len) * int(frame_sample_rate), int(seg_len)
+    return [int(value) for value in counts.values()]
