@@ -149,9 +149,8 @@ def test_the_picture_shows_the_middle_view(capsys, clip, tmp_path, monkeypatch, 
     (pixel_values,) = pictured["pixel_values"]
     numpy.testing.assert_array_equal(pixel_values, PROCESSOR(frames, return_tensors="np").pixel_values)
     assert len(pictured["weights"]) == len(pictured["frames"])
-    seen = pictured["frames"].transpose(0, 3, 1, 2).astype(numpy.float64)  # one frame of each tubelet, as bytes
-    values = numpy.rint((pixel_values[0] * 0.5 + 0.5 + 1) * 127.5)
-    assert all((values == frame).all(axis=(1, 2, 3)).any() for frame in seen)
+    seen = pictured["frames"].transpose(0, 3, 1, 2)  # of each tubelet of two frames the second, as bytes
+    numpy.testing.assert_array_equal(seen, numpy.rint((pixel_values[0, 1::2] * 0.5 + 0.5 + 1) * 127.5))
     with Image.open(tmp_path / "picture.png") as image:
         assert image.size >= (560, 300)
 
