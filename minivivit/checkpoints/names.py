@@ -55,10 +55,10 @@ class ScenicParameter(NamedTuple):
         return array.transpose(self.axes).reshape(self.shape).copy()
 
     def from_scenic(self, array: Array, our_shape: tuple[int, ...]) -> Array:
-        """Scenic's layout to ours, which has `our_shape`."""
+        """Scenic's layout to ours, which has `our_shape`; a copy."""
         permuted = array.reshape([our_shape[axis] for axis in self.axes])
         inverse = [self.axes.index(axis) for axis in range(len(self.axes))]
-        return permuted.transpose(inverse)
+        return permuted.transpose(inverse).copy()
 
 
 def scenic_parameters(config: VivitConfig) -> dict[str, ScenicParameter]:

@@ -71,7 +71,7 @@ def load_scenic(
     model = VivitForVideoClassification.__new__(VivitForVideoClassification)
     model._prepare(config, dtype, backend)
     state_dict = from_scenic(tree, config, name)
-    model.params = unflatten({key: model._own(array, copy=True) for key, array in state_dict.items()})
+    model.params = unflatten({key: model._own(array) for key, array in state_dict.items()})
     return model
 
 
@@ -99,8 +99,6 @@ def weights_of_train_state(tree: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def from_scenic(tree: Mapping[str, Any], config: VivitConfig, source: str = "the tree") -> dict[str, Array]:
     """A state dict with our names from a tree in scenic's layout; the inverse of `to_scenic`.
-
-    Arrays may share memory with those of `tree`.
 
     Raises
     ------

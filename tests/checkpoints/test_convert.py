@@ -159,6 +159,20 @@ def test_to_scenic_copies():
     same_weights(model.state_dict(), fresh.state_dict())
 
 
+def test_load_scenic_copies():
+    """The model's arrays are its own, writable and in the usual order, whatever they came from."""
+    config = small_config()
+    tree = to_scenic(VivitForVideoClassification(config, backend="numpy").state_dict(), config)
+    before = {name: array.copy() for name, array in flat(tree).items()}
+    for array in flat(tree).values():
+        array.flags.writeable = False
+    model = load_scenic(tree, config, backend="numpy")
+    for array in model.state_dict().values():
+        assert array.flags.c_contiguous
+        array += 1
+    same_weights(flat(tree), before)
+
+
 def test_to_scenic_names_what_does_not_fit():
     config = small_config()
     state_dict = VivitForVideoClassification(config, backend="numpy").state_dict()
