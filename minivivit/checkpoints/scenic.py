@@ -61,17 +61,18 @@ def load_scenic(
     ----------
     scenic ``projects/vivit/README.md`` (model zoo), ``train_lib/train_utils.py`` (TrainState).
     """
+    if not isinstance(config, VivitConfig):
+        raise InputError(f"config is a {type(config).__name__}; expected a VivitConfig")
     config = VivitConfig.from_dict(config.to_dict(), **SCENIC_ARITHMETIC)
     _check_frame_sampling(config)
-    if isinstance(source, Mapping):
-        tree, name = weights_of_train_state(source), "the tree"
-    else:
-        tree, name = read_scenic(source), str(source)
     # The constructor would draw values first, only for them to be replaced.
     model = VivitForVideoClassification.__new__(VivitForVideoClassification)
     model._prepare(config, dtype, backend)
-    state_dict = from_scenic(tree, config, name)
-    model.params = unflatten({key: model._own(array) for key, array in state_dict.items()})
+    if isinstance(source, Mapping):
+        state_dict = from_scenic(weights_of_train_state(source), config)
+    else:
+        state_dict = from_scenic(read_scenic(source), config, str(source))
+    model.params = unflatten({name: model._own(state_dict.pop(name)) for name in list(state_dict)})
     return model
 
 
@@ -106,6 +107,7 @@ def from_scenic(tree: Mapping[str, Any], config: VivitConfig, source: str = "the
         One error that lists every name of scenic's that is missing, unexpected or of another shape.
     """
     leaves = {name: _as_array(name, leaf, source) for name, leaf in scenic_leaves(tree)}
+    del tree  # what was read for this call alone can then go as soon as it is copied
     table = scenic_parameters(config)
     wanted = {row.name: row.shape for row in table.values()}
     problems = mismatch(wanted, {name: array.shape for name, array in leaves.items()})
@@ -114,7 +116,7 @@ def from_scenic(tree: Mapping[str, Any], config: VivitConfig, source: str = "the
     for name, array in leaves.items():
         check_finite(source, name, array)
     our_shapes = flatten(classification_shapes(config))
-    return {name: row.from_scenic(leaves[row.name], our_shapes[name]) for name, row in table.items()}
+    return {name: row.from_scenic(leaves.pop(row.name), our_shapes[name]) for name, row in table.items()}
 
 
 def to_scenic(state_dict: Mapping[str, Array], config: VivitConfig) -> dict[str, Any]:
