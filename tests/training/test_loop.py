@@ -156,6 +156,17 @@ def test_nan_names_the_step_and_the_first_tensor(tmp_path):
     assert resume_training("motion", tmp_path / "run").step == 0  # the last checkpoint is from before
 
 
+def test_the_hunt_runs_the_step_again_with_the_same_draws(tmp_path):
+    training = tiny_training(tmp_path / "run")  # with dropout
+    other = resume_training("motion", tmp_path / "run")
+    training.model.params["vivit"]["encoder"]["layer"]["1"]["output"]["dense"]["weight"][...] = 3e38
+    with pytest.raises(NonFiniteError, match="first appeared in"):
+        train(training)
+    other.data.training_batch(0, 4, other.rng)
+    other.rng.integers(2**63, size=1)  # the seed of the one piece's masks
+    assert training.rng.bit_generator.state == other.rng.bit_generator.state
+
+
 def test_nan_in_a_gradient_alone_is_found(tmp_path):
     training = tiny_training(tmp_path / "run", model={**PLAIN_MODEL, "layer_norm_eps": 1e-30})
     training.model.params["vivit"]["embeddings"]["patch_embeddings"]["projection"]["weight"][...] *= 1e-25
