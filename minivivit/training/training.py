@@ -142,7 +142,7 @@ def begin_training(data: str, settings: TrainingSettings, output: Path, initial_
         processor = VivitImageProcessor.from_pretrained(initial_model) if has_processor else new_processor(model.config)
     batches = _make_data(clips, model.config, settings)
     names = trainable_names(model.state_dict(), settings.freeze)
-    optimiser = _make_optimiser(model, names, settings)
+    optimiser = make_optimiser(model, names, settings)
     output.mkdir(parents=True, exist_ok=True)
     remove_unlinked(output)
     log = Log(output / LOG_FILE)
@@ -174,7 +174,7 @@ def resume_training(data: str, output: Path) -> Training:
     model = VivitForVideoClassification.from_pretrained(checkpoint, dtype=settings.dtype, backend=settings.backend)
     processor = VivitImageProcessor.from_pretrained(checkpoint)
     names = trainable_names(model.state_dict(), settings.freeze)
-    optimiser = _make_optimiser(model, names, settings)
+    optimiser = make_optimiser(model, names, settings)
     load_optimiser(checkpoint, optimiser, state["optimiser"])
     rng = generator_from_state(state["generator"])
     remove_unlinked(output)
@@ -214,7 +214,8 @@ def _make_data(
     )
 
 
-def _make_optimiser(model: VivitForVideoClassification, names: list[str], settings: TrainingSettings) -> AdamW | SGD:
+def make_optimiser(model: VivitForVideoClassification, names: list[str], settings: TrainingSettings) -> AdamW | SGD:
+    """The optimiser that the settings name, of the parameters of these names."""
     parameters = model.state_dict()
     trained = {name: parameters[name] for name in names}
     if settings.optimiser == "sgd":

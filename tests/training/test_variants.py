@@ -1,0 +1,328 @@
+"""The paper's variants side by side: what is trained, what is measured, and what is written."""
+
+import json
+import os
+import signal
+
+import numpy
+import pytest
+from tiny_training import TINY_MODEL
+
+from minivivit import InputError, VivitForVideoClassification
+from minivivit.cli import main
+from minivivit.commands import variants as command
+from minivivit.models.counting import count, total
+from minivivit.training.loop import make_step
+from minivivit.training.own_process import peak_memory, run_in_own_process
+from minivivit.training.still_data import STILL_CLASSES, StillData, still_frames
+from minivivit.training.training import begin_training
+from minivivit.training.variants import (
+    ENCODINGS,
+    IMAGE_MODEL,
+    IMAGE_STEPS,
+    MODELS,
+    VARIANTS,
+    Job,
+    begin_variant,
+    train_variant,
+    variant_config,
+    variant_settings,
+)
+
+CLIPS = 24
+SETTINGS = {
+    "batch_size": 4,
+    "warm_up": 1,
+    "seed": 5,
+    "model": {name: value for name, value in TINY_MODEL.items() if "drop" not in name},
+}
+KERNEL, BIAS = (f"vivit.embeddings.patch_embeddings.projection.{name}" for name in ("weight", "bias"))
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """The output directory of the command, run once."""
+    directory = tmp_path_factory.mktemp("compared")
+    (directory / "settings.json").write_text(json.dumps(SETTINGS))
+    arguments = ["--config", str(directory / "settings.json"), "--steps", "2", "--clips", str(CLIPS)]
+    assert main(["variants", *arguments, "--output", str(directory / "out")]) == 0
+    return directory / "out", arguments
+
+
+def load(directory):
+    return VivitForVideoClassification.from_pretrained(directory, backend="numpy")
+
+
+# ------------------------------------------------------------------------------------------------ the command
+
+
+def test_the_tables_have_the_rows_of_the_paper(compared):
+    output, _ = compared
+    result = json.loads((output / "variants.json").read_text())
+    assert [row["name"] for row in result["table_1"]] == [
+        "frame_sampling",
+        "tubelets_random",
+        "tubelets_filter_inflation",
+        "tubelets_central_frame",
+    ]
+    assert [row["name"] for row in result["table_2"]] == [
+        "spatio_temporal",
+        "factorised_encoder",
+        "factorised_self_attention",
+        "factorised_dot_product",
+        "average_pool",
+    ]
+    assert result["settings"]["steps"] == 2
+    assert result["image_model"]["steps"] == 2 * IMAGE_STEPS
+    for row in [*result["table_1"], *result["table_2"]]:
+        assert row["steps"] == 2
+        model = load(output / row["name"])
+        assert row["parameters"] == model.num_parameters()
+        assert row["multiply_accumulates"] == total(count(model.config))["multiply_accumulates"]
+        assert 0 < row["seconds_per_step"] < 60
+        assert 0 <= row["peak_memory_bytes"] < 2**30
+        assert len((output / row["name"] / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_markdown_and_json_say_the_same(compared):
+    output, _ = compared
+    result = json.loads((output / "variants.json").read_text())
+    lines = (output / "variants.md").read_text().splitlines()
+    for title, rows in (("## Table 1", result["table_1"]), ("## Table 2", result["table_2"])):
+        start = next(index for index, line in enumerate(lines) if line.startswith(title))
+        assert lines[start + 2].split(" | ")[0] == "| variant"
+        for line, row in zip(lines[start + 4 : start + 4 + len(rows)], rows, strict=True):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            assert cells[:4] == [
+                row["name"].replace("_", " "),
+                f"{100 * row['accuracy']:.1f} %",
+                f"{100 * row['accuracy_shuffled']:.1f} %",
+                f"{row['parameters']:,}",
+            ]
+            assert len(cells) == len(command.HEADER)
+        assert lines[start + 4 + len(rows)] == ""
+
+
+@pytest.mark.parametrize("name", ["factorised_encoder", "tubelets_central_frame"])
+def test_the_accuracies_are_those_of_evaluate(compared, capsys, name):
+    output, _ = compared
+    result = json.loads((output / "variants.json").read_text())
+    (row,) = [row for row in [*result["table_1"], *result["table_2"]] if row["name"] == name]
+    arguments = ["evaluate", "--model", str(output / name), "--clips", str(CLIPS), "--seed", "5", "--json"]
+    for key, more in (("accuracy", []), ("accuracy_shuffled", ["--shuffle-frames"])):
+        assert main([*arguments, "--backend", "numpy", *more]) == 0
+        assert json.loads(capsys.readouterr().out)["accuracy"] == row[key]
+
+
+def test_what_is_there_is_not_trained_again(compared, capsys, monkeypatch):
+    output, arguments = compared
+    monkeypatch.setattr(command, "run_in_own_process", None)  # not callable
+    before = (output / "variants.json").read_bytes(), (output / "variants.md").read_bytes()
+    assert main(["variants", *arguments, "--output", str(output), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(before[0])
+    assert ((output / "variants.json").read_bytes(), (output / "variants.md").read_bytes()) == before
+
+
+def test_an_interrupted_comparison_goes_on(tmp_path, capsys, monkeypatch):
+    trained = []
+
+    def train(work, job, report, name):
+        if len(trained) == 3:
+            trained.append("interruption")
+            raise KeyboardInterrupt
+        trained.append(name)
+        row = dict.fromkeys(("accuracy", "accuracy_shuffled", "seconds_per_step"), 0.5)
+        return {**row, "name": name, "steps": 1, "parameters": 1, "multiply_accumulates": 1} | {
+            "peak_memory_bytes": None,
+            "paper": 1.0,
+        }
+
+    monkeypatch.setattr(command, "run_in_own_process", train)
+    arguments = ["variants", "--output", str(tmp_path / "out")]
+    assert main(arguments) == 130
+    assert f"3 of {len(VARIANTS)} variants" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "variants.md").exists()
+    assert main(arguments) == 0
+    names = [variant.name for variant in VARIANTS]
+    assert trained == [*names[:3], "interruption", *names[3:]]
+    assert "unknown" in capsys.readouterr().out  # the memory
+    assert main([*arguments, "--seed", "1"]) == 2
+    assert "other settings" in capsys.readouterr().err
+    (tmp_path / "out" / "variants.json").write_text("{")
+    assert main(arguments) == 2
+    assert "not valid JSON" in capsys.readouterr().err
+
+
+def test_tables_that_are_none(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "_train", lambda *arguments, **more: (_ for _ in ()).throw(KeyboardInterrupt))
+    arguments = ["variants", "--output", str(tmp_path)]
+    assert main(arguments) == 130
+    result = json.loads((tmp_path / "variants.json").read_text())
+    for change in ({"table_1": [3]}, {"table_2": None}, {"image_model": 1}):
+        (tmp_path / "variants.json").write_text(json.dumps({**result, **change}))
+        capsys.readouterr()
+        assert main(arguments) == 2
+        assert "does not hold the tables" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"model": {"attention_type": "spatio_temporal"}}, "the variants decide that"),
+        ({"model": {"classifier": "gap"}}, "the variants decide that"),
+        ({"model": []}, "model is"),
+        ({"model": {"num_attention_heads": 3}}, "an even number"),
+        ({"model": {"tubelet_size": 2}}, "tubelet_size"),
+        ({"model": {"image_size": [32, 64]}}, "square"),
+        ({"backend": "cupy"}, "on the CPU"),
+        ({"steps": None}, "steps is None"),
+        ({"epochs": 2}, "give steps"),
+        ({"colour": 2}, "no setting"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_settings_that_cannot_be_meant(given, message):
+    with pytest.raises(InputError, match=message):
+        variant_settings(given)
+
+
+# ------------------------------------------------------------------------------------------------ the training
+
+
+def test_a_variant_is_trained_as_minivivit_train_does(tmp_path):
+    settings = variant_settings({**SETTINGS, "steps": 3})
+    reports = []
+    row = train_variant(Job(MODELS[0], settings, tmp_path, CLIPS), reports.append)
+    other = begin_training("motion", settings, tmp_path / "other")
+    figures = [make_step(other) for _ in range(3)]
+    assert reports == figures
+    trained = load(tmp_path / "spatio_temporal").state_dict()
+    for name, array in other.model.state_dict().items():
+        numpy.testing.assert_array_equal(trained[name], array)
+    assert row["accuracy"] <= 1
+
+
+def test_all_variants_see_the_same_clips(tmp_path):
+    settings = variant_settings({**SETTINGS, "steps": 3})
+    for variant in (IMAGE_MODEL, *MODELS, *ENCODINGS):
+        training = begin_variant(Job(variant, settings, tmp_path, CLIPS))
+        training.model.save_pretrained(training.output)  # the encodings start from the image model
+        make_step(training)
+        clips, labels = training.data.training_batch(1, 2, training.rng)
+        if variant is MODELS[0]:
+            first = clips, labels
+        elif variant is not IMAGE_MODEL:
+            numpy.testing.assert_array_equal(clips, first[0])
+            numpy.testing.assert_array_equal(labels, first[1])
+
+
+def test_equal_size_and_equal_tokens():
+    settings = variant_settings({})
+    grids = {variant.name: variant_config(variant, settings).grid_size for variant in VARIANTS}
+    assert grids.pop("image_model") == (1, 4, 4)
+    assert set(grids.values()) == {(4, 4, 4)}
+    for variant in VARIANTS:
+        config = variant_config(variant, settings)
+        size = config.hidden_size, config.num_hidden_layers, config.num_attention_heads, config.intermediate_size
+        assert size == (96, 4, 4, 176)
+
+
+def test_the_encodings_start_from_the_image_model(tmp_path):
+    settings = variant_settings({**SETTINGS, "model": {**SETTINGS["model"], "tubelet_size": [4, 8, 8]}})
+    image = begin_variant(Job(IMAGE_MODEL, settings, tmp_path, CLIPS)).model
+    rng = numpy.random.default_rng(0)
+    image.load_state_dict({name: rng.standard_normal(array.shape) for name, array in image.state_dict().items()})
+    image.save_pretrained(tmp_path / "image_model")
+    image_kernel = image.state_dict()[KERNEL]  # (hidden, channels, 1, height, width)
+    zero, ones = numpy.zeros_like(image_kernel), numpy.ones((1, 1, 4, 1, 1), "float32")
+    scratch = VivitForVideoClassification(
+        variant_config(ENCODINGS[-1], settings), dtype="float32", backend="numpy", seed=settings.seed
+    ).state_dict()
+    expected = {
+        "frame_sampling": image_kernel,
+        "tubelets_random": scratch[KERNEL],
+        "tubelets_filter_inflation": ones * image_kernel / 4,
+        "tubelets_central_frame": numpy.concatenate([zero, zero, image_kernel, zero], axis=2),
+    }
+    for variant in ENCODINGS:
+        training = begin_variant(Job(variant, settings, tmp_path, CLIPS))
+        parameters = training.model.state_dict()
+        numpy.testing.assert_array_equal(parameters[KERNEL], expected[variant.name])
+        bias = scratch[BIAS] if variant.start == "random" else image.state_dict()[BIAS]
+        numpy.testing.assert_array_equal(parameters[BIAS], bias)
+        for name, array in image.state_dict().items():
+            if name not in (KERNEL, BIAS, "vivit.embeddings.position_embeddings") and "classifier" not in name:
+                numpy.testing.assert_array_equal(parameters[name], array)
+        assert training.optimiser.parameters[KERNEL] is parameters[KERNEL]  # what is trained is the model
+
+
+# ------------------------------------------------------------------------------------------------ the image task
+
+
+def test_labels_of_still_frames_are_what_the_frames_show():
+    frames, labels = still_frames(numpy.random.default_rng(0), 2000, 32)
+    counts = numpy.bincount(labels, minlength=8)
+    assert len(counts) == len(STILL_CLASSES) == 8
+    assert counts.min() > 200  # 250 expected, standard deviation 15
+    pictures = numpy.concatenate(frames).astype(float)  # (2000, 32, 32, 3)
+    border = numpy.concatenate([pictures[:, :2].reshape(2000, -1, 3), pictures[:, -2:].reshape(2000, -1, 3)], axis=1)
+    difference = abs(pictures.mean(axis=3) - border.mean(axis=(1, 2))[:, None, None])
+    glyph = difference > 60  # most textures differ less from their mean
+    place = numpy.arange(32) + 0.5
+    area = glyph.sum(axis=(1, 2))
+    right = (glyph.sum(axis=1) * place).sum(axis=1) / area > 16
+    lower = (glyph.sum(axis=2) * place).sum(axis=1) / area > 16
+    large = area > numpy.median(area)
+    for index, (found, word) in enumerate(((right, "right"), (lower, "lower"), (large, "large"))):
+        said = numpy.array([word in STILL_CLASSES[label] for label in labels])
+        assert (found == said).mean() > (0.85, 0.85, 0.7)[index], word  # thin glyphs are small however large
+
+
+def test_validation_frames_are_the_same_each_time(tmp_path):
+    data = StillData(variant_config(IMAGE_MODEL, variant_settings({})), seed=1, validation_clips=10)
+    first, second = (list(data.validation_batches(4)) for _ in range(2))
+    assert [len(labels) for _, labels in first] == [4, 4, 2]
+    for (clips, labels), (other_clips, other_labels) in zip(first, second, strict=True):
+        numpy.testing.assert_array_equal(clips, other_clips)
+        numpy.testing.assert_array_equal(labels, other_labels)
+    assert first[0][0][0].shape == (1, 32, 32, 3)
+
+
+# ------------------------------------------------------------------------------------------------ a process of its own
+
+
+def take_memory(size, report):
+    before = peak_memory()
+    array = numpy.ones(size, dtype=numpy.uint8)
+    report("taken")
+    return before, peak_memory(), len(array)
+
+
+def fail(how, report):
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise {"input": InputError("no such thing"), "memory": MemoryError(), "defect": KeyError("x")}[how]
+
+
+def test_memory_is_that_of_the_work_alone():
+    ballast = numpy.ones(2**28, dtype=numpy.uint8)  # of this process, and none of the other's
+    messages = []
+    before, after, _ = run_in_own_process(take_memory, 2**27, messages.append, "work")
+    assert messages == ["taken"]
+    assert before < peak_memory() - 2**27
+    assert ballast[-1] == 1
+    assert 0.95 * 2**27 < after - before < 1.3 * 2**27
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "message"),
+    [
+        ("input", InputError, "work: no such thing"),
+        ("memory", InputError, "work: not enough memory"),
+        ("killed", InputError, "killed by signal 9"),
+        ("defect", RuntimeError, "exit code 1"),
+    ],
+)
+def test_what_goes_wrong_in_the_other_process_is_said_here(how, error, message):
+    with pytest.raises(error, match=message):
+        run_in_own_process(fail, how, print, "work")
