@@ -6,12 +6,13 @@
 
 Each contender lives in a process of its own, with the same number of threads, and they take turns: one step each, round
 after round, so that a slow minute of the machine falls on all. Peak memory is the process's peak resident set, its
-libraries included. ``gemm`` is the time of the matrix products alone in NumPy, the floor for any code that calls them.
+libraries included. ``gemm`` is the time of the matrix products alone in NumPy: the floor.
 
 Needs  pip install '.[parity]'  (torch and transformers).
 """
 
 import argparse
+import functools
 import json
 import os
 import resource
@@ -73,31 +74,50 @@ def transformers_step(args: argparse.Namespace):
 
 
 def gemm_step(args: argparse.Namespace):
-    """The matrix products of one forward pass in NumPy, and nothing else; twice as many more for a backward pass."""
+    """The matrix products of a step in NumPy, cut into the blocks that minivivit works in, and nothing else."""
     import numpy
+
+    from minivivit.backend import parallel_blocks, row_blocks
 
     tokens, hidden, wide, heads, layers = 3137, 768, 3072, 12, 12
     rng = numpy.random.default_rng(0)
     x = rng.standard_normal((tokens, hidden), dtype=numpy.float32)
     square = rng.standard_normal((hidden, hidden), dtype=numpy.float32)
     widen = rng.standard_normal((hidden, wide), dtype=numpy.float32)
+    widened = x @ widen
     query = rng.standard_normal((tokens, hidden // heads), dtype=numpy.float32)
-    scores = numpy.empty((tokens, tokens), dtype=numpy.float32)
+    key = numpy.ascontiguousarray(query.T)
+
+    def mlp(rows: slice) -> None:
+        (x[rows] @ widen) @ widen.T
+
+    def head(backward: bool) -> None:
+        for rows in row_blocks(tokens, 256):
+            scores = query[rows] @ key
+            scores @ query  # forward: the values; backward: the gradient of the queries
+            if backward:  # and of the probabilities, the values and the keys
+                query[rows] @ key
+                scores.T @ query[rows]
+                scores.T @ query[rows]
 
     def forward() -> float:
         for _ in range(layers):
             for _ in range(4):
                 x @ square
-            (x @ widen) @ widen.T
-            for _ in range(heads):
-                numpy.matmul(query, query.T, out=scores) @ query
+            parallel_blocks([lambda: head(False)] * heads)
+            parallel_blocks([functools.partial(mlp, rows) for rows in row_blocks(tokens, 800)])
         return 0.0
 
     def training() -> float:
-        # backward: two products for each of the forward pass, and the scores once more
-        forward(), forward(), forward()
-        for _ in range(layers * heads):
-            numpy.matmul(query, query.T, out=scores)
+        forward()
+        for _ in range(layers):
+            for _ in range(4):
+                x @ square
+                x.T @ x
+            parallel_blocks([lambda: head(True)] * heads)
+            parallel_blocks([functools.partial(mlp, rows) for rows in row_blocks(tokens, 800)])
+            widened.T @ x
+            x.T @ widened
         return 0.0
 
     return forward if args.what == "forward" else training
