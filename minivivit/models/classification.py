@@ -9,11 +9,11 @@ from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.layers.trace import Trace, record, scope
 from minivivit.models.base import VivitBase
-from minivivit.models.forward_options import ForwardOptions
+from minivivit.models.forward_options import ForwardOptions, inference_options, training_options
 from minivivit.models.loss import loss_backward, loss_forward
-from minivivit.models.outputs import VideoClassifierOutput
+from minivivit.models.outputs import VideoClassifierOutput, layer_outputs
 from minivivit.models.parameters import Tree, classification_shapes, flatten
-from minivivit.models.vivit import VivitModel, _as_tuples
+from minivivit.models.vivit import VivitModel
 from minivivit.ops.linear import linear_backward, linear_forward
 from minivivit.ops.pooling import pooling_backward, pooling_forward
 from minivivit.ops.tanh import tanh_backward, tanh_forward
@@ -107,27 +107,20 @@ class VivitForVideoClassification(VivitBase):
         InputError
             For input that the model cannot see; the message says why.
         """
-        config = self.config
-        output_attentions = config.output_attentions if output_attentions is None else output_attentions
-        output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        return_dict = config.return_dict if return_dict is None else return_dict
-        options = ForwardOptions(
-            explicit=output_attentions,
-            output_hidden_states=output_hidden_states,
-            interpolate=interpolate_pos_encoding,
-            trace=trace,
+        options = inference_options(
+            self.config, interpolate_pos_encoding, output_attentions, output_hidden_states, trace
         )
         logits, outputs, _ = self.run(pixel_values, options)
         loss = None
         if labels is not None:
-            loss, _ = loss_forward(logits, labels, config)
+            loss, _ = loss_forward(logits, labels, self.config)
             record(trace, "loss", loss)
         result = VideoClassifierOutput(
             loss=loss,
             logits=logits,
-            hidden_states=_as_tuples(outputs["hidden_states"]) if output_hidden_states else None,
-            attentions=_as_tuples(outputs["attentions"]) if output_attentions else None,
+            **layer_outputs(outputs, options),
         )
+        return_dict = self.config.return_dict if return_dict is None else return_dict
         return result if return_dict else result.to_tuple()
 
     def run(self, pixel_values: Array, options: ForwardOptions) -> tuple[Array, dict, dict | None]:
@@ -188,13 +181,7 @@ class VivitForVideoClassification(VivitBase):
         gradients : dict
             One array for each name of `state_dict`, and ``"pixel_values"``.
         """
-        options = ForwardOptions(
-            interpolate=interpolate_pos_encoding,
-            rng=rng,
-            keep_cache=True,
-            gradient_checkpointing=gradient_checkpointing,
-            trace=trace,
-        )
+        options = training_options(interpolate_pos_encoding, rng, gradient_checkpointing, trace)
         logits, _, cache = self.run(pixel_values, options)
         loss, loss_cache = loss_forward(logits, labels, self.config, label_smoothing)
         record(trace, "loss", loss)
@@ -221,12 +208,7 @@ class VivitForVideoClassification(VivitBase):
         gradients : dict
             One array for each name of `state_dict`, and ``"pixel_values"``.
         """
-        options = ForwardOptions(
-            interpolate=interpolate_pos_encoding,
-            rng=rng,
-            keep_cache=True,
-            gradient_checkpointing=gradient_checkpointing,
-        )
+        options = training_options(interpolate_pos_encoding, rng, gradient_checkpointing)
         logits, _, cache = self.run(pixel_values, options)
         dlogits = self._own(as_array(dlogits, "dlogits"))
         if dlogits.shape != logits.shape:

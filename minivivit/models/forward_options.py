@@ -6,6 +6,7 @@ from typing import Any
 import numpy
 
 from minivivit.backend import Array
+from minivivit.config import VivitConfig
 from minivivit.layers.trace import Trace, scope
 
 
@@ -50,3 +51,28 @@ class ForwardOptions:
             "output_hidden_states": self.output_hidden_states,
             "trace": scope(self.trace, name),
         }
+
+
+def inference_options(
+    config: VivitConfig,
+    interpolate: bool,
+    output_attentions: bool | None,
+    output_hidden_states: bool | None,
+    trace: Trace | None,
+) -> ForwardOptions:
+    """Options of a pass without gradients; where an argument is None, the config decides."""
+    return ForwardOptions(
+        explicit=config.output_attentions if output_attentions is None else output_attentions,
+        output_hidden_states=config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+        interpolate=interpolate,
+        trace=trace,
+    )
+
+
+def training_options(
+    interpolate: bool, rng: numpy.random.Generator | None, gradient_checkpointing: bool, trace: Trace | None = None
+) -> ForwardOptions:
+    """Options of a pass that will be differentiated."""
+    return ForwardOptions(
+        interpolate=interpolate, rng=rng, keep_cache=True, gradient_checkpointing=gradient_checkpointing, trace=trace
+    )

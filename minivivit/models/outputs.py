@@ -3,6 +3,25 @@
 from collections.abc import Iterator
 from typing import Any
 
+from minivivit.models.forward_options import ForwardOptions
+
+
+def layer_outputs(outputs: dict, options: ForwardOptions) -> dict[str, Any]:
+    """``hidden_states`` and ``attentions`` as they are handed out, each None unless asked for."""
+    return {
+        "hidden_states": _as_tuples(outputs["hidden_states"]) if options.output_hidden_states else None,
+        "attentions": _as_tuples(outputs["attentions"]) if options.explicit else None,
+    }
+
+
+def _as_tuples(value: Any) -> Any:
+    """Lists of arrays as tuples; in the factorised models apart for "spatial" and "temporal"."""
+    if isinstance(value, dict):
+        return {name: tuple(arrays) for name, arrays in value.items()}
+    if value and isinstance(value[0], dict):  # one dict a layer
+        return {name: tuple(layer[name] for layer in value) for name in value[0]}
+    return tuple(value)
+
 
 class ModelOutput:
     """Named values in a fixed order.

@@ -11,8 +11,8 @@ from minivivit.layers.trace import Trace, record
 from minivivit.models.attention_mask import attention_bias
 from minivivit.models.base import ENCODERS, VivitBase
 from minivivit.models.embeddings import token_grid
-from minivivit.models.forward_options import ForwardOptions
-from minivivit.models.outputs import VivitModelOutput
+from minivivit.models.forward_options import ForwardOptions, inference_options, training_options
+from minivivit.models.outputs import VivitModelOutput, layer_outputs
 from minivivit.models.parameters import Tree, flatten, model_shapes
 from minivivit.ops.activation import ACTIVATIONS
 from minivivit.ops.linear import linear_backward, linear_forward
@@ -111,23 +111,16 @@ class VivitModel(VivitBase):
         InputError
             For input that the model cannot see; the message says why.
         """
-        config = self.config
-        output_attentions = config.output_attentions if output_attentions is None else output_attentions
-        output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        return_dict = config.return_dict if return_dict is None else return_dict
-        options = ForwardOptions(
-            explicit=output_attentions,
-            output_hidden_states=output_hidden_states,
-            interpolate=interpolate_pos_encoding,
-            trace=trace,
+        options = inference_options(
+            self.config, interpolate_pos_encoding, output_attentions, output_hidden_states, trace
         )
         last_hidden_state, pooler_output, outputs, _ = self.run(pixel_values, options, attention_mask)
         result = VivitModelOutput(
             last_hidden_state=last_hidden_state,
             pooler_output=pooler_output,
-            hidden_states=_as_tuples(outputs["hidden_states"]) if output_hidden_states else None,
-            attentions=_as_tuples(outputs["attentions"]) if output_attentions else None,
+            **layer_outputs(outputs, options),
         )
+        return_dict = self.config.return_dict if return_dict is None else return_dict
         return result if return_dict else result.to_tuple()
 
     def run(
@@ -199,12 +192,7 @@ class VivitModel(VivitBase):
         gradients : dict
             One array for each name of `state_dict`, and ``"pixel_values"``.
         """
-        options = ForwardOptions(
-            interpolate=interpolate_pos_encoding,
-            rng=rng,
-            keep_cache=True,
-            gradient_checkpointing=gradient_checkpointing,
-        )
+        options = training_options(interpolate_pos_encoding, rng, gradient_checkpointing)
         last_hidden_state, pooler_output, _, cache = self.run(pixel_values, options)
         dlast = self._checked_gradient(dlast_hidden_state, last_hidden_state, "dlast_hidden_state")
         dpooler = self._checked_gradient(dpooler_output, pooler_output, "dpooler_output")
@@ -241,12 +229,3 @@ class VivitModel(VivitBase):
         if gradient.shape != output.shape:
             raise InputError(f"{name} has shape {gradient.shape}; expected that of the output, {output.shape}")
         return gradient
-
-
-def _as_tuples(value: Any) -> Any:
-    """Lists of arrays as tuples; in the factorised models apart for "spatial" and "temporal"."""
-    if isinstance(value, dict):
-        return {name: tuple(arrays) for name, arrays in value.items()}
-    if value and isinstance(value[0], dict):  # one dict a layer
-        return {name: tuple(layer[name] for layer in value) for name in value[0]}
-    return tuple(value)
