@@ -7,6 +7,7 @@ the device that they are on. Threads, too, appear here and nowhere else (`parall
 import importlib
 import itertools
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,6 @@ Array = Any
 # --------------------------------------------------------------------------------------------------------------------
 
 
-@cache
 def _load_cupy() -> tuple[ModuleType | None, str]:
     """CuPy if it is installed and finds a GPU, else None and the reason why not."""
     try:
@@ -85,8 +85,9 @@ def array_namespace(array: Array) -> Any:
     """The library that `array` belongs to: ``numpy``, ``cupy``, or what its ``__array_namespace__`` names."""
     if isinstance(array, numpy.ndarray | numpy.generic):
         return numpy
-    if type(array).__module__.partition(".")[0] == "cupy":
-        return importlib.import_module("cupy")
+    cupy = sys.modules.get("cupy")  # an array of CuPy cannot exist before CuPy was imported
+    if cupy is not None and isinstance(array, cupy.ndarray):
+        return cupy
     if hasattr(array, "__array_namespace__"):
         return array.__array_namespace__()
     raise InputError(f"expected a NumPy or CuPy array, got {type(array).__name__}; convert it with numpy.asarray")
@@ -122,7 +123,7 @@ def special_functions(xp: Any) -> Any:
     """The module with `erf` and its kin that goes with the array library `xp`."""
     if xp is numpy:
         return scipy.special
-    if xp.__name__ == "cupy":
+    if xp is sys.modules.get("cupy"):
         return importlib.import_module("cupyx.scipy.special")
     return xp.special
 

@@ -37,12 +37,8 @@ def refusal(function, *args, **kwargs):
 
 
 @pytest.fixture(autouse=True)
-def _forget_cupy(monkeypatch):
-    """Look for CuPy anew in every test, and not for the one that this machine may have."""
+def _no_choice_in_the_environment(monkeypatch):
     monkeypatch.delenv("MINIVIVIT_BACKEND", raising=False)
-    backend._load_cupy.cache_clear()
-    yield
-    backend._load_cupy.cache_clear()
 
 
 @pytest.fixture
@@ -73,7 +69,6 @@ def fake_cupy(monkeypatch, devices):
         def get(self):
             return numpy.arange(3)
 
-    Array.__module__ = "cupy"
     module = ModuleType("cupy")
     module.cuda = SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=count))
     module.ndarray = Array
