@@ -408,6 +408,8 @@ class VivitConfig:
             raise InputError(f"the config's model_type is {quoted(model_type)}; expected 'vivit'")
         if "self" in merged:
             raise InputError("'self' cannot be the name of a setting; remove it from the config")
+        if "id2label" in overrides and "label2id" not in overrides:  # the file's indices are of its own names
+            merged.pop("label2id", None)
         if "num_labels" in overrides and "id2label" not in overrides:  # the file's names are of its own classes
             labels = values.get("id2label")
             if not isinstance(labels, Mapping) or len(labels) != overrides["num_labels"]:
@@ -497,10 +499,14 @@ def _labels_by_index(id2label: Mapping[Any, str]) -> dict[int, str]:
 
 def _indices_by_label(label2id: Mapping[str, int], num_labels: int) -> dict[str, int]:
     """Names of classes to their indices; two names may stand for one class."""
-    values = label2id.values() if isinstance(label2id, Mapping) else [None]
-    if not all(_is_whole(index) and 0 <= index < num_labels for index in values):
-        raise InputError(f"label2id must map names of classes to their indices, 0 to {num_labels - 1}")
-    return {str(label): index for label, index in label2id.items()}
+    indices: dict[str, int] = {}
+    for label, index in label2id.items() if isinstance(label2id, Mapping) else [("", None)]:
+        if isinstance(index, str) and index.isdecimal():  # widely used fine-tuning scripts write {"cat": "0"}
+            index = int(index)
+        if not _is_whole(index) or not 0 <= index < num_labels:
+            raise InputError(f"label2id must map names of classes to their indices, 0 to {num_labels - 1}")
+        indices[str(label)] = index
+    return indices
 
 
 def _nesting(value: Any) -> int:

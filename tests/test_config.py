@@ -374,3 +374,18 @@ def test_uniform_frame_indices_may_be_one_more_by_rounding_and_never_past_the_en
             assert max(indices) < num_frames
             counts.add(len(indices) - num_sampled)
     assert counts == {0, 1}
+
+
+def test_indices_of_labels_may_be_text():
+    """Widely used fine-tuning scripts write them so, and transformers loads them."""
+    config = VivitConfig(id2label={"0": "cat", "1": "dog"}, label2id={"cat": "0", "dog": "1"})
+    assert config.label2id == {"cat": 0, "dog": 1}
+    for wrong in ("2", "-1", "x", "0.0"):
+        with pytest.raises(InputError, match="label2id must map"):
+            VivitConfig(id2label={"0": "cat", "1": "dog"}, label2id={"cat": wrong})
+
+
+def test_new_names_replace_the_file_s_indices(tmp_path):
+    VivitConfig(id2label={0: "a", 1: "b", 2: "c"}).save_pretrained(tmp_path)
+    config = VivitConfig.from_pretrained(tmp_path, id2label={0: "up", 1: "down"})
+    assert config.label2id == {"up": 0, "down": 1}

@@ -80,7 +80,8 @@ MUTATIONS = [
     ("ops/binary_cross_entropy.py", "dloss / logits.size", "dloss / len(logits)", "binary_cross_entropy"),
     ("ops/cross_entropy.py", " * targets.sum(axis=-1, keepdims=True) - targets", " - targets",
      "cross_entropy_with_unnormalised_targets"),
-    ("ops/cross_entropy.py", "dloss / len(targets)", "dloss / targets.size", "cross_entropy_with_label_smoothing"),
+    ("ops/cross_entropy.py", 'dloss / cache["num_counted"]', "dloss / targets.size",
+     "cross_entropy_with_label_smoothing"),
     # ---- layers
     ("layers/mlp.py", "dbefore[rows] = activate_backward(dactivated, activation_cache)", "dbefore[rows] = dactivated",
      "mlp"),

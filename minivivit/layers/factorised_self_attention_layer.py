@@ -29,8 +29,8 @@ def factorised_self_attention_layer_forward(
     r"""Attend over the tokens of the same place, then over those of the same time (or in the other order).
 
     .. math::
-        y_s = z + \mathrm{MSA}_t(\mathrm{LN}(z)), \quad y_t = y_s + \mathrm{MSA}_s(\mathrm{LN}(y_s)), \quad
-        z' = y_t + \mathrm{MLP}(\mathrm{LN}(y_t))
+        y_t = z + \mathrm{MSA}_t(\mathrm{LN}(z)), \quad y_s = y_t + \mathrm{MSA}_s(\mathrm{LN}(y_t)), \quad
+        z' = y_s + \mathrm{MLP}(\mathrm{LN}(y_s))
 
     Parameters
     ----------

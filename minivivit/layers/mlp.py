@@ -19,7 +19,7 @@ def mlp_forward(
     .. math:: \mathrm{MLP}(x) = W_2\, g(W_1 x + b_1) + b_2
 
     with the activation g. Tokens do not see each other here, so blocks of them are computed one by one: the wide array
-    :math:`g(W_1 x + b_1)` need never exist whole. Only W_1 x + b_1 is kept for the backward pass.
+    :math:`g(W_1 x + b_1)` need never exist whole. For the backward pass x and W_1 x + b_1 are kept.
 
     Parameters
     ----------

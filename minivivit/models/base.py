@@ -56,7 +56,7 @@ class VivitBase:
     def _initialise(self, seed: int | numpy.random.Generator) -> None:
         shapes = self.parameter_shapes()
         self._check_size(shapes)
-        self.params = initial_parameters(shapes, self.config, numpy.random.default_rng(seed), self.dtype, self.xp)
+        self.params = initial_parameters(shapes, self.config, _generator(seed), self.dtype, self.xp)
 
     def _check_size(self, shapes: Tree) -> None:
         """A config can ask for more memory than there is; say so before the system kills the process."""
@@ -102,6 +102,8 @@ class VivitBase:
         for name, array in arrays.items():
             if numpy.dtype(array.dtype).kind not in "fiu":
                 raise InputError(f"the state dict holds {name} as {array.dtype}; expected real or whole numbers")
+            if not bool(array_namespace(array).isfinite(array).all()):
+                raise InputError(f"the state dict holds NaN or infinity in {name}; expected finite numbers")
         # astype copies: the model must not share memory with what it was loaded from
         self.params = unflatten({name: self._own(arrays[name], copy=True) for name in wanted})
 
@@ -111,6 +113,15 @@ class VivitBase:
             array = self.xp.asarray(to_numpy(array))
         with numpy.errstate(over="ignore"):  # what float32 cannot hold becomes infinity
             return array.astype(self.dtype, copy=copy)
+
+    def _matching(self, gradient: Array, output: Array, name: str) -> Array:
+        """`gradient` on the model's device and in its dtype, when it has the shape of `output`."""
+        gradient = as_array(gradient, name)
+        if numpy.dtype(gradient.dtype).kind not in "fiu":
+            raise InputError(f"{name} has dtype {gradient.dtype}; expected real numbers")
+        if gradient.shape != output.shape:
+            raise InputError(f"{name} has shape {gradient.shape}; expected that of the output, {output.shape}")
+        return self._own(gradient)
 
     def num_parameters(self) -> int:
         """How many numbers the parameters are."""
@@ -163,8 +174,15 @@ class VivitBase:
         InputError
             When a file is missing, broken or hostile, holds NaN, or does not fit the config.
         """
+        if not isinstance(directory, str | os.PathLike):
+            raise InputError(f"directory is {directory!r}; expected the path of a directory with a config.json")
         model = cls.__new__(cls)
         model._set_arguments(overrides)
+        unknown = sorted(overrides.keys() - vars(VivitConfig()).keys() - {"num_labels"})
+        if unknown:
+            raise InputError(
+                f"from_pretrained does not know {', '.join(unknown)}; it takes dtype and fields of VivitConfig"
+            )
         if config is None:
             config = VivitConfig.from_pretrained(directory, **overrides)
         elif overrides and isinstance(config, VivitConfig):
@@ -173,7 +191,7 @@ class VivitBase:
         shapes = model.parameter_shapes()
         model._check_size(shapes)
         weights = model._rename(read_weights(directory, dtype=model.dtype.name))
-        model._load_weights(shapes, weights, str(directory), numpy.random.default_rng(seed), ignore_mismatched_sizes)
+        model._load_weights(shapes, weights, str(directory), _generator(seed), ignore_mismatched_sizes)
         return model
 
     def _set_arguments(self, overrides: dict[str, Any]) -> None:
@@ -236,6 +254,8 @@ class VivitBase:
 
         Each file is written beside its place and renamed into it, so none is ever half-written.
         """
+        if Path(directory).exists() and not Path(directory).is_dir():
+            raise InputError(f"{directory} is a file; expected a directory to write the model into")
         Path(directory).mkdir(parents=True, exist_ok=True)
         config = VivitConfig.from_dict(self.config.to_dict())
         config.other["architectures"] = [type(self).__name__]
@@ -266,6 +286,13 @@ class VivitBase:
         if not bool(self.xp.isfinite(pixel_values).all()):
             raise InputError("pixel_values holds NaN or infinity; expected finite numbers")
         return pixel_values
+
+
+def _generator(seed: int | numpy.random.Generator) -> numpy.random.Generator:
+    try:
+        return numpy.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise InputError(f"seed is {seed!r}; expected a whole number of at least 0, or a generator") from None
 
 
 def _mismatches(wanted: Mapping[str, tuple], found: Mapping[str, tuple]) -> str:

@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array, as_array
+from minivivit.backend import Array
 from minivivit.config import VivitConfig
-from minivivit.errors import InputError
 from minivivit.layers.trace import Trace, record, scope
 from minivivit.models.base import VivitBase
 from minivivit.models.forward_options import ForwardOptions, inference_options, training_options
@@ -173,11 +172,12 @@ class VivitForVideoClassification(VivitBase):
             Keep only what goes into each layer and compute the layers again on the way back: less memory for one more
             forward pass, and the same bits.
         trace : Trace, optional
-            Records every intermediate value by name, and its gradient under the name with ``gradient.`` before it.
+            Records every intermediate value by name, and under the name with ``gradient.`` before it the gradient
+            of those that the backward pass forms whole.
 
         Returns
         -------
-        loss : 0-dimensional array
+        loss : scalar of the model's dtype
         gradients : dict
             One array for each name of `state_dict`, and ``"pixel_values"``.
         """
@@ -210,9 +210,7 @@ class VivitForVideoClassification(VivitBase):
         """
         options = training_options(interpolate_pos_encoding, rng, gradient_checkpointing)
         logits, _, cache = self.run(pixel_values, options)
-        dlogits = self._own(as_array(dlogits, "dlogits"))
-        if dlogits.shape != logits.shape:
-            raise InputError(f"dlogits has shape {dlogits.shape}; expected that of the logits, {logits.shape}")
+        dlogits = self._matching(dlogits, logits, "dlogits")
         return self._backward(dlogits, cache, None)
 
     def _backward(self, dlogits: Array, cache: dict | None, trace: Trace | None) -> dict[str, Array]:

@@ -28,6 +28,10 @@ def token_grid(pixels_shape: tuple[int, ...], config: VivitConfig, interpolate: 
     interpolate : bool
         Whether another size than the configured one is welcome.
 
+    Returns
+    -------
+    (times, rows, columns) : tuple of int
+
     Raises
     ------
     InputError

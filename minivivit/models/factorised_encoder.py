@@ -91,6 +91,7 @@ def factorised_encoder_backward(dy: Array, cache: dict, trace: Trace | None = No
     dframes = pooling_backward(dy.reshape(batch * times, hidden), cache["pooling"])
     dframes, gradients["spatial_encoder"] = _encoder_backward(dframes, cache["spatial"], "spatial_encoder", trace)
     dtokens = dframes.reshape(batch, -1, hidden)
+    record(scope(trace, "embeddings"), "patch_embeddings", dtokens)
     dpixel_values, patch_gradients = patch_embeddings_backward(dtokens, cache["patch"])
     return dpixel_values, {"embeddings": {"patch_embeddings": patch_gradients}, **gradients}
 

@@ -7,6 +7,7 @@ import numpy
 
 from minivivit.backend import Array
 from minivivit.config import VivitConfig
+from minivivit.errors import InputError
 from minivivit.layers.trace import Trace, scope
 
 
@@ -73,6 +74,8 @@ def training_options(
     interpolate: bool, rng: numpy.random.Generator | None, gradient_checkpointing: bool, trace: Trace | None = None
 ) -> ForwardOptions:
     """Options of a pass that will be differentiated."""
+    if rng is not None and not isinstance(rng, numpy.random.Generator):
+        raise InputError(f"rng is {rng!r}; expected a numpy.random.Generator, as numpy.random.default_rng(0)")
     return ForwardOptions(
         interpolate=interpolate, rng=rng, keep_cache=True, gradient_checkpointing=gradient_checkpointing, trace=trace
     )

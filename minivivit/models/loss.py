@@ -9,7 +9,7 @@ from minivivit.backend import Array, array_namespace, as_array, to_numpy
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.ops.binary_cross_entropy import binary_cross_entropy_backward, binary_cross_entropy_forward
-from minivivit.ops.cross_entropy import cross_entropy_backward, cross_entropy_forward
+from minivivit.ops.cross_entropy import IGNORED_LABEL, cross_entropy_backward, cross_entropy_forward
 from minivivit.ops.mean_squared_error import mean_squared_error_backward, mean_squared_error_forward
 
 
@@ -38,14 +38,14 @@ def loss_forward(logits: Array, labels: Array, config: VivitConfig, label_smooth
     ----------
     logits : array, shape (batch, num_labels)
     labels : array
-        Class indices (batch,), or (batch, heads) with class_splits; rows of probabilities (batch, num_labels) for
-        soft targets; numbers (batch,) or (batch, num_labels) for the other two.
+        Class indices (batch,), -100 for samples that do not count; or (batch, heads) with class_splits; or rows of
+        probabilities (batch, num_labels), soft targets. For the other two losses numbers, as many as the logits are.
     label_smoothing : float
-        Of the cross-entropy.
+        Of the cross-entropy; at least 0 and less than 1.
 
     Returns
     -------
-    loss : 0-dimensional array
+    loss : scalar of the dtype of logits
     cache : dict
 
     References
@@ -53,6 +53,8 @@ def loss_forward(logits: Array, labels: Array, config: VivitConfig, label_smooth
     transformers ``loss/loss_utils.py``; scenic ``ViViTMultiHeadClassificationModel.loss_function``.
     """
     labels = _on_device(labels, array_namespace(logits))
+    if not isinstance(label_smoothing, int | float) or not 0 <= label_smoothing < 1:
+        raise InputError(f"label_smoothing is {label_smoothing!r}; expected a number of at least 0 and less than 1")
     kind = problem_type(config, labels)
     if kind == "single_label_classification":
         heads = _split_heads(logits, labels, config)
@@ -103,6 +105,11 @@ def _split_heads(logits: Array, labels: Array, config: VivitConfig) -> list[tupl
         )
     labels = labels.reshape(batch, len(sizes))
     for index, size in enumerate(sizes):
-        if int(labels[:, index].min()) < 0 or int(labels[:, index].max()) >= size:
-            raise InputError(f"labels range from {int(labels.min())} to {int(labels.max())}; expected 0 to {size - 1}")
+        counted = labels[:, index][labels[:, index] != IGNORED_LABEL]
+        if counted.size == 0:
+            raise InputError(f"every label is {IGNORED_LABEL}, which means 'ignore': there is no loss")
+        if int(counted.min()) < 0 or int(counted.max()) >= size:
+            raise InputError(
+                f"labels range from {int(counted.min())} to {int(counted.max())}; expected 0 to {size - 1}"
+            )
     return [(logits[:, start:stop], labels[:, index]) for index, (start, stop) in enumerate(pieces)]

@@ -93,6 +93,7 @@ def single_encoder_backward(
     dz, layers = layer_stack_backward(dz, cache["stack"], layer_backward, trace=scope(trace, "encoder"))
     record(trace, "embeddings", dz)
     dtokens, embeddings = place_embeddings_backward(dz, cache["place"])
+    record(scope(trace, "embeddings"), "patch_embeddings", dtokens)
     dpixel_values, embeddings["patch_embeddings"] = patch_embeddings_backward(dtokens, cache["patch"])
     gradients = {
         "embeddings": embeddings,

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array, as_array
+from minivivit.backend import Array
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.layers.trace import Trace, record
@@ -225,7 +225,4 @@ class VivitModel(VivitBase):
             return None if output is None else self.xp.zeros_like(output)
         if output is None:
             raise InputError(f"{name} was given, but the model has no pooler (add_pooling_layer=False)")
-        gradient = self._own(as_array(gradient, name))
-        if gradient.shape != output.shape:
-            raise InputError(f"{name} has shape {gradient.shape}; expected that of the output, {output.shape}")
-        return gradient
+        return self._matching(gradient, output, name)

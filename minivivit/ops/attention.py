@@ -72,6 +72,9 @@ def attention_backward(doutput: Array, cache: dict) -> tuple[Array, Array, Array
         dV = P^\top dO, \quad dP = dO\, V^\top, \quad dS = P \circ (dP - \mathrm{rowsum}(dP \circ P)), \quad
         dQ = \frac{dS\, K}{\sqrt d}, \quad dK = \frac{dS^\top Q}{\sqrt d}
 
+    With dropout, the P in dV is the one after dropout, and dP goes back through `dropout_backward` first. The bias is a
+    constant, a mask, and gets no gradient.
+
     Returns
     -------
     dquery, dkey, dvalue : arrays of the shapes of query, key and value

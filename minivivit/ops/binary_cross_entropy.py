@@ -20,7 +20,7 @@ def binary_cross_entropy_forward(logits: Array, targets: Array) -> tuple[Array, 
 
     Returns
     -------
-    loss : 0-dimensional array
+    loss : scalar of the dtype of the logits
     cache : dict
     """
     xp = array_namespace(logits)

@@ -33,7 +33,8 @@ def blockwise_attention_forward(
         o' = e^{m - m'} o + \sum_j e^{s_j - m'} v_j
 
     After the last block O is o / l, and :math:`\mathrm{lse} = m + \log \ell`, one number a query, is all that the
-    backward pass needs to compute any block of P again.
+    backward pass needs to compute any block of P again. With dropout, the weights of v in o are masked and scaled (so O
+    is the sum of the kept probabilities' values); l is of all probabilities, as a softmax before dropout has it.
 
     Parameters
     ----------
@@ -51,7 +52,8 @@ def blockwise_attention_forward(
 
     References
     ----------
-    Dao et al. 2022, arXiv:2205.14135, algorithm 1; Milakov & Gimelshein 2018, arXiv:1805.02867.
+    Dao et al. 2022, arXiv:2205.14135; Dao 2023, arXiv:2307.08691, algorithm 1 (queries in the outer loop, one division
+    at the end, as here); Milakov & Gimelshein 2018, arXiv:1805.02867.
     """
     xp = array_namespace(query)
     output = _empty_heads(query, xp)
@@ -124,7 +126,8 @@ def blockwise_attention_backward(doutput: Array, cache: dict) -> tuple[Array, Ar
         O_i
 
     and with :math:`dS = P \circ (dP - \delta)` the gradients dQ, dK and dV are sums over blocks of the products in
-    `minivivit.ops.attention.attention_backward`.
+    `minivivit.ops.attention.attention_backward`. With dropout, P in dV and dP are masked and scaled as on the way
+    forward; the identity above then holds with the masked P, of which O is made.
 
     Returns
     -------
@@ -132,7 +135,8 @@ def blockwise_attention_backward(doutput: Array, cache: dict) -> tuple[Array, Ar
 
     References
     ----------
-    Dao 2023, arXiv:2307.08691, algorithm 2.
+    Dao 2023, arXiv:2307.08691, algorithm 2, which has the keys in the outer loop; here the queries are, as on the way
+    forward.
     """
     query, key = cache["query"], cache["key"]
     xp = array_namespace(doutput)
@@ -150,7 +154,7 @@ def _backward_task(
 ) -> None:
     """Gradients of some heads: each block of queries adds its part to the gradients of all keys and values."""
     xp = array_namespace(doutput)
-    scale = 1 / math.sqrt(doutput.shape[-1])
+    scale = 1 / math.sqrt(cache["query"].shape[-1])
     scaled_query = cache["query"][place] * scale
     keys_of_head = xp.ascontiguousarray(cache["key"][place])
     transposed_key = xp.ascontiguousarray(keys_of_head.swapaxes(-1, -2))

@@ -2,16 +2,20 @@
 
 from minivivit.backend import Array, array_namespace
 
+# A sample with this label does not count, as in PyTorch.
+IGNORED_LABEL = -100
+
 
 def cross_entropy_forward(logits: Array, labels: Array, label_smoothing: float = 0.0) -> tuple[Array, dict]:
     r"""Mean negative log-probability of the right classes.
 
     .. math::
-        L = -\frac1B \sum_i \sum_c t_{ic} \log p_{ic}, \qquad
+        L = -\frac1N \sum_i \sum_c t_{ic} \log p_{ic}, \qquad
         \log p_{ic} = z_{ic} - \log \sum_k e^{z_{ik}}
 
     The targets t are the one-hot rows of class indices, or rows of probabilities (as mixup makes them). Label smoothing
-    s replaces them by :math:`(1 - s)\, t + s / C`.
+    s replaces them by :math:`(1 - s)\, t + s / C`. A sample whose class index is -100 has no target and is not among
+    the N that count.
 
     Parameters
     ----------
@@ -21,7 +25,7 @@ def cross_entropy_forward(logits: Array, labels: Array, label_smoothing: float =
 
     Returns
     -------
-    loss : 0-dimensional array
+    loss : scalar of the dtype of logits
     cache : dict
 
     References
@@ -30,17 +34,21 @@ def cross_entropy_forward(logits: Array, labels: Array, label_smoothing: float =
     """
     xp = array_namespace(logits)
     batch, classes = logits.shape
+    counts = xp.ones((batch, 1), dtype=bool)
     if labels.ndim == 1:
+        counts = (labels != IGNORED_LABEL)[:, None]
         targets = xp.zeros_like(logits)
-        targets[xp.arange(batch), labels] = 1
+        targets[xp.arange(batch), xp.where(counts[:, 0], labels, 0)] = 1
     else:
         targets = labels.astype(logits.dtype)
     if label_smoothing:
         targets = targets * (1 - label_smoothing) + label_smoothing / classes
+    targets = targets * counts
+    num_counted = int(counts.sum())
     shifted = logits - logits.max(axis=-1, keepdims=True)
     log_probs = shifted - xp.log(xp.exp(shifted).sum(axis=-1, keepdims=True))
-    loss = -(targets * log_probs).sum() / batch
-    return loss, {"log_probs": log_probs, "targets": targets}
+    loss = -(targets * log_probs).sum() / num_counted
+    return loss, {"log_probs": log_probs, "targets": targets, "num_counted": num_counted}
 
 
 def cross_entropy_backward(dloss: Array | float, cache: dict) -> Array:
@@ -48,9 +56,9 @@ def cross_entropy_backward(dloss: Array | float, cache: dict) -> Array:
 
     The derivative of :math:`\log \sum_k e^{z_k}` is the softmax p, so for each row
 
-    .. math:: dz_{ic} = \frac{dL}{B} \left(p_{ic} \sum_k t_{ik} - t_{ic}\right)
+    .. math:: dz_{ic} = \frac{dL}{N} \left(p_{ic} \sum_k t_{ik} - t_{ic}\right)
 
-    and the sum of a row of targets is 1: probability minus target.
+    and the sum of a row of targets is 1: probability minus target. (It is 0 for a sample that does not count.)
 
     Returns
     -------
@@ -59,4 +67,4 @@ def cross_entropy_backward(dloss: Array | float, cache: dict) -> Array:
     log_probs, targets = cache["log_probs"], cache["targets"]
     xp = array_namespace(log_probs)
     dlogits = xp.exp(log_probs) * targets.sum(axis=-1, keepdims=True) - targets
-    return dlogits * (dloss / len(targets))
+    return dlogits * (dloss / cache["num_counted"])

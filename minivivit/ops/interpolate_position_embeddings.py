@@ -20,9 +20,10 @@ def interpolate_position_embeddings_forward(grid: Array, size: tuple[int, int, i
 
     An axis whose size stays is left alone, to the bit.
 
-    transformers treats the frames x rows x columns embeddings as one square image of sqrt(n) x sqrt(n) and resamples
-    that, which mixes time with space; it fails on any real change of resolution, because n is then rarely a square, and
-    the result never has the right number of tokens. Here a change of resolution resamples each temporal slice like
+    transformers treats the n = frames x rows x columns embeddings as one square image of sqrt(n) x sqrt(n), whose rows
+    mix time with space, and resamples it to the new rows x columns. That is one frame's worth of embeddings where there
+    must be one for every token of every frame, so on a real change of resolution it fails (with more than one temporal
+    index). Here a change of resolution resamples each temporal slice like
     ``torch.nn.functional.interpolate(mode="bicubic", align_corners=False)``, and a change of the number of frames
     resamples each place in the frame linearly over time.
 

@@ -58,7 +58,7 @@ def layer_norm_backward(dy: Array, cache: dict) -> tuple[Array, Array, Array]:
         \quad\Rightarrow\quad
         dx_k = s \left(d\hat x_k - \frac1n \sum_j d\hat x_j - \hat x_k \frac1n \sum_j d\hat x_j \hat x_j \right)
 
-    The two subtracted means say that moving a whole row, or stretching it, changes nothing.
+    The two subtracted means say that moving a whole row changes nothing, nor does stretching it, but for eps.
 
     Returns
     -------

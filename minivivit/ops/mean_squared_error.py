@@ -12,7 +12,7 @@ def mean_squared_error_forward(predictions: Array, targets: Array) -> tuple[Arra
 
     Returns
     -------
-    loss : 0-dimensional array
+    loss : scalar of the dtype of the predictions
     cache : dict
     """
     difference = predictions - targets

@@ -13,6 +13,11 @@ def position_embedding_forward(tokens: Array, position_embeddings: Array) -> tup
     tokens : array, shape (batch, tokens, hidden)
     position_embeddings : array, shape (1, tokens, hidden)
 
+    Returns
+    -------
+    z : array, shape (batch, tokens, hidden)
+    cache : dict
+
     References
     ----------
     The paper's equation 1.

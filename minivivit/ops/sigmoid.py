@@ -4,9 +4,10 @@ from minivivit.backend import Array, array_namespace
 
 
 def sigmoid(x: Array) -> Array:
-    r""":math:`s(x) = 1 / (1 + e^{-x})`, computed as :math:`(1 + \tanh(x / 2)) / 2`, which cannot overflow."""
+    r""":math:`s(x) = 1 / (1 + e^{-x})`, for negative x as :math:`e^x / (1 + e^x)`.
+
+    Either way the exponential has an argument of at most 0: it cannot overflow, and a tiny result keeps its digits.
+    """
     xp = array_namespace(x)
-    result = xp.tanh(x * 0.5)
-    result += 1
-    result *= 0.5
-    return result
+    decayed = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, 1, decayed) / (1 + decayed)

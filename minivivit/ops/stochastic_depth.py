@@ -18,7 +18,7 @@ def stochastic_depth_mask(rng: numpy.random.Generator, batch: int, num_axes: int
 def stochastic_depth_forward(branch: Array, keep: Array) -> tuple[Array, dict]:
     r"""Drop a residual branch for whole samples: :math:`y = k \, x` with one k in {0, 1} a sample.
 
-    There is no division by the keep probability, other than in timm: scenic has none. A sample whose branch is dropped
+    There is no division by the keep probability, unlike in timm: scenic has none. A sample whose branch is dropped
     passes the layer unchanged.
 
     References

@@ -511,7 +511,7 @@ def test_pixels_that_no_model_can_see(number):
 def test_gradients_that_do_not_fit():
     model = small_model()
     pixels = clip_for(model.config)
-    assert "dlogits has shape (2, 2); expected that of the logits, (2, 3)" in refusal(
+    assert "dlogits has shape (2, 2); expected that of the output, (2, 3)" in refusal(
         model.gradients, pixels, numpy.ones((2, 2))
     )
     bare = small_model(cls=VivitModel)
@@ -544,3 +544,14 @@ def test_float32_is_within_1e_4_of_float64(number):
     for name, gradient in gradients.items():
         scale = max(numpy.abs(gradient).max(), 1e-3 * largest)
         assert numpy.abs(rounded_gradients[name] - gradient).max() < 1e-4 * scale, name
+
+
+def test_arguments_of_the_wrong_kind_are_refused_in_one_line():
+    model = small_model()
+    pixels = clip_for(model.config)
+    assert "rng is 0; expected a numpy.random.Generator" in refusal(model.loss_and_gradients, pixels, [0, 1], rng=0)
+    for smoothing in (1.5, -1, "0.1"):
+        assert "label_smoothing is" in refusal(model.loss_and_gradients, pixels, [0, 1], label_smoothing=smoothing)
+    assert "every label is -100" in refusal(model, pixels, labels=[-100, -100])
+    assert "complex" in refusal(model.gradients, pixels, numpy.ones((2, 3), dtype=complex))
+    assert "seed is -1" in refusal(VivitForVideoClassification, model.config, seed=-1)

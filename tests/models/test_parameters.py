@@ -397,3 +397,19 @@ def test_to_the_same_library_changes_nothing():
     assert model.to("numpy") is model
     assert model.params is before
     assert "backend is 'torch'; expected one of 'numpy', 'cupy', 'auto'" in refusal(model.to, "torch")
+
+
+def test_a_misspelt_argument_is_refused(tmp_path):
+    model = small_model()
+    model.save_pretrained(tmp_path)
+    assert "does not know torch_dtype" in refusal(type(model).from_pretrained, tmp_path, torch_dtype="float64")
+    assert "directory is None" in refusal(type(model).from_pretrained, None)
+    (tmp_path / "file").write_text("")
+    assert "is a file" in refusal(model.save_pretrained, tmp_path / "file")
+
+
+def test_a_state_dict_with_nan_is_refused():
+    model = small_model()
+    state = {name: array.copy() for name, array in model.state_dict().items()}
+    state["classifier.bias"][0] = numpy.nan
+    assert "NaN or infinity in classifier.bias" in refusal(model.load_state_dict, state)

@@ -152,3 +152,10 @@ def test_softmax_does_not_see_a_shift():
     numpy.testing.assert_allclose(softmax_forward(x + 100.0)[0], softmax_forward(x)[0], rtol=1e-13)
     _, cache = softmax_forward(x)
     numpy.testing.assert_allclose(softmax_backward(x, cache).sum(axis=-1), 0, atol=1e-15)
+
+
+def test_a_tiny_sigmoid_keeps_its_digits():
+    from minivivit.ops.sigmoid import sigmoid
+
+    x = numpy.array([-80.0, -30.0, -17.0, 0.0, 17.0, 80.0], dtype=numpy.float32)
+    numpy.testing.assert_allclose(sigmoid(x), 1 / (1 + numpy.exp(-x.astype(float))), rtol=1e-6)

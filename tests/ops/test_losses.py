@@ -75,3 +75,15 @@ def test_mean_squared_error_by_hand():
     assert loss == 5
     assert mean_squared_error_backward(1.0, cache).tolist() == [[1, -3]]
     assert mean_squared_error_backward(4.0, cache).tolist() == [[4, -12]]
+
+
+def test_a_label_of_minus_100_does_not_count():
+    rng = numpy.random.default_rng(3)
+    logits = rng.standard_normal((4, 5))
+    labels = numpy.array([1, -100, 4, -100])
+    loss, cache = cross_entropy_forward(logits, labels, 0.1)
+    expected, expected_cache = cross_entropy_forward(logits[[0, 2]], labels[[0, 2]], 0.1)
+    assert loss == pytest.approx(expected, rel=1e-14)
+    dlogits = cross_entropy_backward(1.0, cache)
+    numpy.testing.assert_allclose(dlogits[[0, 2]], cross_entropy_backward(1.0, expected_cache), rtol=1e-14)
+    assert not dlogits[[1, 3]].any()
