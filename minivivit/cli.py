@@ -17,8 +17,8 @@ from minivivit.errors import InputError, MissingExtraError
 COMMANDS = {
     "classify": ("name the classes of a clip", "minivivit.commands.classify"),
     "info": ("count a model's parameters and multiply-accumulates", "minivivit.commands.info"),
-    "train": ("train or fine-tune a model on a folder of clips, or on built-in data", "minivivit.training.command"),
-    "evaluate": ("measure a model's accuracy", "minivivit.training.command"),
+    "train": ("train or fine-tune a model on a folder of clips, or on built-in data", "minivivit.commands.train"),
+    "evaluate": ("measure a model's accuracy", "minivivit.commands.evaluate"),
     "variants": ("train the paper's variants side by side, and compare them", "minivivit.commands.variants"),
     "convert": ("convert scenic's checkpoints to the Hugging Face layout, and back", "minivivit.checkpoints.command"),
 }

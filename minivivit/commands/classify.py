@@ -1,33 +1,35 @@
 """``minivivit classify``: name the classes of a clip."""
 
 import argparse
+import itertools
 import json
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy
-from tqdm import tqdm
 
 from minivivit.backend import BACKENDS, DTYPES, to_numpy
 from minivivit.bundled import bundled_clip, bundled_model_directory
 from minivivit.commands.arguments import positive, views
-from minivivit.commands.progress import NameListener, num_attentions, num_layers, progress_bar, step_when_done
+from minivivit.commands.notes import print_notes
+from minivivit.commands.progress import NameListener, num_attentions, num_layers, step_when_done
 from minivivit.commands.text_table import printable, text_table
 from minivivit.config import VivitConfig, uniform_frame_indices
 from minivivit.errors import InputError
-from minivivit.files.weights import tensor_index
 from minivivit.layers.trace import Trace
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.embeddings import token_grid
 from minivivit.models.multi_view import AVERAGES, average_views
-from minivivit.models.top_classes import class_probabilities, top_classes
+from minivivit.models.top_classes import check_classifies, class_probabilities, top_classes
+from minivivit.training.progress import progress_bar
 from minivivit.verification.attention_rollout import attention_rollout
-from minivivit.video.image_processor import VivitImageProcessor, find_settings
+from minivivit.video.default_processor import load_processor
+from minivivit.video.image_processor import VivitImageProcessor
 from minivivit.video.picture import attention_picture, check_picture_path, save_picture
 from minivivit.video.reading import count_frames, read_video
+from minivivit.video.resize import MAX_VALUES
 from minivivit.video.sampling import centre_frame_indices
 from minivivit.video.views import spatial_views, temporal_views
 
@@ -94,10 +96,12 @@ def run_classify(arguments: argparse.Namespace) -> None:
     directory = Path(arguments.model) if arguments.model is not None else bundled_model_directory()
     clip = Path(arguments.clip) if arguments.clip is not None else bundled_clip()
     config = VivitConfig.from_pretrained(directory)
-    _check_classifies(directory, config)
-    processor = _load_processor(directory, config)
+    check_classifies(directory, config)
+    processor, notes = load_processor(directory, config)
     if arguments.model is None and arguments.clip is not None:
-        _note("the bundled model knows only the motions of one shape; pass --model DIR for another model")
+        notes.append("the bundled model knows only the motions of one shape; pass --model DIR for another model")
+    clip_len = arguments.frames or config.num_frames
+    _check_clip_len(clip_len, processor, config)
 
     num_clips, num_crops = arguments.views or (1, 1)
     num_views = num_clips * num_crops
@@ -106,13 +110,14 @@ def run_classify(arguments: argparse.Namespace) -> None:
     with progress_bar(steps, "classify") as bar:
         num_frames = count_frames(clip)
         bar.update()
-        indices = _clip_indices(num_clips, arguments.frames or config.num_frames, arguments.stride, num_frames)
+        indices = _clip_indices(num_clips, clip_len, arguments.stride, num_frames)
         shown, places = numpy.unique(indices, return_inverse=True)
         frames, places = read_video(clip, shown), places.reshape(indices.shape)  # (num_clips, frames of a clip)
         bar.update()
         model = VivitForVideoClassification.from_pretrained(directory, dtype=arguments.dtype, backend=arguments.backend)
         bar.update()
-        logits, weights = _forward_views(model, _views(frames, places, processor, num_crops), num_views, bar, pictured)
+        views = _views(frames, places, processor, num_crops)
+        logits, weights = _forward_views(model, views, num_views, bar, pictured, notes)
     averaged = average_views(numpy.stack(logits), config, arguments.average)
     probabilities = class_probabilities(averaged, config) if arguments.average == "logits" else averaged
     classes = top_classes(probabilities, config, arguments.top_k)
@@ -120,7 +125,19 @@ def run_classify(arguments: argparse.Namespace) -> None:
         middle = frames[places[num_clips // 2]]
         picture = attention_picture(_seen_frames(middle, processor, config), weights, config.tubelet_size, classes)
         save_picture(picture, arguments.save_picture)
+    print_notes(notes)
     _print_result(arguments, clip, directory, num_frames, indices, classes)
+
+
+def _check_clip_len(clip_len: int, processor: VivitImageProcessor, config: VivitConfig) -> None:
+    """Refuse more frames than memory can be meant to hold, before any is taken."""
+    size = processor.crop_size if processor.do_center_crop else processor.size if processor.do_resize else {}
+    height, width = (size.get(name, size.get("shortest_edge", 1)) for name in ("height", "width"))
+    values = clip_len * config.num_channels * height * width
+    if values > MAX_VALUES:
+        raise InputError(
+            f"{clip_len:,} frames make {values:,} values or more, and {MAX_VALUES:,} is the most: choose fewer --frames"
+        )
 
 
 def _clip_indices(num_clips: int, clip_len: int, stride: int, num_frames: int) -> numpy.ndarray:
@@ -145,39 +162,24 @@ def _forward_views(
     num_views: int,
     bar: Any,
     pictured: int | None,
+    notes: list[str],
 ) -> tuple[list[numpy.ndarray], numpy.ndarray | None]:
-    """Logits (num_labels,) of each view, and the attention rollout (times, rows, columns) of view `pictured`."""
-    logits, rollout, interpolate = [], None, None
-    for number, view in enumerate(pixel_values):
+    """Logits (num_labels,) of each view, and the attention rollout (times, rows, columns) of view `pictured`.
+
+    Views of another size than the model's add a note to `notes`.
+    """
+    first = next(pixel_values)  # all views are of one size
+    interpolate = _needs_interpolation(first.shape, model.config)
+    if interpolate:
+        notes.append(_interpolation_note(first.shape, model.config))
+    logits, rollout = [], None
+    for number, view in enumerate(itertools.chain([first], pixel_values)):
         if num_views > 1:
             bar.set_postfix_str(f"view {number + 1} of {num_views}")
-        if interpolate is None:  # all views are of one size
-            interpolate = _needs_interpolation(view.shape, model.config)
         of_view, weights = _forward(model, view, interpolate, bar, number == pictured)
         logits.append(of_view)
         rollout = weights if weights is not None else rollout
     return logits, rollout
-
-
-def _check_classifies(directory: Path, config: VivitConfig) -> None:
-    """A directory with a bare model would get a head of random numbers, and random answers."""
-    if not any(name.startswith("classifier.") for name in tensor_index(directory)):
-        raise InputError(
-            f"{directory} holds a model without a classifier: there are no classes to name; fine-tune it first"
-        )
-
-
-def _load_processor(directory: Path, config: VivitConfig) -> VivitImageProcessor:
-    """The directory's image processor; without one, what suits the config, and a note that says so."""
-    if find_settings(directory) is not None:
-        return VivitImageProcessor.from_pretrained(directory)
-    height, width = config.frame_size
-    edge = round(max(height, width) * 256 / 224)  # the crop then lies within the frame, whatever the shapes of both
-    _note(
-        f"{directory} holds no image processor: resizing the shortest edge to {edge}, cropping to {height} x {width}, "
-        "scaling as the published defaults do"
-    )
-    return VivitImageProcessor(size={"shortest_edge": edge}, crop_size={"height": height, "width": width})
 
 
 def _forward(
@@ -198,15 +200,16 @@ def _forward(
 
 
 def _needs_interpolation(shape: tuple[int, ...], config: VivitConfig) -> bool:
-    """Whether the clip is of another size than the model; then a note says so."""
+    """Whether the clip (1, frames, channels, height, width) is of another size than the model."""
     grid = token_grid(shape, config, interpolate=True)
-    if shape[3:] == config.frame_size and grid[0] == config.grid_size[0]:
-        return False
-    _note(
+    return shape[3:] != config.frame_size or grid[0] != config.grid_size[0]
+
+
+def _interpolation_note(shape: tuple[int, ...], config: VivitConfig) -> str:
+    return (
         f"the model was made for {config.num_frames} frames of {config.frame_size[0]} x {config.frame_size[1]} "
         f"and sees {shape[1]} of {shape[3]} x {shape[4]}: its position embeddings are interpolated"
     )
-    return True
 
 
 def _seen_frames(frames: numpy.ndarray, processor: VivitImageProcessor, config: VivitConfig) -> numpy.ndarray:
@@ -243,11 +246,9 @@ def _print_result(
         print(json.dumps(result, allow_nan=False))
         return
     each = f"{num_clips * num_crops} views ({num_clips} x {num_crops}), each " if num_clips * num_crops > 1 else ""
-    seen = f"{indices.shape[1]} of {num_frames} frames, from {indices.min()} to {indices.max()}"
-    print(f"{printable(clip.name)}: {each}{seen}")
+    clip_len = indices.shape[1]
+    repeated = f"{num_frames} {'frames' if num_frames > 1 else 'frame'}, repeated to {clip_len}"
+    seen = repeated if clip_len > num_frames else f"{clip_len} of {num_frames} frames"
+    print(f"{printable(clip.name)}: {each}{seen}, from {indices.min()} to {indices.max()}")
     rows = [(entry["label"], f"{entry['probability']:.4f}") for entry in classes]
     print(text_table(("label", "probability"), rows))
-
-
-def _note(message: str) -> None:
-    tqdm.write(f"minivivit: note: {printable(message)}", file=sys.stderr)  # above the bar, if there is one

@@ -1,7 +1,6 @@
-"""A progress bar for work longer than a second, on standard error and only on a terminal."""
+"""How far a pass through a network has come, layer by layer, for a progress bar."""
 
 import re
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,19 +11,6 @@ from minivivit.config import VivitConfig
 
 # The names under which a trace records what comes out of a layer.
 LAYER = re.compile(r"vivit\.(spatial_|temporal_)?encoder\.layer\.\d+")
-
-
-def progress_bar(total: int, description: str) -> tqdm:
-    """A bar that appears after a second, if standard error is a terminal, and is wiped away at the end."""
-    return tqdm(
-        total=total,
-        desc=description,
-        delay=1,
-        leave=False,
-        file=sys.stderr,
-        disable=not sys.stderr.isatty(),
-        unit="step",
-    )
 
 
 def num_layers(config: VivitConfig) -> int:

@@ -10,12 +10,12 @@ from typing import Any
 
 from minivivit.backend import num_threads
 from minivivit.commands.arguments import positive
-from minivivit.commands.progress import progress_bar
 from minivivit.commands.text_table import text_table
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
 from minivivit.files.json_file import read_json, write_json
 from minivivit.training.own_process import run_in_own_process
+from minivivit.training.progress import progress_bar
 from minivivit.training.settings import TrainingSettings, read_settings_file
 from minivivit.training.variants import (
     ENCODINGS,

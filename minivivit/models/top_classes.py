@@ -2,7 +2,9 @@
 
 import itertools
 import math
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -10,8 +12,41 @@ import numpy
 from minivivit.backend import Array, to_numpy
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.weights import tensor_index
 from minivivit.ops.sigmoid import sigmoid
 from minivivit.ops.softmax import softmax_forward
+
+
+def check_classifies(directory: str | os.PathLike[str], config: VivitConfig) -> None:
+    """Raise unless the model in `directory` names classes.
+
+    Parameters
+    ----------
+    directory : path-like
+    config : VivitConfig
+        That of the directory.
+
+    Raises
+    ------
+    InputError
+        For a regression; and for a bare model, which would get a head of random numbers, and give random answers.
+    """
+    _check_no_regression(config)
+    if not any(name.startswith("classifier.") for name in tensor_index(Path(directory))):
+        raise InputError(
+            f"{directory} holds a model without a classifier: there are no classes to name; fine-tune it first"
+        )
+
+
+def _check_no_regression(config: VivitConfig) -> None:
+    """By the rule of the loss (`minivivit.models.loss.problem_type`), one label alone is a regression too."""
+    if config.problem_type == "regression":
+        raise InputError("the config's problem_type is 'regression': the model predicts numbers, not classes")
+    if config.problem_type is None and config.num_labels == 1:
+        raise InputError(
+            "the config has one label and no problem_type, which makes it a regression: the model predicts a number, "
+            "not classes"
+        )
 
 
 def class_probabilities(logits: Array, config: VivitConfig) -> numpy.ndarray:
@@ -34,8 +69,7 @@ def class_probabilities(logits: Array, config: VivitConfig) -> numpy.ndarray:
         When the model is a regression, or a logit is not finite.
     """
     logits = to_numpy(logits)
-    if config.problem_type == "regression":
-        raise InputError("the config's problem_type is 'regression': the model predicts numbers, not classes")
+    _check_no_regression(config)
     if logits.shape[-1] != config.num_labels or config.num_labels == 0:
         raise InputError(f"logits have shape {logits.shape}; expected {config.num_labels} classes, at least one")
     if not numpy.isfinite(logits).all():

@@ -7,7 +7,6 @@ import numpy
 
 from minivivit.backend import to_numpy
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.training.pixels import to_pixel_values
 from minivivit.video.image_processor import VivitImageProcessor
 
 
@@ -58,13 +57,15 @@ def measure(
     ----------
     model, processor
     batches : iterable of (clips, labels)
-        Clips as `to_pixel_values` takes them; labels are indices of the model's classes.
+        Clips are lists of uint8 arrays (frames, height, width, 3), prepared as `processor` says; labels are indices of
+        the model's classes.
     """
     num_labels = model.config.num_labels
     confusion = numpy.zeros((num_labels, num_labels), dtype=numpy.int64)
     loss = 0.0
     for clips, labels in batches:
-        out = model(to_pixel_values(clips, processor, model.config), labels=labels)
+        pixel_values = processor(clips, return_tensors="np").pixel_values
+        out = model(pixel_values, labels=labels, return_dict=True, output_attentions=False, output_hidden_states=False)
         numpy.add.at(confusion, (labels, to_numpy(out.logits).argmax(axis=-1)), 1)
         loss += float(out.loss) * len(labels)
     return Measurement(confusion, loss / max(1, int(confusion.sum())))

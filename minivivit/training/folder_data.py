@@ -10,6 +10,7 @@ import numpy
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.training.augmentations.pipeline import AugmentationParams, augment_clip
+from minivivit.training.progress import progress_bar
 from minivivit.video.reading import count_frames, read_video
 from minivivit.video.sampling import centre_frame_indices, sample_frame_indices
 
@@ -94,7 +95,24 @@ class FolderData:
         self.seed, self.augmentation = seed, augmentation
         self.training, self.validation = split_clips(clips, validation_fraction, seed)
         self.steps_per_epoch = -(-len(self.training) // batch_size)
+        self.num_validation_clips = len(self.validation)
         self._lengths: dict[Path, int] = {}
+
+    def check_clips(self) -> None:
+        """Count the frames of every clip, so that one that cannot be read is found before anything is trained.
+
+        What counting does not see (a damaged picture in a folder) is still found only when the clip's turn comes.
+
+        Raises
+        ------
+        InputError, MissingExtraError
+            For the first clip that is none, or is damaged.
+        """
+        entries = sorted(self.training + self.validation)
+        with progress_bar(len(entries), "checking clips", "clip") as bar:
+            for path, _ in entries:
+                self._length(path)
+                bar.update()
 
     def training_batch(
         self, step: int, batch_size: int, rng: numpy.random.Generator

@@ -20,8 +20,9 @@ from minivivit.training.log import read_log
 from minivivit.training.mixup import mixup
 from minivivit.training.nan_hunt import hunt
 from minivivit.training.pixels import to_pixel_values
+from minivivit.training.progress import counted, progress_bar
 from minivivit.training.schedules import learning_rate
-from minivivit.training.settings import SCHEDULES
+from minivivit.training.settings import SCHEDULES, warm_up_steps
 from minivivit.training.training import LOG_FILE, Training
 
 CURVES_FILE = "curves.png"
@@ -64,7 +65,7 @@ def make_step(training: Training) -> dict[str, Any]:
     """One update. Returns its loss, accuracy, learning rate and the norm of its gradient before clipping."""
     settings, rng, model = training.settings, training.rng, training.model
     clips, labels = training.data.training_batch(training.step, settings.batch_size, rng)
-    pixel_values = to_pixel_values(clips, training.processor, model.config)
+    pixel_values = to_pixel_values(clips, training.processor, training.clips_are_cut)
     targets = labels
     if settings.mixup_alpha:
         rows = one_hot(labels, model.config.num_labels, "float32")
@@ -87,7 +88,7 @@ def make_step(training: Training) -> dict[str, Any]:
         training.step,
         base_learning_rate=settings.learning_rate,
         factors=SCHEDULES[settings.schedule],
-        warmup_steps=settings.warm_up,
+        warmup_steps=warm_up_steps(settings, training.total_steps),
         total_steps=training.total_steps,
     )
     training.optimiser.step(result.gradients, rate)
@@ -125,7 +126,9 @@ def validate(training: Training, bar: tqdm) -> bool:
     """
     settings = training.settings
     batch_size = max(1, settings.batch_size // settings.accumulate)
-    measured = measure(training.model, training.processor, training.data.validation_batches(batch_size))
+    with progress_bar(training.data.num_validation_clips, "validation", "clip") as clips_bar:
+        batches = counted(training.data.validation_batches(batch_size), clips_bar)
+        measured = measure(training.model, training.processor, batches)
     if measured.count == 0:
         training.best = None
         return True

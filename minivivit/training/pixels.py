@@ -17,28 +17,23 @@ def new_processor(config: VivitConfig) -> VivitImageProcessor:
     return VivitImageProcessor(size=size, crop_size={"height": height, "width": width}, do_normalize=False)
 
 
-def to_pixel_values(clips: list[numpy.ndarray], processor: VivitImageProcessor, config: VivitConfig) -> numpy.ndarray:
-    """What the model sees of `clips`.
+def to_pixel_values(
+    clips: list[numpy.ndarray], processor: VivitImageProcessor, already_cut: bool = False
+) -> numpy.ndarray:
+    """What the model sees of `clips` in training.
 
     Parameters
     ----------
     clips : list of uint8 arrays (frames, height, width, 3)
-        One that already has the model's size (a random crop, say) is not resized or cropped again.
     processor : VivitImageProcessor
-    config : VivitConfig
+    already_cut : bool
+        Whether the clips are random crops of the model's size: then they are not resized or cropped again. All others
+        are prepared as they will be when the model is used.
 
     Returns
     -------
     float32 array (batch, frames, channels, height, width)
     """
-    sizes = {clip.shape[1:3] for clip in clips}
-    fits = sizes == {config.frame_size}
-    if fits or config.frame_size not in sizes:
-        return _process(clips, processor, fits)
-    return numpy.concatenate([_process([clip], processor, clip.shape[1:3] == config.frame_size) for clip in clips])
-
-
-def _process(clips: list[numpy.ndarray], processor: VivitImageProcessor, fits: bool) -> numpy.ndarray:
-    if fits:
+    if already_cut:
         return processor(clips, return_tensors="np", do_resize=False, do_center_crop=False).pixel_values
     return processor(clips, return_tensors="np").pixel_values

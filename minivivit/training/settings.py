@@ -1,6 +1,7 @@
 """The settings of a training: their names, defaults, checks, and the JSON file that they are read from."""
 
 import dataclasses
+import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,27 @@ SCHEDULES = {
 MOTION = "motion"  # the word that stands for the built-in data
 
 
+# The fields of `VivitConfig` that a training may set: the data decides the others.
+MODEL_FIELDS = tuple(
+    name
+    for name, parameter in inspect.signature(VivitConfig).parameters.items()
+    if parameter.kind is not parameter.VAR_KEYWORD
+)
+DECIDED_BY_THE_DATA = ("num_labels", "id2label", "label2id", "class_splits", "problem_type")
+
+
+def check_model(name: str, value: Any) -> None:
+    """Raise unless `value` is a dict of fields of `VivitConfig` that a training may set, or ``"preset"``."""
+    check_dict(name, value)
+    for field_name in value:
+        if field_name in DECIDED_BY_THE_DATA:
+            raise InputError(f"{name} sets {field_name}, but the data decides that; leave it out")
+    known = [field_name for field_name in MODEL_FIELDS if field_name not in DECIDED_BY_THE_DATA]
+    unknown = [field_name for field_name in value if field_name not in ("preset", *known)]
+    if unknown:
+        raise InputError(f"{name} has no setting {', '.join(map(repr, unknown))}; it has preset, {', '.join(known)}")
+
+
 _CHECKS: dict[str, Check] = {
     "epochs": whole(1, optional=True),
     "steps": whole(1, optional=True),
@@ -42,7 +64,7 @@ _CHECKS: dict[str, Check] = {
     "momentum": number(0, 1, below=True),
     "beta1": number(0, 1, below=True),
     "beta2": number(0, 1, below=True),
-    "warm_up": whole(0),
+    "warm_up": whole(0, optional=True),
     "schedule": choice(*SCHEDULES),
     "max_grad_norm": number(0, above=True, optional=True),
     "label_smoothing": number(0, 1, below=True),
@@ -57,7 +79,7 @@ _CHECKS: dict[str, Check] = {
     "dtype": choice("float32", "float64"),
     "backend": choice("numpy", "cupy", "auto"),
     "gradient_checkpointing": check_bool,
-    "model": check_dict,
+    "model": check_model,
     "augmentation": check_dict,
 }
 
@@ -83,8 +105,9 @@ class TrainingSettings:
         The largest.
     weight_decay, momentum, beta1, beta2 : float
         See `AdamW` and `SGD`; decay spares what `minivivit.training.weight_decay.decays` spares.
-    warm_up : int
-        Updates during which the learning rate rises in a straight line.
+    warm_up : int, optional
+        Updates during which the learning rate rises in a straight line, fewer than there are; None: a tenth of the
+        updates, but no more than 200.
     schedule : {"cosine", "constant"}
         What the learning rate does after the warm-up.
     max_grad_norm : float, optional
@@ -126,7 +149,7 @@ class TrainingSettings:
     momentum: float = 0.9
     beta1: float = 0.9
     beta2: float = 0.999
-    warm_up: int = 100
+    warm_up: int | None = None
     schedule: str = "cosine"
     max_grad_norm: float | None = 1.0
     label_smoothing: float = 0.0
@@ -171,6 +194,27 @@ class TrainingSettings:
         return {**dataclasses.asdict(self), "freeze": list(self.freeze)}
 
 
+LONGEST_DEFAULT_WARM_UP = 200
+
+
+def warm_up_steps(settings: TrainingSettings, total_steps: int) -> int:
+    """How many updates the learning rate rises, in a training of `total_steps`.
+
+    Raises
+    ------
+    InputError
+        When the warm-up that was given would take all of the training.
+    """
+    if settings.warm_up is None:
+        return min(LONGEST_DEFAULT_WARM_UP, total_steps // 10)
+    if settings.warm_up >= total_steps:
+        raise InputError(
+            f"warm_up is {settings.warm_up}, but the training has {total_steps} steps; give fewer, or leave it out for "
+            "a tenth of the steps"
+        )
+    return settings.warm_up
+
+
 # What `minivivit train motion` does when it is told nothing: the training of the bundled model.
 MOTION_MODEL: dict[str, Any] = {
     "image_size": 32,
@@ -187,11 +231,23 @@ MOTION_DEFAULTS: dict[str, Any] = {
     "batch_size": 64,
     "parallel": 2,
     "learning_rate": 1.5e-3,
-    "warm_up": 200,
     "validate_every": 500,
     "checkpoint_every": 250,
 }
+# What a folder is learned with: a model small enough for a laptop, and for a few hundred clips. Its learning rate is
+# that of small models; with a preset, or a model to start from, the default is that of `TrainingSettings`.
+FOLDER_MODEL: dict[str, Any] = {
+    "image_size": 64,
+    "num_frames": 8,
+    "tubelet_size": [2, 16, 16],
+    "hidden_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 192,
+    "initializer_range": 0.08,
+}
 FOLDER_DEFAULTS: dict[str, Any] = {"epochs": 30}
+FOLDER_LEARNING_RATE = 5e-4
 
 
 def make_settings(data: str, given: Mapping[str, Any], fine_tuning: bool = False) -> TrainingSettings:
@@ -204,7 +260,8 @@ def make_settings(data: str, given: Mapping[str, Any], fine_tuning: bool = False
     given : mapping
         Names of attributes of `TrainingSettings`, and values.
     fine_tuning : bool
-        Whether the training starts from a model, whose config is then the default.
+        Whether the training starts from a model, whose config is then the default. Otherwise it is `MOTION_MODEL` or
+        `FOLDER_MODEL`, field by field, unless ``model`` names a preset.
 
     Raises
     ------
@@ -212,17 +269,19 @@ def make_settings(data: str, given: Mapping[str, Any], fine_tuning: bool = False
         For an unknown name, and for a value that cannot be meant.
     """
     defaults = dict(MOTION_DEFAULTS if data == MOTION else FOLDER_DEFAULTS)
+    model = given.get("model", {})
+    check_model("model", model)
+    if not fine_tuning and "preset" not in model:
+        defaults.setdefault("learning_rate", FOLDER_LEARNING_RATE)
+        model = {**(MOTION_MODEL if data == MOTION else FOLDER_MODEL), **model}
     if "steps" in given or "epochs" in given:
         defaults.pop("steps", None)
         defaults.pop("epochs", None)
-    values = {**defaults, **given}
+    values = {**defaults, **given, "model": model}
     known = [entry.name for entry in dataclasses.fields(TrainingSettings)]
     for name in values:
         if name not in known:
             raise InputError(f"{name!r} is no setting of a training; the settings are {', '.join(known)}")
-    if data == MOTION and not fine_tuning:
-        check_dict("model", values.get("model", {}))
-        values["model"] = {**MOTION_MODEL, **values.get("model", {})}
     if isinstance(values.get("freeze"), list):
         values["freeze"] = tuple(values["freeze"])
     if data == MOTION and values.get("epochs") is not None:
@@ -239,9 +298,6 @@ def model_config(settings: TrainingSettings, classes: list[str]) -> VivitConfig:
     """The config of a new model for `classes`."""
     fields = dict(settings.model)
     preset = fields.pop("preset", None)
-    for name in ("num_labels", "id2label", "label2id", "class_splits", "problem_type"):
-        if name in fields:
-            raise InputError(f"model sets {name}, but the data decides that; leave it out")
     if preset is not None:
         if preset not in PRESETS:
             raise InputError(f"model names the preset {preset!r}; expected one of {', '.join(PRESETS)}")

@@ -1,7 +1,7 @@
 """A training: the model, the data, the optimiser, and how far they have come; begun anew or taken up again."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,11 @@ from minivivit.training.log import Log
 from minivivit.training.motion import MOTION_CLASSES
 from minivivit.training.motion_data import TRAINING, MotionData, check_motion_labels, stream
 from minivivit.training.pixels import new_processor
-from minivivit.training.settings import MOTION, TrainingSettings, model_config
+from minivivit.training.settings import MOTION, TrainingSettings, model_config, warm_up_steps
 from minivivit.training.sgd import SGD
 from minivivit.training.weight_decay import decays
-from minivivit.video.image_processor import VivitImageProcessor, find_settings
+from minivivit.video.default_processor import load_processor
+from minivivit.video.image_processor import VivitImageProcessor
 
 LOG_FILE = "log.jsonl"
 
@@ -59,6 +60,8 @@ class Training:
         ``step``, ``accuracy`` and ``loss`` of the best validation so far.
     origin : dict
         For the record: where data and first model come from.
+    notes : list of str
+        What the user may not expect.
     """
 
     settings: TrainingSettings
@@ -73,20 +76,24 @@ class Training:
     step: int = 0
     best: dict[str, Any] | None = None
     origin: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def total_steps(self) -> int:
         """How many updates the training is made of."""
-        if self.settings.steps is not None:
-            return self.settings.steps
-        assert self.settings.epochs is not None
-        assert self.data.steps_per_epoch is not None
-        return self.settings.epochs * self.data.steps_per_epoch
+        return _total_steps(self.settings, self.data)
 
     @property
     def validate_every(self) -> int:
         """Updates between two validations."""
         return self.settings.validate_every or self.data.steps_per_epoch or self.total_steps
+
+    @property
+    def clips_are_cut(self) -> bool:
+        """Whether the augmentation cuts the clips to the model's size."""
+        size, params = self.model.config.frame_size, self.settings.augmentation_params()
+        crop = None if params is None else params.crop_size
+        return crop == size or (crop, crop) == size
 
     def trained_parameters(self) -> dict[str, Any]:
         """The live arrays that the optimiser updates, by name."""
@@ -128,8 +135,9 @@ def begin_training(data: str, settings: TrainingSettings, output: Path, initial_
     Raises
     ------
     InputError
-        When data, settings and model do not go together.
+        When data, settings and model do not go together, or a clip cannot be read. Then nothing is written.
     """
+    notes: list[str] = []
     clips = None if data == MOTION else find_clips(data)
     classes = list(MOTION_CLASSES) if clips is None else list(clips)
     if initial_model is None:
@@ -138,9 +146,11 @@ def begin_training(data: str, settings: TrainingSettings, output: Path, initial_
         processor = new_processor(config)
     else:
         model = model_with_new_head(initial_model, settings, classes)
-        has_processor = find_settings(initial_model) is not None
-        processor = VivitImageProcessor.from_pretrained(initial_model) if has_processor else new_processor(model.config)
+        processor, notes = load_processor(initial_model, model.config)
     batches = _make_data(clips, model.config, settings)
+    settings = replace(settings, warm_up=warm_up_steps(settings, _total_steps(settings, batches)))
+    if isinstance(batches, FolderData):
+        batches.check_clips()
     names = trainable_names(model.state_dict(), settings.freeze)
     optimiser = make_optimiser(model, names, settings)
     output.mkdir(parents=True, exist_ok=True)
@@ -149,6 +159,7 @@ def begin_training(data: str, settings: TrainingSettings, output: Path, initial_
     training = Training(
         settings, batches, model, processor, names, optimiser, stream(settings.seed, TRAINING), output, log
     )
+    training.notes = notes
     training.origin = {"data": data, "fingerprint": _fingerprint(clips), "initial_model": initial_model}
     training.save(is_best=True)
     return training
@@ -193,6 +204,14 @@ def settings_of(state: dict[str, Any], checkpoint: Path) -> TrainingSettings:
         return TrainingSettings(**{**settings, "freeze": tuple(settings.get("freeze", ()))})
     except TypeError as error:
         raise InputError(f"{checkpoint}: the settings in its training state cannot be read: {error}") from None
+
+
+def _total_steps(settings: TrainingSettings, data: MotionData | FolderData) -> int:
+    if settings.steps is not None:
+        return settings.steps
+    assert settings.epochs is not None
+    assert data.steps_per_epoch is not None
+    return settings.epochs * data.steps_per_epoch
 
 
 def _make_data(

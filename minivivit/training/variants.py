@@ -29,7 +29,14 @@ from minivivit.training.motion_data import EVALUATION, TRAINING, MotionData, mot
 from minivivit.training.own_process import peak_memory
 from minivivit.training.pixels import new_processor
 from minivivit.training.setting_checks import check_dict
-from minivivit.training.settings import MOTION, MOTION_MODEL, TrainingSettings, make_settings, model_config
+from minivivit.training.settings import (
+    MOTION,
+    MOTION_MODEL,
+    TrainingSettings,
+    make_settings,
+    model_config,
+    warm_up_steps,
+)
 from minivivit.training.still_data import STILL_CLASSES, StillData
 from minivivit.training.training import LOG_FILE, Training, make_optimiser
 
@@ -38,7 +45,8 @@ BATCH = 64  # clips that evaluation takes at once
 # Like the paper's ViViT-B/16x2: tubelets of two frames, and in Model 2 a temporal layer for every three spatial ones
 # (rounded up).
 VARIANT_MODEL: dict[str, Any] = {**MOTION_MODEL, "tubelet_size": [2, 8, 8], "num_temporal_layers": 2}
-VARIANT_DEFAULTS: dict[str, Any] = {"steps": 650, "warm_up": 65, "backend": "numpy"}
+VARIANT_DEFAULTS: dict[str, Any] = {"steps": 650, "backend": "numpy"}
+LONGEST_DEFAULT_WARM_UP = 65  # of all variants alike, whatever the steps that the image model takes
 # The image model, whose steps are cheap, takes this many times the steps of a variant.
 IMAGE_STEPS = 3
 
@@ -107,6 +115,10 @@ def variant_settings(given: Mapping[str, Any]) -> TrainingSettings:
     settings = make_settings(MOTION, {**VARIANT_DEFAULTS, **given, "model": {**VARIANT_MODEL, **model}})
     if settings.steps is None:
         raise InputError("steps is None; expected how many updates each variant takes")
+    warm_up = warm_up_steps(settings, settings.steps)
+    if settings.warm_up is None:
+        warm_up = min(warm_up, LONGEST_DEFAULT_WARM_UP)
+    settings = dataclasses.replace(settings, warm_up=warm_up)
     if settings.backend != "numpy":
         raise InputError(f"backend is {settings.backend!r}; the variants are compared on the CPU: leave it out")
     for variant in VARIANTS:

@@ -1,13 +1,15 @@
 """The loop: what a step does, what stops it, and that it learns."""
 
+import io
 import sys
 
 import numpy
 import pytest
 from tiny_training import TINY_MODEL, run_tiny_training, tiny_training, write_clips
 
-from minivivit import InputError, VivitConfig, VivitForVideoClassification
+from minivivit import InputError, VivitConfig, VivitForVideoClassification, VivitImageProcessor
 from minivivit.backend import num_threads, set_num_threads
+from minivivit.training import progress
 from minivivit.training.accumulation import batch_gradients
 from minivivit.training.adamw import AdamW
 from minivivit.training.curves import draw_curves
@@ -17,7 +19,8 @@ from minivivit.training.loop import make_step, train, validate
 from minivivit.training.nan_hunt import NonFiniteError
 from minivivit.training.pixels import new_processor, to_pixel_values
 from minivivit.training.schedules import learning_rate
-from minivivit.training.training import resume_training
+from minivivit.training.settings import make_settings
+from minivivit.training.training import begin_training, resume_training
 from minivivit.training.weight_decay import decays
 
 PLAIN_MODEL = {**TINY_MODEL, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -69,11 +72,11 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(tmp_path):
 
 
 def test_a_step_is_what_its_parts_say(tmp_path):
-    changes = {"model": PLAIN_MODEL, "dtype": "float64", "max_grad_norm": 0.5, "weight_decay": 0.1}
+    changes = {"model": PLAIN_MODEL, "dtype": "float64", "max_grad_norm": 0.5, "weight_decay": 0.1, "warm_up": 2}
     training = tiny_training(tmp_path / "run", **changes, label_smoothing=0.1)
     other = resume_training("motion", tmp_path / "run")  # the same model, generator and optimiser once more
     clips, labels = other.data.training_batch(0, 4, other.rng)
-    pixels = to_pixel_values(clips, other.processor, other.model.config)
+    pixels = to_pixel_values(clips, other.processor)
     optimiser = AdamW(other.model.state_dict(), weight_decay=0.1, decay_rule=decays)
     for step in range(2):
         rate = learning_rate(step, base_learning_rate=1e-2, warmup_steps=2, total_steps=10)
@@ -85,7 +88,7 @@ def test_a_step_is_what_its_parts_say(tmp_path):
             figures = make_step(training)
             other.rng.integers(2**63, size=1)  # the seed of the one piece
             clips, labels = other.data.training_batch(1, 4, other.rng)
-            pixels = to_pixel_values(clips, other.processor, other.model.config)
+            pixels = to_pixel_values(clips, other.processor)
         else:
             figures = make_step(training)
         assert figures["loss"] == float(loss)
@@ -112,6 +115,27 @@ def test_it_learns_what_is_easy(tmp_path):
     losses = [entry["loss"] for entry in read_log(tmp_path / "run" / "log.jsonl") if "loss" in entry]
     assert len(losses) == training.total_steps == 15 * 5  # 18 clips in batches of 4
     assert numpy.mean(losses[-5:]) < 0.5 * numpy.mean(losses[:5])
+
+
+def test_a_small_folder_is_learned_with_the_defaults(tmp_path):
+    """Discs that move left, right or up."""
+    rng = numpy.random.default_rng(0)
+    rows, columns = numpy.mgrid[:48, :48]
+    for name, (down, across) in {"left": (0, -1), "right": (0, 1), "up": (-1, 0)}.items():
+        (tmp_path / "clips" / name).mkdir(parents=True)
+        for index in range(5):
+            y, x = rng.uniform(20, 28, 2)[:, None, None] + numpy.array([down, across])[:, None, None] * 2
+            times = numpy.arange(-8, 8)[:, None, None]
+            distance = (rows - y - 1.5 * down * times) ** 2 + (columns - x - 1.5 * across * times) ** 2
+            clip = numpy.where(distance[..., None] < 40, rng.integers(150, 250, 3), rng.integers(20, 90, 3))
+            numpy.save(tmp_path / "clips" / name / f"{index}.npy", clip.astype(numpy.uint8))
+    folder = str(tmp_path / "clips")
+    training = begin_training(folder, make_settings(folder, {}), tmp_path / "run")
+    assert train(training)
+    assert (training.total_steps, training.settings.warm_up) == (60, 6)
+    assert training.best["accuracy"] >= 0.6  # chance is 0.33
+    losses = [entry["loss"] for entry in read_log(tmp_path / "run" / "log.jsonl") if "loss" in entry]
+    assert numpy.mean(losses[-5:]) < 0.1
 
 
 def test_the_best_model_is_the_best_and_the_last_the_last(tmp_path):
@@ -264,16 +288,53 @@ def test_the_bar_shows_loss_and_accuracy_on_a_terminal(tmp_path, capsys, monkeyp
     assert "accuracy=" in shown
 
 
+def test_validation_has_a_bar_of_its_own(tmp_path, monkeypatch):
+    bars = []
+
+    def open_bar(total, description, unit):
+        bars.append((description, unit, progress.tqdm(total=total, file=io.StringIO())))
+        return bars[-1][2]
+
+    monkeypatch.setattr("minivivit.training.loop.progress_bar", open_bar)
+    run_tiny_training(tmp_path / "motion", steps=6)
+    run_tiny_training(tmp_path / "run", str(write_clips(tmp_path / "clips", clips=8)), epochs=1)
+    assert {(description, unit) for description, unit, _ in bars} == {("validation", "clip")}
+    assert [(bar.n, bar.total) for _, _, bar in bars] == [(5, 5), (5, 5), (6, 6), (6, 6)]
+
+
+def test_clips_are_prepared_as_they_will_be_unless_an_augmentation_cuts_them(tmp_path):
+    """A pretrained model's processor may crop a larger picture: a file of the model's own size is resized first."""
+    run_tiny_training(tmp_path / "first", steps=1)
+    VivitImageProcessor(size={"shortest_edge": 24}, crop_size=16).save_pretrained(tmp_path / "first" / "last")
+    folder = write_clips(tmp_path / "clips", clips=2)
+    for path in folder.rglob("*.npy"):
+        numpy.save(path, numpy.load(path)[:, :16, :16])
+    options = {"initial_model": str(tmp_path / "first" / "last"), "model": {}, "epochs": 1, "warm_up": 0}
+    plain = tiny_training(tmp_path / "plain", str(folder), **options)
+    assert not plain.clips_are_cut
+    for crop_size in (16, (16, 16)):
+        augmentation = {"crop_size": crop_size}
+        cut = tiny_training(tmp_path / f"cut{crop_size}", str(folder), **options, augmentation=augmentation)
+        assert cut.clips_are_cut
+    clips = [numpy.load(folder / "up" / "clip0.npy")[:4]]
+    expected = plain.processor(clips, return_tensors="np").pixel_values
+    as_they_are = (clips[0].astype(numpy.float32) / 127.5 - 1 - 0.5) / 0.5
+    numpy.testing.assert_array_equal(to_pixel_values(clips, plain.processor), expected)
+    cut_pixels = to_pixel_values(clips, cut.processor, already_cut=True)
+    numpy.testing.assert_allclose(cut_pixels[0], as_they_are.transpose(0, 3, 1, 2), atol=1e-5)
+    assert abs(cut_pixels - expected).max() > 0.1
+
+
 def test_pixel_values_of_clips_of_several_sizes():
     config = VivitConfig(**PLAIN_MODEL)
     processor = new_processor(config)
     rng = numpy.random.default_rng(0)
     clips = [rng.integers(0, 256, (4, *size, 3), dtype=numpy.uint8) for size in ((16, 16), (20, 24), (16, 30))]
-    pixels = to_pixel_values(clips, processor, config)
+    pixels = to_pixel_values(clips, processor)
     assert pixels.shape == (3, 4, 3, 16, 16)
     assert pixels.min() >= -1
     assert pixels.max() <= 1
     expected = processor(clips, return_tensors="np").pixel_values
     numpy.testing.assert_array_equal(pixels, expected)
-    same_size = to_pixel_values(clips[:1], processor, config)
+    same_size = to_pixel_values(clips[:1], processor)
     numpy.testing.assert_array_equal(same_size, expected[:1])

@@ -12,6 +12,7 @@ from tiny_training import TINY, run_tiny_training, same_training, tiny_training,
 
 import minivivit.training.loop as loop
 from minivivit import InputError
+from minivivit.errors import MissingExtraError
 from minivivit.training.checkpointing import (
     generator_from_state,
     has_checkpoint,
@@ -119,6 +120,21 @@ def test_resuming_on_other_data_is_refused(tmp_path):
         resume_training(str(folder), tmp_path / "run")
     with pytest.raises(InputError, match="motion is not the data"):
         resume_training("motion", tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("notes.txt", b"left: moves to the left\n" * 9), ("clip1.npy", b"\x93NUMPY"), ("a.gif", b"")]
+)
+def test_a_broken_folder_is_found_before_anything_is_written(tmp_path, name, content):
+    folder = write_clips(tmp_path / "clips")
+    path = folder / "left" / name
+    before = path.read_bytes() if path.exists() else None
+    path.write_bytes(content)
+    with pytest.raises((InputError, MissingExtraError), match=name):
+        tiny_training(tmp_path / "run", str(folder), epochs=1)
+    assert not (tmp_path / "run").exists()
+    path.unlink() if before is None else path.write_bytes(before)
+    assert train(tiny_training(tmp_path / "run", str(folder), epochs=1))  # the mended folder
 
 
 @pytest.mark.parametrize("name", ["step", "generator", "log_length", "optimiser", "settings", "format"])

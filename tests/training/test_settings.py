@@ -3,15 +3,20 @@
 import argparse
 import dataclasses
 import json
+import re
+import shutil
+import subprocess
+import sys
 
 import pytest
 from tiny_training import TINY, write_clips
 
 from minivivit import InputError
-from minivivit.training.command import add_train_arguments, run_train
+from minivivit.commands.train import _given_settings, add_train_arguments, run_train
 from minivivit.training.log import read_log
 from minivivit.training.motion import MOTION_CLASSES
-from minivivit.training.settings import TrainingSettings, make_settings, model_config, read_settings_file
+from minivivit.training.settings import TrainingSettings, make_settings, model_config, read_settings_file, warm_up_steps
+from minivivit.training.training import begin_training
 
 
 @pytest.mark.parametrize(
@@ -47,6 +52,7 @@ from minivivit.training.settings import TrainingSettings, make_settings, model_c
         ("backend", "torch"),
         ("gradient_checkpointing", 1),
         ("model", []),
+        ("model", {"hiden_size": 8}),
         ("augmentation", None),
         ("augmentation", {"do_jitter_scale": 1}),
         ("augmentation", {"crop_size": 0}),
@@ -62,6 +68,11 @@ def test_what_cannot_be_meant_is_refused_in_one_line(name, value):
         make_settings("motion", {name: value})
     assert name.rstrip("s") in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_names_that_are_no_field_of_a_model_are_named():
+    with pytest.raises(InputError, match="model has no setting 'hiden_size', 'heads'; it has preset, image_size, "):
+        make_settings("folder", {"model": {"hiden_size": 8, "hidden_size": 8, "heads": 2}})
 
 
 def test_every_setting_is_checked():
@@ -97,11 +108,47 @@ def test_the_model_of_the_built_in_data_can_be_changed_field_by_field():
     assert changed.hidden_size == default.hidden_size
 
 
+def test_the_model_of_a_folder_is_small():
+    default = model_config(make_settings("folder", {}), ["a", "b"])
+    assert (default.image_size, default.num_frames, default.hidden_size) == (64, 8, 96)
+    changed = model_config(make_settings("folder", {"model": {"hidden_size": 32}}), ["a", "b"])
+    assert (changed.hidden_size, changed.num_hidden_layers) == (32, default.num_hidden_layers)
+    tuned = make_settings("folder", {}, fine_tuning=True)
+    assert tuned.model == {}
+    assert tuned.learning_rate == 1e-4 < make_settings("folder", {}).learning_rate
+    assert make_settings("folder", {"model": {"preset": "vivit-b-16x2"}}).learning_rate == 1e-4
+
+
+def test_the_recipe_of_the_bundled_model_stays():
+    settings = make_settings("motion", {})
+    assert (settings.steps, warm_up_steps(settings, 4000), settings.learning_rate) == (4000, 200, 1.5e-3)
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(1, 0), (9, 0), (10, 1), (605, 60), (2000, 200), (100_000, 200)])
+def test_the_default_warm_up_is_a_tenth_of_a_short_training(steps, expected):
+    for data in ("motion", "folder"):
+        assert warm_up_steps(make_settings(data, {"steps": steps}), steps) == expected
+
+
+def test_a_warm_up_leaves_something_to_train(tmp_path):
+    folder = str(write_clips(tmp_path / "clips"))  # 12 clips to train on: 3 steps an epoch
+    for data, length, steps in (("motion", {"steps": 5}, 5), (folder, {"epochs": 2}, 6)):
+        settings = {**TINY, **length}
+        with pytest.raises(InputError, match=f"warm_up is {steps}, but the training has {steps} steps"):
+            begin_training(data, make_settings(data, {**settings, "warm_up": steps}), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        training = begin_training(data, make_settings(data, {**settings, "warm_up": None}), tmp_path / "run")
+        assert training.settings.warm_up == 0
+        shutil.rmtree(tmp_path / "run")
+
+
 def test_a_preset_takes_the_classes_of_the_data():
     settings = make_settings("folder", {"model": {"preset": "vivit-b-16x2", "num_frames": 16}})
     config = model_config(settings, ["a", "b", "c"])
     assert (config.num_labels, config.hidden_size, config.num_frames) == (3, 768, 16)
     assert config.problem_type == "single_label_classification"
+    motion = model_config(make_settings("motion", {"model": {"preset": "vivit-b-16x2"}}), list(MOTION_CLASSES))
+    assert (motion.hidden_size, motion.num_frames) == (768, 32)
     with pytest.raises(InputError, match="preset"):
         model_config(make_settings("folder", {"model": {"preset": "vivit-z"}}), ["a", "b"])
     with pytest.raises(InputError, match="num_labels"):
@@ -147,6 +194,47 @@ def test_the_command_trains_on_a_folder(tmp_path, config_file):
     assert config["attention_type"] == "factorised_encoder"
     assert list(config["id2label"].values()) == ["left", "right", "up"]
     assert (tmp_path / "run" / "best" / "preprocessor_config.json").is_file()
+
+
+def test_who_names_no_model_learns_which_one_it_is(tmp_path, config_file, capsys):
+    folder = write_clips(tmp_path / "clips", clips=2)
+    options = [folder, "--epochs", 1, "--batch-size", 2]
+    assert minivivit_train(*options, "--output", tmp_path / "small") == 0
+    out, err = capsys.readouterr()
+    assert re.search(r"model: spatio_temporal, [\d,]+ parameters, 8 frames of 64 x 64\n", out)
+    assert re.fullmatch("minivivit: note: a small model is trained from scratch: --preset, .*\n", err)
+    assert minivivit_train(*options, "--output", tmp_path / "tiny", "--config", config_file) == 0
+    assert "4 frames of 16 x 16" in (captured := capsys.readouterr()).out
+    assert captured.err == ""
+    assert minivivit_train("motion", "--output", tmp_path / "motion", "--config", config_file) == 0
+    model = tmp_path / "motion" / "last"
+    (model / "preprocessor_config.json").unlink()
+    capsys.readouterr()
+    assert minivivit_train(*options, "--output", tmp_path / "tuned", "--model", model) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.fullmatch("minivivit: note: .* holds no image processor: .*", first)
+    assert re.fullmatch("minivivit: note: .* has no fitting classifier.bias, classifier.weight: drawn afresh.*", second)
+    processor = json.loads((tmp_path / "tuned" / "last" / "preprocessor_config.json").read_text())
+    assert (processor["size"], processor["do_normalize"]) == ({"shortest_edge": 18}, True)
+
+
+def test_a_training_that_cannot_begin_has_one_line_to_say(tmp_path, config_file):
+    assert minivivit_train("motion", "--output", tmp_path / "first", "--config", config_file) == 0
+    model = tmp_path / "first" / "last"
+    (model / "preprocessor_config.json").unlink()
+    (write_clips(tmp_path / "clips", clips=2) / "up" / "notes.npy").write_text("no clip")
+    command = [sys.executable, "-m", "minivivit", "train", tmp_path / "clips", "--output", tmp_path / "run"]
+    result = subprocess.run([*command, "--model", model], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert re.fullmatch(r"minivivit: error: .*notes\.npy.*\n", result.stderr)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_preset_is_an_option(tmp_path):
+    parser = argparse.ArgumentParser()
+    add_train_arguments(parser)
+    given = _given_settings(parser.parse_args(["clips", "--output", "run", "--preset", "vivit-b-16x2"]))
+    assert given == {"model": {"preset": "vivit-b-16x2"}}
 
 
 def test_an_output_that_holds_a_training_is_not_overwritten(tmp_path, config_file):

@@ -189,6 +189,14 @@ def test_settings_that_cannot_be_meant(given, message):
 # ------------------------------------------------------------------------------------------------ the training
 
 
+@pytest.mark.parametrize(("steps", "expected"), [(9, 0), (20, 2), (650, 65), (4000, 65)])
+def test_the_default_warm_up_of_all_variants(steps, expected):
+    assert variant_settings({"steps": steps}).warm_up == expected
+    assert variant_settings({"steps": steps, "warm_up": 7}).warm_up == 7
+    with pytest.raises(InputError, match=f"warm_up is {steps}"):
+        variant_settings({"steps": steps, "warm_up": steps})
+
+
 def test_a_variant_is_trained_as_minivivit_train_does(tmp_path):
     settings = variant_settings({**SETTINGS, "steps": 3})
     reports = []

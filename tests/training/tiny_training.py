@@ -24,7 +24,7 @@ TINY = {
     "batch_size": 4,
     "parallel": 1,
     "learning_rate": 1e-2,
-    "warm_up": 2,
+    "warm_up": 1,
     "validation_clips": 5,
     "validate_every": 3,
     "checkpoint_every": 4,
@@ -38,7 +38,9 @@ FILES = ("config.json", "model.safetensors", "optimiser.safetensors", "preproces
 
 def tiny_training(output: Path, data: str = "motion", initial_model: str | None = None, **changes) -> Training:
     """A training of 10 steps (or as `changes` say), begun."""
-    length = {} if "epochs" in changes else {"steps": 10}
+    length: dict[str, int] = {} if "epochs" in changes else {"steps": 10}
+    if changes.get("steps") == 1:
+        length["warm_up"] = 0  # that of TINY would be all of it
     settings = make_settings(data, {**TINY, **length, **changes}, fine_tuning=initial_model is not None)
     return begin_training(data, settings, output, initial_model)
 

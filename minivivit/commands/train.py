@@ -1,35 +1,16 @@
-"""The commands ``minivivit train`` and ``minivivit evaluate``."""
+"""``minivivit train``: train a model on clips, or fine-tune one."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy
-
-from minivivit.bundled import bundled_model_directory
-from minivivit.config import ATTENTION_TYPES
+from minivivit.commands.notes import held_log, print_notes
+from minivivit.config import ATTENTION_TYPES, PRESETS
 from minivivit.errors import InputError
-from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.checkpointing import LAST, has_checkpoint, read_state
-from minivivit.training.evaluation import Measurement, measure
-from minivivit.training.folder_data import FolderData, find_clips
 from minivivit.training.loop import train
-from minivivit.training.motion import motion_clips, shuffle_frames
-from minivivit.training.motion_data import EVALUATION, check_motion_labels, motion_clip_size, stream
-from minivivit.training.pixels import new_processor
-from minivivit.training.setting_checks import whole
 from minivivit.training.settings import MOTION, OPTIMISERS, SCHEDULES, make_settings, read_settings_file
 from minivivit.training.training import Training, begin_training, resume_training, settings_of
-from minivivit.video.image_processor import VivitImageProcessor, find_settings
-
-BATCH = 64  # clips that evaluation takes at once
-DEFAULT_STRIDE = 2  # as `minivivit classify`
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# minivivit train
-# --------------------------------------------------------------------------------------------------------------------
 
 # Options that are a setting of the same name, with dashes for underscores: name -> (type or choices, help).
 SETTING_OPTIONS: dict[str, tuple[Any, str]] = {
@@ -41,7 +22,7 @@ SETTING_OPTIONS: dict[str, tuple[Any, str]] = {
     "optimiser": (OPTIMISERS, "what makes the updates"),
     "learning_rate": (float, "the largest learning rate"),
     "weight_decay": (float, "decoupled weight decay (adamw), or L2 (sgd)"),
-    "warm_up": (int, "updates during which the learning rate rises"),
+    "warm_up": (int, "updates during which the learning rate rises (default: a tenth, at most 200)"),
     "schedule": (tuple(SCHEDULES), "what the learning rate does afterwards"),
     "label_smoothing": (float, "part of each label that goes to all classes alike"),
     "mixup_alpha": (float, "mix pairs of clips; 0 for no mixing"),
@@ -53,6 +34,7 @@ SETTING_OPTIONS: dict[str, tuple[Any, str]] = {
 }
 # Options that are a field of the model's config: name -> (field, type or choices, help).
 MODEL_OPTIONS: dict[str, tuple[str, Any, str]] = {
+    "preset": ("preset", tuple(PRESETS), "train the model of this published config from scratch"),
     "attention_type": ("attention_type", ATTENTION_TYPES, "which of the paper's models 1 to 4"),
     "dropout": ("hidden_dropout_prob", float, "dropout while training"),
     "stochastic_depth": ("stochastic_droplayer_rate", float, "chance of dropping a branch of the last layer"),
@@ -64,6 +46,10 @@ Train a model on clips, or fine-tune one (--model).
 
 DATA is a folder with one sub-folder of clips for each class, of any kind that  minivivit classify  reads; or the word
 motion: clips made on the fly, on which, told nothing else, this command trains the model that ships with minivivit.
+
+On a folder, told nothing else, it trains from scratch a small model of 8 frames of 64 x 64, which learns what a few
+hundred clips can teach within minutes on a laptop. --preset chooses one of the published sizes, which want a GPU and
+far more clips; fine-tuning a published model wants fewer. Every clip is looked at before the training begins.
 
 The output directory holds the checkpoints last and best in the Hugging Face layout, log.jsonl, and curves.png where
 matplotlib is installed. Ctrl-C saves and stops, with exit code 130. With --resume the training goes on as if it had
@@ -112,13 +98,25 @@ def run_train(args: argparse.Namespace) -> int:
         training = resume_training(args.data, output)
     else:
         settings = make_settings(args.data, given, fine_tuning=args.model is not None)
-        training = begin_training(args.data, settings, output, args.model)
+        with held_log() as logged:
+            training = begin_training(args.data, settings, output, args.model)
+        print_notes([*_default_model_notes(args, given), *training.notes, *logged])
     _announce(training)
     if not train(training):
         print(f"interrupted after step {training.step}; saved in {output / LAST}: go on with --resume")
         return 130
     print(f"finished; the last model is in {output / 'last'}, the best one in {output / 'best'}")
     return 0
+
+
+def _default_model_notes(args: argparse.Namespace, given: dict[str, Any]) -> list[str]:
+    """Who says nothing about the model of a folder may expect ViViT-B."""
+    if args.data == MOTION or args.model is not None or given.get("model"):
+        return []
+    return [
+        "a small model is trained from scratch: --preset, or model in the file of --config, chooses another, and "
+        "--model DIR fine-tunes one"
+    ]
 
 
 def _given_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -157,113 +155,8 @@ def _check_same_settings(given: dict[str, Any], initial_model: str | None, outpu
 
 
 def _announce(training: Training) -> None:
-    model = training.model
+    config = training.model.config
+    frames = f"{config.num_frames} frames of {' x '.join(map(str, config.frame_size))}"
     print(f"data: {training.data.describe()}")
-    print(f"model: {model.config.attention_type}, {model.num_parameters():,} parameters")
+    print(f"model: {config.attention_type}, {training.model.num_parameters():,} parameters, {frames}")
     print(f"steps: {training.total_steps:,}, beginning at {training.step:,}; output: {training.output}", flush=True)
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# minivivit evaluate
-# --------------------------------------------------------------------------------------------------------------------
-
-
-EVALUATE_DESCRIPTION = """\
-Measure the accuracy of a model: the fraction of clips whose class it names right.
-
-The clips are freshly made motion clips, which no training has seen (their seeds are apart from those of training), or
-those of a folder with one sub-folder for each class."""
-
-EVALUATE_EXAMPLES = """\
-examples:
-  minivivit evaluate
-  minivivit evaluate --shuffle-frames --json
-  minivivit evaluate --model my_model/best --data held_out_clips/"""
-
-
-def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``minivivit evaluate``."""
-    parser.description, parser.epilog = EVALUATE_DESCRIPTION, EVALUATE_EXAMPLES
-    parser.epilog = (
-        "examples:\n"
-        "  minivivit evaluate\n"
-        "  minivivit evaluate --shuffle-frames --clips 500\n"
-        "  minivivit evaluate --model mine/best --data CLIPS --json"
-    )
-    parser.add_argument("--model", metavar="DIR", help="the model; left out: the one that comes with the package")
-    parser.add_argument("--data", metavar="DIR", help="a folder of clips; left out: freshly generated motion clips")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the generated clips and of the shuffling")
-    parser.add_argument("--clips", type=int, default=2000, metavar="N", help="how many to generate (default: 2000)")
-    parser.add_argument(
-        "--stride", type=int, default=DEFAULT_STRIDE, metavar="S", help="show every S-th frame of a file (default: 2)"
-    )
-    parser.add_argument("--shuffle-frames", action="store_true", help="show each clip's frames in random order")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--backend", choices=("numpy", "cupy", "auto"), default="auto", help="where to compute")
-
-
-def run_evaluate(args: argparse.Namespace) -> int:
-    """Run ``minivivit evaluate``."""
-    for name, minimum in (("seed", 0), ("clips", 1), ("stride", 1)):
-        whole(minimum)(name, getattr(args, name))
-    directory = bundled_model_directory() if args.model is None else args.model
-    model = VivitForVideoClassification.from_pretrained(directory, backend=args.backend)
-    has_processor = find_settings(directory) is not None
-    processor = VivitImageProcessor.from_pretrained(directory) if has_processor else new_processor(model.config)
-    rng = stream(args.seed, EVALUATION)
-    if args.data is None:
-        batches = _motion_batches(model, args.clips, rng)
-    else:
-        batches = _folder_batches(model, args.data, args.stride)
-    if args.shuffle_frames:
-        batches = (([shuffle_frames(rng, clip[None])[0] for clip in clips], labels) for clips, labels in batches)
-    measured = measure(model, processor, batches)
-    _print_measurement(args, model, measured)
-    return 0
-
-
-def _motion_batches(model: VivitForVideoClassification, count: int, rng: numpy.random.Generator) -> Any:
-    check_motion_labels(model.config)
-    num_frames, size = motion_clip_size(model.config)
-    for first in range(0, count, BATCH):
-        clips, labels = motion_clips(rng, min(BATCH, count - first), num_frames, size)
-        yield list(clips), labels
-
-
-def _folder_batches(model: VivitForVideoClassification, folder: str, frame_sample_rate: int) -> Any:
-    """All clips of a folder; its sub-folders must have names of the model's classes."""
-    clips = find_clips(folder)
-    label_of = {label: index for index, label in model.config.id2label.items()}
-    unknown = [name for name in clips if name not in label_of]
-    if unknown:
-        raise InputError(
-            f"{folder} has a sub-folder {unknown[0]!r}, but the model has no such class; its classes are "
-            f"{', '.join(list(label_of)[:5])}{', ...' if len(label_of) > 5 else ''}"
-        )
-    entries = [(path, label_of[name]) for name, paths in clips.items() for path in paths]
-    data = FolderData(clips, model.config, seed=0, batch_size=BATCH, frame_sample_rate=frame_sample_rate)
-    return data.central_batches(entries, batch_size=8)
-
-
-def _print_measurement(args: argparse.Namespace, model: VivitForVideoClassification, measured: Measurement) -> None:
-    labels = list(model.config.id2label.values())
-    classes = dict(zip(labels, measured.class_accuracies(), strict=True))
-    if args.json:
-        result = {
-            "accuracy": measured.accuracy,
-            "loss": measured.loss,
-            "clips": measured.count,
-            "correct": measured.correct,
-            "data": args.data or MOTION,
-            "seed": args.seed,
-            "shuffle_frames": args.shuffle_frames,
-            "classes": classes,
-        }
-        print(json.dumps(result, indent=2))
-        return
-    shuffled = ", frames shuffled" if args.shuffle_frames else ""
-    print(f"accuracy {measured.accuracy:.4f}  ({measured.correct} of {measured.count} clips{shuffled})")
-    width = max(map(len, labels))
-    for name, accuracy in classes.items():
-        if accuracy is not None:
-            print(f"  {name:<{width}}  {accuracy:.4f}")

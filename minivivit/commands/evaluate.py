@@ -1,0 +1,155 @@
+"""``minivivit evaluate``: how often a model is right."""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from minivivit.backend import BACKENDS
+from minivivit.bundled import bundled_model_directory
+from minivivit.commands.notes import print_notes
+from minivivit.commands.text_table import printable
+from minivivit.config import VivitConfig
+from minivivit.errors import InputError
+from minivivit.models.classification import VivitForVideoClassification
+from minivivit.models.top_classes import check_classifies
+from minivivit.training.evaluation import Measurement, measure
+from minivivit.training.folder_data import FolderData, find_clips
+from minivivit.training.motion import motion_clips, shuffle_frames
+from minivivit.training.motion_data import EVALUATION, check_motion_labels, motion_clip_size, stream
+from minivivit.training.progress import counted, progress_bar
+from minivivit.training.setting_checks import whole
+from minivivit.training.settings import MOTION
+from minivivit.video.default_processor import load_processor
+
+BATCH = 64  # generated clips that are taken at once
+FOLDER_BATCH = 8  # clips of a folder, which may be large
+DEFAULT_STRIDE = 2  # as `minivivit classify`
+
+DESCRIPTION = """\
+Measure the accuracy of a model: the fraction of clips whose class it names right.
+
+The clips are freshly made motion clips, which no training has seen (their seeds are apart from those of training), or
+those of a folder with one sub-folder for each class."""
+
+EXAMPLES = """\
+examples:
+  minivivit evaluate
+  minivivit evaluate --shuffle-frames --clips 500
+  minivivit evaluate --model mine/best --data held_out_clips/ --json"""
+
+
+def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments to `parser`."""
+    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
+    parser.add_argument("--model", metavar="DIR", help="the model; left out: the one that comes with the package")
+    parser.add_argument("--data", metavar="DIR", help="a folder of clips; left out: freshly generated motion clips")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the generated clips and of the shuffling")
+    parser.add_argument("--clips", type=int, default=2000, metavar="N", help="how many to generate (default: 2000)")
+    parser.add_argument(
+        "--stride", type=int, default=DEFAULT_STRIDE, metavar="S", help="show every S-th frame of a file (default: 2)"
+    )
+    parser.add_argument("--shuffle-frames", action="store_true", help="show each clip's frames in random order")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="where to compute")
+
+
+def run_evaluate(args: argparse.Namespace) -> None:
+    """Measure the model that `args` name, and print the result."""
+    for name, minimum in (("seed", 0), ("clips", 1), ("stride", 1)):
+        whole(minimum)(name, getattr(args, name))
+    directory = bundled_model_directory() if args.model is None else Path(args.model)
+    config = VivitConfig.from_pretrained(directory)
+    check_classifies(directory, config)
+    _check_one_label_a_clip(config)
+    processor, notes = load_processor(directory, config)
+    rng = stream(args.seed, EVALUATION)
+    if args.data is None:
+        check_motion_labels(config)
+        count, batches = args.clips, _motion_batches(args.clips, *motion_clip_size(config), rng)
+    else:
+        count, batches = _folder_batches(config, args.data, args.stride)
+    if args.shuffle_frames:
+        batches = (([shuffle_frames(rng, clip[None])[0] for clip in clips], labels) for clips, labels in batches)
+    model = VivitForVideoClassification.from_pretrained(directory, backend=args.backend)
+    with progress_bar(count, "evaluate", "clip") as bar:
+        measured = measure(model, processor, counted(batches, bar))
+    print_notes(notes)
+    _print_measurement(args, config, measured)
+
+
+def _check_one_label_a_clip(config: VivitConfig) -> None:
+    """Neither a folder nor the built-in data has more than one label for a clip."""
+    if config.class_splits is not None and len(config.class_splits) > 1:
+        raise InputError(
+            f"the model has {len(config.class_splits)} heads (class_splits {config.class_splits}), but the clips have "
+            "one label each: their accuracy cannot be measured here; joint_accuracy and joint_top_k of "
+            "minivivit.models.top_classes measure it from logits and labels"
+        )
+    if config.problem_type == "multi_label_classification":
+        raise InputError(
+            "the config's problem_type is 'multi_label_classification': a clip can be of many classes, but the clips "
+            "have one label each: their accuracy cannot be measured here"
+        )
+
+
+def _motion_batches(
+    count: int, num_frames: int, size: int, rng: numpy.random.Generator
+) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
+    for first in range(0, count, BATCH):
+        clips, labels = motion_clips(rng, min(BATCH, count - first), num_frames, size)
+        yield list(clips), labels
+
+
+def _folder_batches(
+    config: VivitConfig, folder: str, frame_sample_rate: int
+) -> tuple[int, Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]]:
+    """How many clips a folder has, and all of them; its sub-folders must have names of the model's classes."""
+    clips = find_clips(folder)
+    label_of = {label: index for index, label in config.id2label.items()}
+    for name in clips:
+        if name not in label_of:
+            raise InputError(
+                f"{folder} has a sub-folder {name!r}, but the model has no such class; its classes are "
+                f"{', '.join(list(label_of)[:5])}{', ...' if len(label_of) > 5 else ''}"
+            )
+    same = Counter(config.id2label.values())
+    for name in clips:
+        if same[name] > 1:
+            raise InputError(
+                f"the model has {same[name]} classes of the name {name!r}, so the sub-folder {name!r} of {folder} does "
+                "not say which is meant; give them different names in the config's id2label"
+            )
+    entries = [(path, label_of[name]) for name, paths in clips.items() for path in paths]
+    data = FolderData(clips, config, seed=0, batch_size=BATCH, frame_sample_rate=frame_sample_rate)
+    return len(entries), data.central_batches(entries, FOLDER_BATCH)
+
+
+def _print_measurement(args: argparse.Namespace, config: VivitConfig, measured: Measurement) -> None:
+    accuracies = measured.class_accuracies()
+    if args.json:
+        result: dict[str, Any] = {
+            "accuracy": measured.accuracy,
+            "loss": measured.loss,
+            "clips": measured.count,
+            "correct": measured.correct,
+            "data": args.data or MOTION,
+            "seed": args.seed,
+            "shuffle_frames": args.shuffle_frames,
+            "classes": [
+                {"label": label, "index": index, "accuracy": accuracies[index]}
+                for index, label in config.id2label.items()
+            ],
+        }
+        print(json.dumps(result, indent=2))
+        return
+    shuffled = ", frames shuffled" if args.shuffle_frames else ""
+    print(f"accuracy {measured.accuracy:.4f}  ({measured.correct} of {measured.count} clips{shuffled})")
+    seen = [(printable(config.id2label[index]), value) for index, value in enumerate(accuracies) if value is not None]
+    width = max(len(name) for name, _ in seen)
+    for name, accuracy in seen:
+        print(f"  {name:<{width}}  {accuracy:.4f}")
