@@ -9,7 +9,7 @@ from tiny_training import TINY_MODEL, run_tiny_training, tiny_training, write_cl
 
 from minivivit import InputError, VivitConfig, VivitForVideoClassification, VivitImageProcessor
 from minivivit.backend import num_threads, set_num_threads
-from minivivit.training import progress
+from minivivit.training import loop, progress
 from minivivit.training.accumulation import batch_gradients
 from minivivit.training.adamw import AdamW
 from minivivit.training.curves import draw_curves
@@ -302,7 +302,7 @@ def test_validation_has_a_bar_of_its_own(tmp_path, monkeypatch):
     assert [(bar.n, bar.total) for _, _, bar in bars] == [(5, 5), (5, 5), (6, 6), (6, 6)]
 
 
-def test_clips_are_prepared_as_they_will_be_unless_an_augmentation_cuts_them(tmp_path):
+def test_clips_are_prepared_as_they_will_be_unless_an_augmentation_cuts_them(tmp_path, monkeypatch):
     """A pretrained model's processor may crop a larger picture: a file of the model's own size is resized first."""
     run_tiny_training(tmp_path / "first", steps=1)
     VivitImageProcessor(size={"shortest_edge": 24}, crop_size=16).save_pretrained(tmp_path / "first" / "last")
@@ -323,6 +323,11 @@ def test_clips_are_prepared_as_they_will_be_unless_an_augmentation_cuts_them(tmp
     cut_pixels = to_pixel_values(clips, cut.processor, already_cut=True)
     numpy.testing.assert_allclose(cut_pixels[0], as_they_are.transpose(0, 3, 1, 2), atol=1e-5)
     assert abs(cut_pixels - expected).max() > 0.1
+    passed = []
+    monkeypatch.setattr(loop, "to_pixel_values", lambda *args: passed.append(args[2]) or to_pixel_values(*args))
+    make_step(plain)
+    make_step(cut)
+    assert passed == [False, True]
 
 
 def test_pixel_values_of_clips_of_several_sizes():
