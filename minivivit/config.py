@@ -418,10 +418,10 @@ class VivitConfig:
         return cls(**merged)
 
     @classmethod
-    def from_json_file(cls, path: str | os.PathLike[str]) -> "VivitConfig":
-        """A config from a JSON file."""
+    def from_json_file(cls, path: str | os.PathLike[str], **overrides: Any) -> "VivitConfig":
+        """A config from a JSON file; `overrides` win."""
         try:
-            return cls.from_dict(read_json(path))
+            return cls.from_dict(read_json(path), **overrides)
         except InputError as error:
             raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
 
@@ -433,11 +433,7 @@ class VivitConfig:
             raise InputError(
                 f"{directory} does not exist; expected a directory with a config.json (nothing is downloaded)"
             )
-        path = path / "config.json" if path.is_dir() else path
-        try:
-            return cls.from_dict(read_json(path), **overrides)
-        except InputError as error:
-            raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+        return cls.from_json_file(path / "config.json" if path.is_dir() else path, **overrides)
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "VivitConfig":

@@ -95,11 +95,6 @@ class Training:
         crop = None if params is None else params.crop_size
         return crop == size or (crop, crop) == size
 
-    def trained_parameters(self) -> dict[str, Any]:
-        """The live arrays that the optimiser updates, by name."""
-        parameters = self.model.state_dict()
-        return {name: parameters[name] for name in self.names}
-
     def save(self, is_best: bool = False) -> None:
         """Write a checkpoint of this moment: the last one, and the best one too if `is_best`.
 
