@@ -4,8 +4,9 @@
 
 Each life of the training is a fork of this process, which has imported everything and computed nothing: that makes a
 life cheap. It is killed with SIGKILL a random while after it has made a random number of checkpoints, wherever it is
-then: in a step, in the midst of a file, between two renames. Whatever it leaves must be readable. The last life is
-left alone. Prints the steps at which it was killed.
+then: in a step, in the midst of a file, between two renames. On a machine so fast that it gets further than one
+checkpoint more, it waits there for its end, so that every life has something left to do. Whatever it leaves must be
+readable. The last life is left alone. Prints the steps at which it was killed.
 """
 
 import os
@@ -18,13 +19,21 @@ from pathlib import Path
 from tiny_training import tiny_training
 
 from minivivit.models.classification import VivitForVideoClassification
+from minivivit.training import loop
 from minivivit.training.checkpointing import has_checkpoint, read_state
-from minivivit.training.loop import train
+from minivivit.training.loop import make_step, train
 from minivivit.training.training import resume_training
 
 
-def live(output: Path, steps: int) -> None:
-    """One life: go on, or begin."""
+def live(output: Path, steps: int, last_step: int | None) -> None:
+    """One life: go on, or begin; wait for the end after `last_step`."""
+
+    def make_step_or_wait(training):
+        if training.step == last_step:
+            signal.pause()
+        return make_step(training)
+
+    loop.make_step = make_step_or_wait
     if has_checkpoint(output):
         training = resume_training("motion", output)
     else:
@@ -40,14 +49,14 @@ def step_of(output: Path) -> int:
         return -1
 
 
-def fork_a_life(output: Path, steps: int) -> int:
+def fork_a_life(output: Path, steps: int, last_step: int | None) -> int:
     """The process id of a new life."""
     child = os.fork()
     if child:
         return child
     code = 1
     try:
-        live(output, steps)
+        live(output, steps, last_step)
         code = 0
     finally:
         os._exit(code)
@@ -67,7 +76,7 @@ def main(output: Path, kills: int, steps: int) -> None:
     killed_at = []
     for _ in range(kills):
         target = step_of(output) + rng.randrange(3)
-        child = fork_a_life(output, steps)
+        child = fork_a_life(output, steps, last_step=max(target, 0) + 1)
         while step_of(output) < target:
             if os.waitpid(child, os.WNOHANG)[0]:
                 sys.exit("a life ended by itself")
@@ -79,7 +88,7 @@ def main(output: Path, kills: int, steps: int) -> None:
             sys.exit(f"a life ended by itself, with status {status}")
         killed_at.append(step_of(output))
         check_readable(output)
-    _, status = os.waitpid(fork_a_life(output, steps), 0)
+    _, status = os.waitpid(fork_a_life(output, steps, last_step=None), 0)
     if status:
         sys.exit("the last life failed")
     print(*killed_at)
