@@ -25,6 +25,7 @@ from minivivit.errors import InputError
 from minivivit.files.atomic import atomic_path
 from minivivit.files.json_file import MAX_JSON_BYTES, parse_json_object
 from minivivit.files.tensor_data import (
+    STORED_TYPES,
     array_dtype,
     check_data_file,
     check_dtype_argument,
@@ -123,6 +124,40 @@ def read_safetensors(
             flat = read_array(file, prod(entry.shape), entry.dtype, targets[name], "<", source)
             arrays[name] = flat.reshape(entry.shape)
     return arrays
+
+
+class SafetensorsReader:
+    """A safetensors file of which any part of any tensor can be read: the header is judged once, when it is made.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Attributes
+    ----------
+    index : dict
+        ``{name: (shape, dtype name)}``, in the order of the data.
+
+    Raises
+    ------
+    InputError
+        As `read_safetensors`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        self._entries = _read_entries(self.path)
+        self.index = {name: (entry.shape, entry.dtype) for name, entry in self._entries.items()}
+
+    def read_elements(self, name: str, start: int, count: int) -> numpy.ndarray:
+        """`count` elements of a tensor from its `start`-th on, row-major: (count,), half precisions as float32."""
+        entry = self._entries[name]
+        if not 0 <= start <= start + count <= prod(entry.shape):
+            raise InputError(f"{self.path}: tensor {quoted(name)} has no elements {start} to {start + count}")
+        dtype = array_dtype(self.path, name, entry.dtype, None)
+        with open(self.path, "rb") as file:
+            file.seek(entry.start + start * numpy.dtype(STORED_TYPES[entry.dtype]).itemsize)
+            return read_array(file, count, entry.dtype, dtype, "<", f"{self.path}: tensor {quoted(name)}")
 
 
 def check_writable(tensors: Mapping[str, numpy.ndarray]) -> None:

@@ -74,7 +74,7 @@ def _files_of(directory: Path) -> list[Path]:
         raise InputError(f"{directory} holds no weights; looked for {', '.join(WEIGHT_FILES)}")
     if not name.endswith(".index.json"):
         return [directory / name]
-    shards = _read_shard_index(directory / name)
+    shards = read_shard_index(directory / name)
     missing = [shard for shard in shards if not (directory / shard).is_file()]
     if missing:
         raise InputError(f"{directory / name} names files that are not there: {listed(missing)}; copy or download them")
@@ -87,7 +87,7 @@ def _files_of(directory: Path) -> list[Path]:
     return [directory / shard for shard in shards]
 
 
-def _read_shard_index(path: Path) -> dict[str, set[str]]:
+def read_shard_index(path: Path) -> dict[str, set[str]]:
     """Shard -> names of its tensors, from an index file. Shards are plain names: nothing outside the directory."""
     weight_map = read_json(path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:

@@ -1,0 +1,154 @@
+"""Tensors by name, wherever they lie, read a block at a time: what traces are compared from."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from minivivit.backend import DTYPES, Array, to_numpy
+from minivivit.errors import InputError
+from minivivit.files.json_file import read_json
+from minivivit.files.npz_file import npz_index, read_npz
+from minivivit.files.safetensors_file import SafetensorsReader
+from minivivit.files.tensor_data import BLOCK_ELEMENTS, listed, quoted
+from minivivit.files.weights import read_shard_index
+
+# A trace is laid out as transformers lays out sharded checkpoints; this is the name of its index.
+TRACE_INDEX = "trace.safetensors.index.json"
+INDEX_FILES = (TRACE_INDEX, "model.safetensors.index.json")
+
+
+class TensorSource:
+    """Tensors by name, in the order in which they were made.
+
+    Attributes
+    ----------
+    path : str
+        Where they lie, for messages.
+    shapes : dict of str to tuple of int
+        Name -> shape, in the order of execution (a file without a list of it: in the file's order).
+    dtypes : dict of str to str
+        Name -> dtype as stored, such as ``"bfloat16"``.
+    metadata : dict
+        What the index says beside the names; empty for a single file.
+    """
+
+    path: str
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str]
+    metadata: dict[str, Any]
+
+    def blocks(self, name: str) -> Iterator[numpy.ndarray]:
+        """The tensor, row-major, as flat arrays of float64 of at most 2**20 elements, one after the other."""
+        raise NotImplementedError
+
+    def read(self, name: str) -> numpy.ndarray:
+        """The whole tensor, in float64."""
+        array = numpy.empty(self.shapes[name], "float64")
+        flat, start = array.reshape(-1), 0
+        for block in self.blocks(name):
+            flat[start : start + block.size] = block
+            start += block.size
+        return array
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.shapes
+
+    def _index(self, entries: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+        refused = [name for name, (_, dtype) in entries.items() if dtype not in (*DTYPES, "float16", "bfloat16")]
+        if refused:
+            raise InputError(f"{self.path} holds {listed(refused)}, which is no floating-point tensor; leave it out")
+        self.shapes = {name: shape for name, (shape, _) in entries.items()}
+        self.dtypes = {name: dtype for name, (_, dtype) in entries.items()}
+
+
+class ArraySource(TensorSource):
+    """Arrays in memory: a dict of names to NumPy or CuPy arrays, in order."""
+
+    def __init__(self, arrays: Mapping[str, Array], metadata: Mapping[str, Any] | None = None, path: str = "memory"):
+        self.path, self.metadata = path, dict(metadata or {})
+        self.arrays = {name: numpy.asarray(to_numpy(array)) for name, array in arrays.items()}
+        self._index({name: (array.shape, array.dtype.name) for name, array in self.arrays.items()})
+
+    def blocks(self, name: str) -> Iterator[numpy.ndarray]:
+        """See `TensorSource`."""
+        return _cut(self.arrays[name])
+
+
+class NpzSource(TensorSource):
+    """An .npz file. It is compressed as a whole tensor, so a tensor is read at once."""
+
+    def __init__(self, path: Path):
+        self.path, self.metadata = str(path), {}
+        self._index(npz_index(path))
+
+    def blocks(self, name: str) -> Iterator[numpy.ndarray]:
+        """See `TensorSource`."""
+        return _cut(read_npz(self.path, names=[name])[name])
+
+
+class SafetensorsSource(TensorSource):
+    """A safetensors file, or a directory of them with an index."""
+
+    def __init__(self, path: Path):
+        self.path, self.metadata = str(path), {}
+        self.readers: dict[str, SafetensorsReader] = {}  # name of a tensor -> the file that it is in
+        if not path.is_dir():
+            reader = SafetensorsReader(path)
+            self.readers = dict.fromkeys(reader.index, reader)
+            self._index(reader.index)
+            return
+        index = next((path / name for name in INDEX_FILES if (path / name).is_file()), None)
+        if index is None:
+            raise InputError(f"{path} holds no {TRACE_INDEX}; expected a directory that minivivit trace wrote")
+        found: dict[str, tuple[tuple[int, ...], str]] = {}
+        for shard, names in read_shard_index(index).items():
+            reader = SafetensorsReader(path / shard)
+            if names != reader.index.keys():
+                odd = listed(sorted(names ^ reader.index.keys()))
+                raise InputError(f"{index} and {shard} do not agree about {odd}; the trace is damaged: write it again")
+            found |= reader.index
+            self.readers |= dict.fromkeys(names, reader)
+        contents = read_json(index)
+        self.metadata = contents.get("metadata", {})
+        if not isinstance(self.metadata, dict):
+            raise InputError(f"the metadata of {index} is {quoted(self.metadata)}; expected an object")
+        self._index({name: found[name] for name in contents["weight_map"]})
+
+    def blocks(self, name: str) -> Iterator[numpy.ndarray]:
+        """See `TensorSource`."""
+        size = int(numpy.prod(self.shapes[name], dtype=int))
+        for start in range(0, size, BLOCK_ELEMENTS):
+            count = min(BLOCK_ELEMENTS, size - start)
+            yield self.readers[name].read_elements(name, start, count).astype("float64", copy=False)
+
+
+def open_source(source: str | os.PathLike[str] | Mapping[str, Array] | TensorSource) -> TensorSource:
+    """The tensors of a trace's directory, a ``.safetensors`` file, an ``.npz`` file, or a dict of arrays.
+
+    Raises
+    ------
+    InputError
+        For what is none of these, is damaged, or holds tensors that are not floating-point.
+    """
+    if isinstance(source, TensorSource):
+        return source
+    if isinstance(source, Mapping):
+        return ArraySource(source)
+    path = Path(source)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; expected a trace's directory, a .safetensors file or an .npz file")
+    if path.is_dir() or path.suffix == ".safetensors":
+        return SafetensorsSource(path)
+    if path.suffix == ".npz":
+        return NpzSource(path)
+    raise InputError(f"{path} is no trace by its name; expected a directory, a .safetensors file or an .npz file")
+
+
+def _cut(array: numpy.ndarray) -> Iterator[numpy.ndarray]:
+    """Flat blocks of float64."""
+    flat = numpy.ascontiguousarray(array).reshape(-1)
+    for start in range(0, flat.size, BLOCK_ELEMENTS):
+        yield flat[start : start + BLOCK_ELEMENTS].astype("float64", copy=False)
