@@ -3,10 +3,14 @@
     python tests/benchmarks/full_size.py forward
     python tests/benchmarks/full_size.py training
     python tests/benchmarks/full_size.py training --gradient-checkpointing
+    python tests/benchmarks/full_size.py forward --device cuda
+    python tests/benchmarks/full_size.py training --device cuda
 
 Each contender lives in a process of its own, with the same number of threads, and they take turns: one step each, round
 after round, so that a slow minute of the machine falls on all. Peak memory is the process's peak resident set, its
-libraries included. ``gemm`` is the time of the matrix products alone in NumPy: the floor.
+libraries included; on a GPU, it is the memory that its allocator took there. ``gemm`` is the time of the matrix
+products alone in NumPy: the floor. Contenders whose names end in ``-tf32`` let the GPU round the inputs of matrix
+products to TF32; the others are kept from it.
 
 Needs  pip install '.[parity]'  (torch and transformers).
 """
@@ -31,7 +35,10 @@ def minivivit_step(args: argparse.Namespace):
 
     from minivivit import VivitForVideoClassification
 
-    model = VivitForVideoClassification.from_pretrained(args.checkpoint, backend="numpy")
+    if args.device == "cuda":  # read by CuPy when it first multiplies
+        os.environ["CUPY_TF32"] = "1" if args.worker.endswith("-tf32") else "0"
+    backend = {"cpu": "numpy", "cuda": "cupy"}[args.device]
+    model = VivitForVideoClassification.from_pretrained(args.checkpoint, backend=backend)
     pixel_values = numpy.random.default_rng(0).standard_normal((1, FRAMES, 3, SIZE, SIZE), dtype=numpy.float32)
     labels = numpy.array([7])
 
@@ -52,9 +59,11 @@ def transformers_step(args: argparse.Namespace):
     from transformers import VivitForVideoClassification
 
     torch.set_num_threads(args.threads)
-    model = VivitForVideoClassification.from_pretrained(args.checkpoint, attn_implementation=args.worker)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.worker.endswith("-tf32")
+    attention = args.worker.removesuffix("-tf32")
+    model = VivitForVideoClassification.from_pretrained(args.checkpoint, attn_implementation=attention).to(args.device)
     pixels = numpy.random.default_rng(0).standard_normal((1, FRAMES, 3, SIZE, SIZE), dtype=numpy.float32)
-    pixel_values, labels = torch.from_numpy(pixels), torch.tensor([7])
+    pixel_values, labels = torch.from_numpy(pixels).to(args.device), torch.tensor([7], device=args.device)
 
     def forward() -> float:
         with torch.no_grad():
@@ -123,17 +132,47 @@ def gemm_step(args: argparse.Namespace):
     return forward if args.what == "forward" else training
 
 
+def peak_mib(args: argparse.Namespace) -> float:
+    """The most memory that this process held: resident, or on the GPU taken by the allocator of its library."""
+    if args.device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if args.worker.startswith("minivivit"):
+        import cupy
+
+        return cupy.get_default_memory_pool().total_bytes() / 2**20  # the pool gives nothing back: this is its peak
+    import torch
+
+    return torch.cuda.max_memory_reserved() / 2**20
+
+
 def work(args: argparse.Namespace) -> None:
-    """A contender: one step for each line on stdin, one line of JSON for each step."""
+    """A contender: one step for each line on stdin, one line of JSON for each step.
+
+    A step ends by bringing a number to the CPU, which waits for the forward pass on a GPU ...
+    """
     makers = {"minivivit": minivivit_step, "sdpa": transformers_step, "eager": transformers_step, "gemm": gemm_step}
-    step = makers[args.worker](args)
+    step = makers[args.worker.removesuffix("-tf32")](args)
     print("ready", flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
         value = step()
+        wait_for_the_gpu(args)  # ... but not for the gradients, which come after it
         seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": seconds, "peak_mib": peak, "value": value}), flush=True)
+        print(json.dumps({"seconds": seconds, "peak_mib": peak_mib(args), "value": value}), flush=True)
+
+
+def wait_for_the_gpu(args: argparse.Namespace) -> None:
+    """Until all that was asked of it is done."""
+    if args.device == "cpu":
+        return
+    if args.worker.startswith("minivivit"):
+        import cupy
+
+        cupy.cuda.Device().synchronize()
+    else:
+        import torch
+
+        torch.cuda.synchronize()
 
 
 def write_checkpoint(directory: str) -> None:
@@ -149,6 +188,8 @@ def write_checkpoint(directory: str) -> None:
 def compare(args: argparse.Namespace) -> dict:
     """Run the contenders in turns; medians of time, peaks of memory."""
     names = ["minivivit", "sdpa", "gemm"] if args.what == "training" else ["minivivit", "sdpa", "eager", "gemm"]
+    if args.device == "cuda":
+        names = ["minivivit", "sdpa", "eager", "minivivit-tf32", "sdpa-tf32"]
     threads = str(args.threads)
     environment = {
         **os.environ,
@@ -160,7 +201,8 @@ def compare(args: argparse.Namespace) -> dict:
     try:
         for name in names:
             command = [sys.executable, __file__, args.what, "--worker", name, "--checkpoint", args.checkpoint]
-            command += ["--threads", threads] + (["--gradient-checkpointing"] if args.gradient_checkpointing else [])
+            command += ["--device", args.device, "--threads", threads]
+            command += ["--gradient-checkpointing"] if args.gradient_checkpointing else []
             pipe = subprocess.PIPE
             workers[name] = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
             if workers[name].stdout.readline() != "ready\n":
@@ -193,6 +235,7 @@ def main() -> None:
     parser.add_argument("what", choices=["forward", "training"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -210,12 +253,13 @@ def main() -> None:
         return
     ours = table["minivivit"]
     print(
-        f"ViViT-B/16x2, {args.what}, one clip of {FRAMES} frames, float32, {args.threads} threads, {args.rounds} rounds"
+        f"ViViT-B/16x2, {args.what}, one clip of {FRAMES} frames, float32, {args.device}, {args.threads} threads, "
+        f"{args.rounds} rounds"
     )
-    print(f"{'':12}{'median s':>10}{'fastest s':>11}{'peak MiB':>10}{'our time':>10}{'our memory':>12}   value")
+    print(f"{'':16}{'median s':>10}{'fastest s':>11}{'peak MiB':>10}{'our time':>10}{'our memory':>12}   value")
     for name, row in table.items():
         print(
-            f"{name:12}{row['seconds']:10.2f}{row['fastest']:11.2f}{row['peak_mib']:10.0f}"
+            f"{name:16}{row['seconds']:10.2f}{row['fastest']:11.2f}{row['peak_mib']:10.0f}"
             f"{ours['seconds'] / row['seconds']:9.2f}x{ours['peak_mib'] / row['peak_mib']:11.2f}x   {row['value']:.6f}"
         )
 
