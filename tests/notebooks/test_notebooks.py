@@ -1,0 +1,126 @@
+"""Every notebook runs from a clean kernel, without a warning, in little time and memory, to the committed outputs."""
+
+import pytest
+
+pytestmark = pytest.mark.notebooks
+pytest.importorskip("nbclient")
+
+import drawing  # noqa: E402
+import matplotlib.pyplot as plt  # noqa: E402
+import nbconvert  # noqa: E402
+import nbformat  # noqa: E402
+from execute import MAX_TOTAL_SECONDS, NOTEBOOKS, execute, numbered_notebooks, problems  # noqa: E402
+
+ALT = "A straight line that rises from left to right."
+seconds: dict[str, float] = {}
+
+
+@pytest.mark.parametrize("path", numbered_notebooks(), ids=lambda path: path.stem)
+def test_a_notebook_runs_and_its_outputs_are_fresh(path, capsys):
+    run = execute(path)
+    seconds[path.stem] = run.seconds
+    with capsys.disabled():
+        print(f"{path.name}: {run.seconds:.1f} s, peak {run.peak_bytes / 1e6:.0f} MB")
+    assert problems(path, run, compare=True) == []
+
+
+def test_all_together_take_little_time():
+    if len(seconds) < len(numbered_notebooks()):
+        pytest.skip("not all notebooks ran")
+    assert sum(seconds.values()) < MAX_TOTAL_SECONDS
+
+
+def notebook_of(*sources: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import warnings; warnings.warn('look out')", "look out"),
+        ("import numpy; numpy.log(numpy.zeros(1))", "divide by zero"),
+        ("raise ValueError('no')", "no"),
+    ],
+)
+def test_a_warning_stops_a_notebook_as_an_error_does(tmp_path, source, message):
+    nbformat.write(notebook_of("x = 1", source), tmp_path / "notebook.ipynb")
+    with pytest.raises(Exception, match=message):
+        execute(tmp_path / "notebook.ipynb")
+
+
+def test_problems_name_stderr_and_what_is_stale(tmp_path):
+    path = tmp_path / "notebook.ipynb"
+    nbformat.write(notebook_of("import sys; print('psst', file=sys.stderr)", "print(6 * 7)"), path)
+    run = execute(path)
+    assert [cell.execution_count for cell in run.notebook.cells] == [1, 2]
+    lines = problems(path, run, compare=True)
+    assert "psst" in lines[0]
+    assert any("['stdout'], committed []" in line for line in lines)
+    nbformat.write(run.notebook, path)
+    assert len(problems(path, execute(path), compare=True)) == 1  # stderr stays wrong
+
+
+def test_memory_is_measured(tmp_path):
+    path = tmp_path / "notebook.ipynb"
+    nbformat.write(notebook_of("import time; data = bytearray(300_000_000); time.sleep(0.3)"), path)
+    run = execute(path)
+    assert 300_000_000 < run.peak_bytes < 600_000_000
+    assert any("GB are allowed" in line for line in problems(path, run._replace(peak_bytes=4 * 10**9), compare=False))
+    assert any("s are allowed" in line for line in problems(path, run._replace(seconds=241.0), compare=False))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Drawing
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def line() -> tuple[plt.Figure, plt.Axes]:
+    figure, axes = plt.subplots(figsize=(3, 2))
+    axes.plot([0, 1], [0, 1])
+    axes.set(title="A line", xlabel="x", ylabel="y")
+    return figure, axes
+
+
+@pytest.mark.parametrize("missing", ["title", "xlabel", "ylabel"])
+def test_a_figure_without_words_is_refused(missing):
+    figure, axes = line()
+    axes.set(**{missing: ""})
+    with pytest.raises(ValueError, match=missing.removeprefix("x").removeprefix("y")):
+        drawing.show(figure, ALT)
+
+
+def test_a_figure_without_alternative_text_or_colour_bar_label_is_refused():
+    figure, axes = line()
+    with pytest.raises(ValueError, match="alternative text"):
+        drawing.show(figure, "A line.")
+    figure, axes = line()
+    figure.colorbar(axes.imshow([[0, 1]]))
+    with pytest.raises(ValueError, match="colour bar"):
+        drawing.show(figure, ALT)
+
+
+def test_pictures_reach_html_with_their_alternative_text(tmp_path):
+    """A knob's picture is there without a kernel too, and its sliders are not."""
+    source = f"""
+import sys
+sys.path.insert(0, {str(NOTEBOOKS)!r})
+import drawing
+import matplotlib.pyplot as plt
+
+def draw(power):
+    figure, axes = plt.subplots()
+    axes.plot([x**power for x in range(5)])
+    axes.set(title="A power", xlabel="x", ylabel="y")
+    return figure
+
+drawing.knob(draw, lambda power: f"A curve that rises as x to the {{power}}.", power=[1, 2])
+drawing.show(draw(3), "A curve that rises as x to the third.")
+"""
+    nbformat.write(notebook_of(source), tmp_path / "notebook.ipynb")
+    notebook = execute(tmp_path / "notebook.ipynb").notebook
+    (cell,) = notebook.cells
+    alts = ["A curve that rises as x to the 1.", "A curve that rises as x to the third."]
+    assert [output.metadata["image/png"]["alt"] for output in cell.outputs] == alts
+    html, _ = nbconvert.HTMLExporter(template_name="classic").from_notebook_node(notebook)
+    for alt in alts:
+        assert f'alt="{alt}"' in " ".join(html.split())
