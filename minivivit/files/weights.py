@@ -65,7 +65,7 @@ def _file_index(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _files_of(directory: Path) -> list[Path]:
+def weight_files(directory: Path) -> list[Path]:
     """The file or shards that hold the weights of `directory`; shards are known to agree with their index."""
     if not directory.is_dir():
         raise InputError(f"{directory} is not a directory; expected one that holds a model (config.json and weights)")
@@ -112,7 +112,7 @@ def tensor_index(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...
         As `read_tensors` and `read_weights`.
     """
     path = Path(path)
-    files = _files_of(path) if path.is_dir() else [path]
+    files = weight_files(path) if path.is_dir() else [path]
     return {name: entry for file in files for name, entry in _file_index(file).items()}
 
 
@@ -140,7 +140,7 @@ def read_weights(directory: str | os.PathLike[str], dtype: DTypeLike | None = No
     """
     check_dtype_argument(dtype)
     weights: dict[str, numpy.ndarray] = {}
-    for path in _files_of(Path(directory)):
+    for path in weight_files(Path(directory)):
         for name, array in read_tensors(path, dtype).items():
             check_finite(path, name, array)
             weights[name] = array

@@ -266,8 +266,14 @@ class VivitBase:
 
     # ------------------------------------------------------------------------------------------------ input
 
-    def _checked_pixels(self, pixel_values: Array) -> Array:
-        """`pixel_values` on the model's device and in its dtype, when they are what a model can see."""
+    def checked_pixels(self, pixel_values: Array) -> Array:
+        """`pixel_values` on the model's device and in its dtype, when they are what a model can see.
+
+        Raises
+        ------
+        InputError
+            When they are no array of real numbers, of another number of axes or channels, empty, or not finite.
+        """
         config = self.config
         if pixel_values is None:
             raise InputError("pixel_values is missing; expected an array (batch, frames, channels, height, width)")

@@ -136,8 +136,10 @@ class VivitForVideoClassification(VivitBase):
         cache = {}
         x, cache["pooling"] = pooling_forward(last_hidden_state, pooling)
         if "pre_logits" in self.params:
+            record(trace, "pooling", x)
             dense = self.params["pre_logits"]
             x, cache["pre_logits"] = linear_forward(x, dense["weight"], dense["bias"])
+            record(trace, "pre_logits.dense", x)
             x, cache["tanh"] = tanh_forward(x)
         record(trace, "pre_logits", x)
         if "classifier" in self.params:
@@ -234,6 +236,8 @@ class VivitForVideoClassification(VivitBase):
         record(trace, "pre_logits", dx)
         if "pre_logits" in cache:
             dx = tanh_backward(dx, cache["tanh"])
+            record(trace, "pre_logits.dense", dx)
             dx, dweight, dbias = linear_backward(dx, cache["pre_logits"])
+            record(trace, "pooling", dx)
             gradients["pre_logits"] = {"weight": dweight, "bias": dbias}
         return pooling_backward(dx, cache["pooling"]), gradients

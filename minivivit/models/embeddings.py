@@ -76,6 +76,7 @@ def patch_embeddings_forward(
         num_frames = pixel_values.shape[1]
         indices = uniform_frame_indices(num_frames, config.num_sampled_frames or num_frames)
         pixel_values, cache["sampling"] = frame_sampling_forward(pixel_values, indices)
+        record(trace, "frame_sampling", pixel_values)
     projection = params["projection"]
     tokens, cache["tubelets"] = tubelet_embedding_forward(pixel_values, projection["weight"], projection["bias"])
     record(trace, "patch_embeddings", tokens)
@@ -128,8 +129,10 @@ def place_embeddings_forward(
         grid = positions[0, num_cls:].reshape(*old_grid, hidden)
         grid, cache["interpolation"] = interpolate_position_embeddings_forward(grid, new_grid)
         positions = xp.concatenate([positions[:, :num_cls], grid.reshape(1, -1, hidden)], axis=1)
+        record(trace, "embeddings.interpolated_positions", positions)
     if cache["use_cls_token"]:
         tokens, cache["cls_token"] = cls_token_forward(tokens, params["cls_token"])
+        record(trace, "embeddings.with_cls_token", tokens)
     z, cache["positions"] = position_embedding_forward(tokens, positions)
     if rng is not None and config.hidden_dropout_prob:
         keep = xp.asarray(dropout_mask(rng, z.shape, config.hidden_dropout_prob))

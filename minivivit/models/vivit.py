@@ -127,7 +127,7 @@ class VivitModel(VivitBase):
         self, pixel_values: Array, options: ForwardOptions, attention_mask: Array | None = None
     ) -> tuple[Array, Array | None, dict, dict | None]:
         """One pass with `options`: last_hidden_state, pooler_output, outputs by layer, and the cache if it is kept."""
-        pixels = self._checked_pixels(pixel_values)
+        pixels = self.checked_pixels(pixel_values)
         if attention_mask is not None:
             bias = self._attention_bias(attention_mask, pixels, options)
             options = ForwardOptions(**{**vars(options), "attention_bias": bias})
@@ -158,6 +158,7 @@ class VivitModel(VivitBase):
         activate, _ = ACTIVATIONS[self.config.pooler_act]
         dense = self.params["pooler"]["dense"]
         pooled, pooling_cache = pooling_forward(last_hidden_state, self.pooling)
+        record(trace, "pooler.pooling", pooled)
         before, dense_cache = linear_forward(pooled, dense["weight"], dense["bias"])
         record(trace, "pooler.dense", before)
         y, activation_cache = activate(before)
