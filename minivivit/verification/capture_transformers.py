@@ -35,10 +35,13 @@ INPUTS = {
     rf"({LAYER})\.attention\.output\.dense": r"\1.attention.attention",
     rf"({LAYER})\.layernorm_after": r"\1.attention_residual",
     rf"({LAYER})\.output\.dense": r"\1.intermediate",
+    r"pooler\.dense": r"pooler.pooling",
     r"classifier": r"pre_logits",
 }
+# What PyTorch concatenates within the embeddings, in its order.
+CONCATENATED = ("with_cls_token", "interpolated_positions")
 # Values whose gradients our own backward pass does not form whole, and so does not record.
-WITHOUT_GRADIENT = re.compile(rf"{LAYER}\.intermediate|loss")
+WITHOUT_GRADIENT = re.compile(rf"{LAYER}\.intermediate|.*embeddings\.(?:{'|'.join(CONCATENATED)})|loss")
 
 
 def capture_transformers(
@@ -53,9 +56,10 @@ def capture_transformers(
     """Run a transformers ViViT and record its intermediate values as our own trace would.
 
     Outputs of modules are recorded by forward hooks. The few values that are no module's output are seen where they
-    enter the next one (`INPUTS`); the attention's scores and probabilities where they enter and leave softmax. So every
-    value is the one that the model itself computed. The hooks are gone, and the parameters' own ``.grad`` back in
-    place, when the function returns, by an error too.
+    enter the next one (`INPUTS`), or where they leave a function of PyTorch: the attention's scores and probabilities
+    enter and leave softmax, and the tokens leave a concatenation with the CLS token in front. So every value is the one
+    that the model itself computed. The hooks are gone, and the parameters' own ``.grad`` back in place, when the
+    function returns, by an error too.
 
     Parameters
     ----------
@@ -78,15 +82,15 @@ def capture_transformers(
     -------
     store : dict of str to numpy.ndarray, in the order of execution
         ``pixel_values``; the names of `minivivit.layers.trace.Trace`; ``loss`` where there are labels; gradients in the
-        order of our backward pass, then those of the parameters. Of the dtype of the model, but bfloat16 widened to
-        float32, since NumPy has no bfloat16. Scores and probabilities are there only where the attention has them:
-        with ``attn_implementation="eager"``, not with ``"sdpa"``.
+        order of our backward pass, then those of the parameters, from the last layer to the first. Of the dtype of the
+        model, but bfloat16 widened to float32, since NumPy has no bfloat16. Scores and probabilities are there only
+        where the attention has them: with ``attn_implementation="eager"``, not with ``"sdpa"``.
 
     Raises
     ------
     InputError
-        When `model` is not such a model or is in training mode with dropout, when it refuses the input, and when
-        gradients are asked of a model without a loss.
+        When `model` is not such a model or is in training mode with dropout, when it refuses the input, when it
+        runs a module twice, and when gradients are asked of a model without a loss.
 
     Notes
     -----
@@ -118,7 +122,9 @@ def capture_transformers(
     with ExitStack() as stack:
         _hook(model, recorder, stack)
         recorder.record("pixel_values", pixels)
-        stack.enter_context(_softmax_listener(torch, recorder.record_softmax))
+        stack.enter_context(
+            _listener(torch, {"softmax": recorder.record_softmax, "cat": recorder.record_concatenation})
+        )
         stack.enter_context(torch.set_grad_enabled(gradients))
         outputs = _run(lambda: model(pixels, **options))
         if labels is not None:
@@ -136,12 +142,13 @@ class _Recorder:
         self.with_gradients = with_gradients
         self.gradients: dict[str, Array] = {}
         self.attention = ""  # the attention that the model is in, with a dot; empty outside of one
+        self.concatenated: list[str] = []  # names for what the embeddings will concatenate, while the model is in them
         self.names: list[str] = []
 
     def record(self, name: str, tensor: Any) -> None:
         """A value of the forward pass; its gradient will be kept when backward reaches it."""
         if name in self.names:
-            raise InputError(f"the model computes {name} twice; turn gradient checkpointing off")
+            raise InputError(f"the model computes {name} twice in one pass; give each layer a module of its own")
         self.names.append(name)
         if self.with_gradients and not WITHOUT_GRADIENT.fullmatch(name):
             tensor.register_hook(lambda gradient: self.gradients.__setitem__(name, as_numpy(gradient)))
@@ -152,6 +159,10 @@ class _Recorder:
         self.record(name, output[0] if isinstance(output, tuple) else output)
         if name.endswith(".attention.attention.query"):
             self.attention = name.removesuffix("query")
+        elif name.endswith("embeddings.patch_embeddings"):
+            self.concatenated = [name.removesuffix("patch_embeddings") + part for part in CONCATENATED]
+        elif name.endswith("embeddings"):
+            self.concatenated = []
 
     def record_input(self, name: str, value: Any) -> None:
         """What a module was given."""
@@ -166,6 +177,11 @@ class _Recorder:
         for name, tensor in (("scores", scores), ("probs", probs.to(scores.dtype))):
             if wants(Trace(self.store, self.attention), name):
                 self.store[self.attention + name] = as_numpy(tensor)
+
+    def record_concatenation(self, parts: Any, whole: Any) -> None:
+        """What the embeddings concatenated."""
+        if self.concatenated:
+            self.record(self.concatenated.pop(0), whole)
 
 
 def published_name(name: str) -> str:
@@ -225,20 +241,20 @@ def _output_hook(recorder: _Recorder, name: str) -> Callable[..., None]:
     return lambda module, inputs, output: recorder.record_output(name, output)
 
 
-def _softmax_listener(torch: Any, listen: Callable[[Any, Any], None]) -> Any:
-    """A context within which every softmax of PyTorch tells `listen` what went in and what came out."""
+def _listener(torch: Any, listeners: dict[str, Callable[[Any, Any], None]]) -> Any:
+    """A context within which functions of PyTorch tell, by their names, their first argument and their result."""
 
-    class SoftmaxListener(torch.overrides.TorchFunctionMode):
+    class Listener(torch.overrides.TorchFunctionMode):
         """PyTorch calls it in place of each of its functions."""
 
         def __torch_function__(self, function, types, args=(), kwargs=None):
-            kwargs = kwargs or {}
-            result = function(*args, **kwargs)
-            if getattr(function, "__name__", "") == "softmax":
-                listen(args[0] if args else kwargs["input"], result)
+            result = function(*args, **(kwargs or {}))
+            listen = listeners.get(getattr(function, "__name__", ""))
+            if listen is not None and args:
+                listen(args[0], result)
             return result
 
-    return SoftmaxListener()
+    return Listener()
 
 
 def _run(call: Callable[[], Any]) -> Any:
@@ -265,9 +281,10 @@ def _backward(model: Any, loss: Any, recorder: _Recorder) -> None:
         for name in _backward_order(recorder.names):
             if name in recorder.gradients:
                 recorder.store[f"gradient.{name}"] = recorder.gradients[name]
-        for name, parameter in model.named_parameters():
-            if parameter.grad is not None:
-                recorder.store[f"gradient.{published_name(name)}"] = as_numpy(parameter.grad)
+        found = {published_name(name): parameter.grad for name, parameter in model.named_parameters()}
+        for name in sorted(found, key=lambda name: _place_of_owner(name, recorder.names))[::-1]:
+            if found[name] is not None:
+                recorder.store[f"gradient.{name}"] = as_numpy(found[name])
     finally:
         for name, parameter in model.named_parameters():
             parameter.grad = before[name]
@@ -280,3 +297,10 @@ def _backward_order(names: list[str]) -> list[str]:
         if name.endswith(".attention.attention.query"):  # query, key, value come in this order both ways
             order[place : place + 3] = reversed(names[place : place + 3])
     return order[::-1]
+
+
+def _place_of_owner(name: str, names: list[str]) -> int:
+    """How early the module that a parameter belongs to gave its output."""
+    while name and name not in names:
+        name = name.rpartition(".")[0]
+    return names.index(name) if name else -1
