@@ -12,6 +12,7 @@ import numpy
 from minivivit.backend import Array
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed, quoted
+from minivivit.verification.causes import likely_causes
 from minivivit.verification.judgement import Budget, budgets_before, budgets_in, judge
 from minivivit.verification.layouts import FIND, Shape, find_layout, undo_layout
 from minivivit.verification.pairing import Counterpart, Pair, pair_by_name, pair_by_order
@@ -251,6 +252,8 @@ def compare(
         if on_row is not None:
             on_row(row)
     comparison.notes += _notes(comparison, ours)
+    if comparison.first_divergent is not None:
+        comparison.hints += [cause.sentence for cause in likely_causes(comparison, ours, theirs, model)]
     return comparison
 
 
@@ -351,7 +354,7 @@ def _no_budget(ours: TensorSource, precision: str) -> str:
     of_all = ours.metadata.get("rounding_budgets")
     known = [name for name in PRECISIONS if name in of_all] if isinstance(of_all, dict) else []
     return (
-        f"{ours.path} has no rounding budget for {precision} (it has {', '.join(known) or 'none'}): make our trace with "
+        f"{ours.path} has no rounding budget for {precision} (it has {', '.join(known) or 'none'}): make ours with "
         f" minivivit trace ... --budget {precision}, or give --rtol and --atol"
     )
 

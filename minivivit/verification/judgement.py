@@ -37,7 +37,9 @@ BUDGET_KEYS = ("relative_l2", "max_abs", "rms")
 Budget = dict[str, float]
 
 
-def judge(error: TensorError, budget: Budget, before: Budget | None, size: int, precision: str) -> tuple[float, float]:
+def judge(
+    name: str, error: TensorError, budget: Budget, before: Budget | None, size: int, precision: str
+) -> tuple[float, float]:
     """What is allowed of a tensor, and how many times that its error is.
 
     Parameters
