@@ -1,7 +1,7 @@
 """Run notebooks from a clean kernel, and compare their outputs with the committed ones, or (--write) store new ones.
 
     python tests/notebooks/execute.py             # all of notebooks/[0-9]*.ipynb: are they fresh?
-    python tests/notebooks/execute.py --write notebooks/03_position_embeddings.ipynb
+    python tests/notebooks/execute.py --write 03
 
 In the kernel warnings are errors, there are two threads, and the working directory is notebooks/. What is written to
 stderr fails the run, and so do more than 4 minutes or 3 GB for one notebook, or 15 minutes for all. Outputs are stored
@@ -156,13 +156,21 @@ def numbered_notebooks() -> list[Path]:
     return sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
 
 
+def named(name: str) -> list[Path]:
+    """The notebook of a name, a path or a number."""
+    found = sorted(NOTEBOOKS.glob(f"{Path(name).stem}*.ipynb"))
+    if not found:
+        raise SystemExit(f"{NOTEBOOKS.name}/ holds no notebook whose name begins with {Path(name).stem}")
+    return found
+
+
 def main() -> int:
     """Run what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="notebooks, by name or path (default: all that are numbered)")
+    parser.add_argument("names", nargs="*", help="notebooks, by number, name or path (default: all)")
     parser.add_argument("--write", action="store_true", help="store the outputs in place of comparing them")
     arguments = parser.parse_args()
-    paths = [NOTEBOOKS / Path(name).with_suffix(".ipynb").name for name in arguments.names] or numbered_notebooks()
+    paths = [path for name in arguments.names for path in named(name)] or numbered_notebooks()
     failed, total = False, 0.0
     for path in paths:
         run = execute(path)
