@@ -278,7 +278,7 @@ def _compare_pair(
     if pair.their_name not in theirs:
         return Row(name, pair.their_name, pair.layout, shape, None, None, None, None, math.inf, "missing")
     their_shape = theirs.shapes[pair.their_name]
-    layout, blocks = _their_blocks(pair, ours, theirs, comparison.heads, find_layouts)
+    layout, blocks = their_blocks(pair, ours, theirs, comparison.heads, find_layouts)
     if blocks is None:
         return Row(name, pair.their_name, layout, shape, their_shape, None, None, None, math.inf, "shape")
     error = tensor_error(ours.blocks(name), blocks(), shape, comparison.precision)
@@ -291,10 +291,13 @@ def _compare_pair(
     return Row(name, pair.their_name, layout, shape, their_shape, error, None, None, excess, status)
 
 
-def _their_blocks(
-    pair: Pair, ours: TensorSource, theirs: TensorSource, heads: int | None, find_layouts: bool
+def their_blocks(
+    pair: Pair, ours: TensorSource, theirs: TensorSource, heads: int | None, find_layouts: bool = False
 ) -> tuple[str, Callable[[], Iterator[numpy.ndarray]] | None]:
-    """The layout of theirs, and a function that gives its blocks in ours; None where the shapes do not fit."""
+    """The layout of theirs, and a function that gives its blocks in ours; None where the shapes do not fit.
+
+    Where a layout has to be undone, their tensor is read whole; where one has to be found, ours too.
+    """
     shape, their_shape, layout = ours.shapes[pair.name], theirs.shapes[pair.their_name], pair.layout
     fits = _without_ones(shape) == _without_ones(their_shape)
     if layout == "" and not find_layouts:

@@ -5,16 +5,27 @@ trace of ours holds, beside our float64 run, how far our own run in each precisi
 `minivivit.verification.rounding_budget`), tensor by tensor: errors grow with depth, and so do the budgets. Theirs may
 have
 
-    relative_l2 <= FACTOR * (budget's + u)   and   max_abs <= FACTOR_OF_MAXIMUM * (budget's + 2 u rms(ours)),
+    relative_l2 <= 4 (budget's + u)   and   max_abs <= 10 (budget's + 2 u rms(ours)),
 
 where u is the precision's unit roundoff: it stands in where our own run happened to round nothing away.
 
-MEASURED
+The factors are measured: 350 runs of transformers' models were compared with ours (25 random configs of 1 to 8 layers;
+float64, float32, bfloat16 and float16; eager and SDPA attention; one BLAS thread and two). Quotients of their error and
+budget's, each with its share of u as above:
+
+                          relative_l2                    max_abs
+                   median  99 %  largest  factor   median  99 %  largest  factor
+    forward         0.7    1.6     2.7      4        0.9    2.5     4.2     10
+    gradients       0.8    2.6     9.6     20        1.0    3.7    14.4     40
+
+A gradient strays further: where rounding moves an argument of ReLU past 0, its derivative jumps; and how a sum over all
+tokens is taken (in PyTorch's bfloat16 even the number of threads tells) differs more than how one over a row is. Two
+kinds of tensor need another rule:
 
 - Of few entries (`FEW`): a sum of few rounding errors may nearly vanish in our run. The loss is one number. Such a
   tensor takes the larger one of its budget and that of the tensor before it, in absolute terms.
 - Nothing but rounding, as the gradient of the key's bias is, which is 0 in exact arithmetic: where the budget says so
-  (relative_l2 above `NOISE`), entries depend on the order of every sum, and both factors are `FACTOR_OF_NOISE`.
+  (relative_l2 above `NOISE`), entries depend on the order of every sum, and both factors are `NOISE_FACTORS`.
 """
 
 import itertools
@@ -27,7 +38,7 @@ from minivivit.verification.tensor_error import TensorError, unit_roundoff
 from minivivit.verification.tensor_source import TensorSource
 
 # (of relative_l2, of max_abs)
-FACTORS, GRADIENT_FACTORS, NOISE_FACTORS = (4.0, 12.0), (10.0, 30.0), (32.0, 32.0)
+FACTORS, GRADIENT_FACTORS, NOISE_FACTORS = (4.0, 10.0), (20.0, 40.0), (40.0, 40.0)
 FEW = 8
 NOISE = 0.1
 # A trace's JSON has no infinity: where a precision overflows, its budget is the largest number.

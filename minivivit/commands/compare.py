@@ -1,0 +1,177 @@
+"""``minivivit compare``: find the first tensor of a port that differs from ours by more than rounding."""
+
+import argparse
+import json
+import math
+from collections.abc import Iterator
+
+from minivivit.commands.notes import print_notes
+from minivivit.commands.text_table import printable, text_table
+from minivivit.errors import InputError
+from minivivit.files.atomic import write_text
+from minivivit.files.tensor_data import listed
+from minivivit.training.progress import progress_bar
+from minivivit.verification.comparison import Comparison, Row, compare
+from minivivit.verification.comparison_page import comparison_page
+from minivivit.verification.layouts import NAMED_LAYOUTS
+from minivivit.verification.pairing import read_mapping
+from minivivit.verification.tensor_error import PRECISIONS
+from minivivit.verification.tensor_source import open_source
+
+NEIGHBOURS = 2  # rows of the table on either side of the first divergent one
+WORST = 3
+NAME_LENGTH = 75
+
+DESCRIPTION = """\
+Compare a port's tensors with ours, one by one, and name the first in the order of execution that differs by more than
+rounding.
+
+OURS is what  minivivit trace  wrote. THEIRS is a trace too, or a .safetensors or .npz file with the port's tensors,
+under the same names, or under others with --map or --pair.
+
+What rounding explains is measured, not guessed: our trace holds how far our own run in a lower precision strays from
+float64 (minivivit trace ... --budget float16), tensor by tensor."""
+
+LAYOUT_LINES = "\n".join(f"  {name:<18} {meaning}" for name, meaning in NAMED_LAYOUTS.items())
+
+EXAMPLES = f"""\
+The file of --map is a JSON object: our name -> their name, or {{"name": ..., "layout": ...}}, or null to leave a tensor
+out. {{N}}, or another word in braces, stands for a number, the same in both names. Names that it lacks are paired with
+equal ones.
+
+  {{
+    "vivit.encoder.layer.{{N}}": "blocks.{{N}}",
+    "vivit.encoder.layer.{{N}}.attention.attention.query": {{"name": "blocks.{{N}}.qkv", "layout": "qkv[0]"}},
+    "pixel_values": {{"name": "clip", "layout": "channels last"}}
+  }}
+
+A layout says what to do with theirs to get ours: words of NumPy one after the other, as in
+"reshape(1, 10, 2, 4) transpose(0, 2, 1, 3) take(2, 0)", or "find", or one of these, which say how theirs is laid out:
+
+{LAYOUT_LINES}
+
+examples:
+  minivivit compare ours theirs.npz
+  minivivit compare ours theirs.safetensors --map names.json --precision bfloat16 --html report.html
+  minivivit compare ours theirs.npz --pair order --find-layouts --rtol 1e-3 --atol 1e-5
+
+Exit codes: 0 nothing differs by more than is allowed; 1 something does, or is missing or of another shape; 2 something
+that you can mend, said in one line on standard error."""
+
+
+def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments to `parser`."""
+    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
+    add = parser.add_argument
+    add("ours", metavar="OURS", help="the directory of our trace")
+    add("theirs", metavar="THEIRS", help="theirs: a directory, or a .safetensors or .npz file")
+    add("--map", metavar="FILE", help="JSON file that says which of theirs is which of ours, see below")
+    add(
+        "--pair",
+        choices=("name", "order"),
+        default="name",
+        help="pair by name, or by shape and order of execution, where names say nothing (default: name)",
+    )
+    add("--find-layouts", action="store_true", help="find transposes, merged QKV, heads merged or split, channels last")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        help="in which theirs was computed (default: the lowest one that a tensor is stored in)",
+    )
+    add("--rtol", type=float, metavar="X", help="judge by abs(d) <= atol + rtol * abs(ours) instead (default: 0)")
+    add("--atol", type=float, metavar="X", help="the same (default: 0)")
+    add("--all", action="store_true", help="list all tensors, not only the first that differs and the worst")
+    add("--html", metavar="FILE", help="write a page with pictures of the error by tensor and by token")
+    add("--json", action="store_true", help="print one JSON object instead of a table")
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    """Compare, and print what was found: 0 when they agree, 1 when they do not."""
+    if arguments.map is not None and arguments.pair == "order":
+        raise InputError("--map pairs by name; leave it out, or leave out --pair order")
+    mapping = None if arguments.map is None else read_mapping(arguments.map)
+    ours, theirs = open_source(arguments.ours), open_source(arguments.theirs)
+    with progress_bar(len(ours.shapes), "comparing", "tensor") as bar:
+        comparison = compare(
+            ours,
+            theirs,
+            mapping=mapping,
+            by_order=arguments.pair == "order",
+            precision=arguments.precision,
+            rtol=arguments.rtol,
+            atol=arguments.atol,
+            find_layouts=arguments.find_layouts,
+            on_row=lambda row: bar.update(),
+        )
+    if arguments.html is not None:
+        write_text(arguments.html, comparison_page(comparison, ours, theirs))
+    if arguments.json:
+        print(json.dumps(comparison.to_json(), allow_nan=False))
+    else:
+        _print_comparison(comparison, arguments.all)
+        print_notes(comparison.notes)
+    return 0 if comparison.agrees else 1
+
+
+def _print_comparison(comparison: Comparison, everything: bool) -> None:
+    print(printable(comparison.verdict))
+    for hint in comparison.hints:
+        print(f"likely cause: {printable(hint)}")
+    chosen = list(range(len(comparison.rows))) if everything else _interesting(comparison)
+    layouts = any(row.layout or row.their_name != row.name for row in comparison.rows)
+    header = ["tensor", "", "status", "relative", "of allowed", "largest", "ULP", "1 - cosine", "worst at"]
+    cells = []
+    for place in chosen:
+        row = comparison.rows[place]
+        theirs = f"{_short(row.their_name)} {row.layout}" if layouts else ""
+        cells.append([f"{place + 1} {_short(row.name)}", theirs, row.status, *_numbers(row)])
+    if layouts:
+        header[1] = "theirs"
+    else:
+        header, cells = _without_second(header), [_without_second(row) for row in cells]
+    print(f"\n{text_table(header, cells)}")
+    hidden = len(comparison.rows) - len(chosen)
+    if hidden:
+        print(f"and {hidden:,} more (--all)")
+    for whose, names in (("ours", comparison.unpaired_ours), ("theirs", comparison.unpaired_theirs)):
+        if names:
+            print(f"only in {whose}: {printable(listed(names, 3))}")
+
+
+def _without_second(row: list[str]) -> list[str]:
+    return [row[0], *row[2:]]
+
+
+def _interesting(comparison: Comparison) -> list[int]:
+    """The first divergent row with its neighbours, and the worst ones, in the order of execution."""
+    rows, first = comparison.rows, comparison.first_divergent
+    chosen = set()
+    if first is not None:
+        middle = rows.index(first)
+        chosen |= set(range(max(0, middle - NEIGHBOURS), min(len(rows), middle + NEIGHBOURS + 1)))
+
+    def badness(place: int) -> tuple[float, float]:
+        row = rows[place]
+        excess = row.excess if not math.isnan(row.excess) else -1.0
+        return excess, row.error.relative_l2 if row.error is not None else math.inf
+
+    return sorted(chosen | set(sorted(range(len(rows)), key=badness, reverse=True)[:WORST]))
+
+
+def _short(name: str) -> str:
+    """A name with its end, which tells more than its beginning."""
+    return name if len(name) <= NAME_LENGTH else f"...{name[3 - NAME_LENGTH :]}"
+
+
+def _numbers(row: Row) -> Iterator[str]:
+    """The columns behind the status."""
+    error = row.error
+    if error is None:
+        yield from ("", "", "", "", "", f"ours {row.shape}, theirs {row.their_shape}" if row.their_shape else "")
+        return
+    yield f"{error.relative_l2:.1e}"
+    yield "" if math.isnan(row.excess) else f"{row.excess:.2g}"
+    yield f"{error.max_abs:.1e}"
+    yield f"{error.max_ulp:.2g}"
+    yield f"{1 - error.cosine:.0e}"
+    yield "" if error.where is None else str(error.where)
