@@ -17,6 +17,13 @@ from minivivit.errors import InputError, MissingExtraError
 COMMANDS = {
     "classify": ("name the classes of a clip", "minivivit.commands.classify"),
     "info": ("count a model's parameters and multiply-accumulates", "minivivit.commands.info"),
+    "trace": ("write every intermediate value of a pass into a directory", "minivivit.commands.trace"),
+    "conformance": (
+        "write small models with every value, for a port to check itself",
+        "minivivit.commands.conformance",
+    ),
+    "gradcheck": ("hold a model's gradients against central differences", "minivivit.commands.gradcheck"),
+    "compare": ("find where a port differs from ours by more than rounding", "minivivit.commands.compare"),
     "train": ("train or fine-tune a model on a folder of clips, or on built-in data", "minivivit.commands.train"),
     "evaluate": ("measure a model's accuracy", "minivivit.commands.evaluate"),
     "variants": ("train the paper's variants side by side, and compare them", "minivivit.commands.variants"),
@@ -30,9 +37,12 @@ examples:
   minivivit classify                         the bundled clip, with the bundled model
   minivivit classify CLIP --model DIR        a clip of your own, with a model in the Hugging Face layout
   minivivit info --preset vivit-b-16x2       what the paper's model costs
+  minivivit trace CLIP DIR --model DIR       every intermediate value by name, to compare a port with
+  minivivit compare DIR THEIRS               the first tensor of a port that is wrong
   minivivit COMMAND --help                   more about a command
 
-Exit codes: 0 done; 2 something that you can mend, said in one line on standard error; 130 interrupted."""
+Exit codes: 0 done; 1 compared, and it differs; 2 something that you can mend, said in one line on standard error;
+130 interrupted."""
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

@@ -101,7 +101,7 @@ def run_classify(arguments: argparse.Namespace) -> None:
     if arguments.model is None and arguments.clip is not None:
         notes.append("the bundled model knows only the motions of one shape; pass --model DIR for another model")
     clip_len = arguments.frames or config.num_frames
-    _check_clip_len(clip_len, processor, config)
+    check_clip_len(clip_len, processor, config)
 
     num_clips, num_crops = arguments.views or (1, 1)
     num_views = num_clips * num_crops
@@ -129,7 +129,7 @@ def run_classify(arguments: argparse.Namespace) -> None:
     _print_result(arguments, clip, directory, num_frames, indices, classes)
 
 
-def _check_clip_len(clip_len: int, processor: VivitImageProcessor, config: VivitConfig) -> None:
+def check_clip_len(clip_len: int, processor: VivitImageProcessor, config: VivitConfig) -> None:
     """Refuse more frames than memory can be meant to hold, before any is taken."""
     size = processor.crop_size if processor.do_center_crop else processor.size if processor.do_resize else {}
     height, width = (size.get(name, size.get("shortest_edge", 1)) for name in ("height", "width"))
@@ -169,9 +169,9 @@ def _forward_views(
     Views of another size than the model's add a note to `notes`.
     """
     first = next(pixel_values)  # all views are of one size
-    interpolate = _needs_interpolation(first.shape, model.config)
+    interpolate = needs_interpolation(first.shape, model.config)
     if interpolate:
-        notes.append(_interpolation_note(first.shape, model.config))
+        notes.append(interpolation_note(first.shape, model.config))
     logits, rollout = [], None
     for number, view in enumerate(itertools.chain([first], pixel_values)):
         if num_views > 1:
@@ -199,13 +199,14 @@ def _forward(
     return to_numpy(outputs.logits)[0], None
 
 
-def _needs_interpolation(shape: tuple[int, ...], config: VivitConfig) -> bool:
+def needs_interpolation(shape: tuple[int, ...], config: VivitConfig) -> bool:
     """Whether the clip (1, frames, channels, height, width) is of another size than the model."""
     grid = token_grid(shape, config, interpolate=True)
     return shape[3:] != config.frame_size or grid[0] != config.grid_size[0]
 
 
-def _interpolation_note(shape: tuple[int, ...], config: VivitConfig) -> str:
+def interpolation_note(shape: tuple[int, ...], config: VivitConfig) -> str:
+    """What to tell the user of a clip (1, frames, channels, height, width) that is of another size than the model."""
     return (
         f"the model was made for {config.num_frames} frames of {config.frame_size[0]} x {config.frame_size[1]} "
         f"and sees {shape[1]} of {shape[3]} x {shape[4]}: its position embeddings are interpolated"

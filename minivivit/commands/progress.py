@@ -9,8 +9,8 @@ from tqdm import tqdm
 from minivivit.backend import Array
 from minivivit.config import VivitConfig
 
-# The names under which a trace records what comes out of a layer.
-LAYER = re.compile(r"vivit\.(spatial_|temporal_)?encoder\.layer\.\d+")
+# The names under which a trace records what comes out of a layer; a bare model's lack the first word.
+LAYER = re.compile(r"(vivit\.)?(spatial_|temporal_)?encoder\.layer\.\d+")
 
 
 def num_layers(config: VivitConfig) -> int:

@@ -9,24 +9,34 @@ from minivivit.errors import InputError
 from minivivit.video.gathering import check_video_size
 
 
-def open_npy(path: Path) -> numpy.ndarray:
-    """The clip in `path`, memory-mapped: uint8 (frames, height, width, 3), on the disk until it is indexed.
+def open_array(path: Path) -> numpy.ndarray:
+    """The array in `path`, memory-mapped: on the disk until it is indexed.
 
     Raises
     ------
     InputError
-        For a file that is no .npy file or is cut off, that holds Python objects (which are never unpickled), or whose
-        array has another shape or dtype.
+        For a file that is no .npy file or is cut off, or that holds Python objects (which are never unpickled).
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NumPy warns of headers that look like Python 2's; the checks below decide
-            video = numpy.lib.format.open_memmap(path, mode="r")
+            warnings.simplefilter("ignore")  # of headers that look like Python 2's: what counts is what they say
+            return numpy.lib.format.open_memmap(path, mode="r")
     except OSError:
         raise
     except Exception as error:  # NumPy reads the header with Python's own parser, which fails in many ways
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} cannot be read as a .npy file ({reason}); write it with numpy.save") from None
+
+
+def open_npy(path: Path) -> numpy.ndarray:
+    """The clip in `path`, memory-mapped: uint8 (frames, height, width, 3).
+
+    Raises
+    ------
+    InputError
+        As `open_array`, and for an array of another shape or dtype.
+    """
+    video = open_array(path)
     if video.dtype != numpy.uint8 or video.ndim != 4 or video.shape[3] != 3 or video.size == 0:
         raise InputError(
             f"{path} holds {video.dtype} of shape {video.shape}; expected uint8 of shape (frames, height, width, 3), "

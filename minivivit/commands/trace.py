@@ -1,0 +1,199 @@
+"""``minivivit trace``: write every intermediate value of a pass into a directory."""
+
+import argparse
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from minivivit.backend import BACKENDS, DTYPES
+from minivivit.bundled import bundled_model_directory
+from minivivit.commands.classify import DEFAULT_STRIDE, check_clip_len, interpolation_note, needs_interpolation
+from minivivit.commands.notes import held_log, print_notes
+from minivivit.commands.progress import LAYER, num_layers
+from minivivit.commands.text_table import printable
+from minivivit.config import VivitConfig
+from minivivit.errors import InputError
+from minivivit.files.tensor_data import listed
+from minivivit.files.weights import tensor_index
+from minivivit.models.classification import VivitForVideoClassification
+from minivivit.models.vivit import VivitModel
+from minivivit.training.progress import progress_bar
+from minivivit.verification.tensor_error import PRECISIONS
+from minivivit.verification.tensor_source import open_source
+from minivivit.verification.trace_directory import INPUT, check_replaceable
+from minivivit.verification.tracing import Model, trace_model
+from minivivit.video.default_processor import load_processor
+from minivivit.video.npy import open_array
+from minivivit.video.reading import count_frames, read_video
+from minivivit.video.resize import MAX_VALUES
+from minivivit.video.sampling import centre_frame_indices
+
+DESCRIPTION = """\
+Write every intermediate value of one pass into a directory, by name, as it is made.
+
+INPUT is a clip, prepared as  minivivit classify  prepares it; or pixel values as your port takes them: a .npy, .npz or
+.safetensors file of floating-point numbers (batch, frames, channels, height, width), or one clip without the batch.
+They are the tensor "pixel_values" of the file, or the only one in it.
+
+DIR is to be made: one safetensors file a layer, and an index that lists the names in the order in which they were made
+and says of what model, weights and input they are. A trace that is there is replaced. Which name is which module of
+transformers or scenic, notebooks/trace_names.md says.
+
+Everything is written but attention scores and probabilities, which are large (1.9 GB a layer for ViViT-B/16x2 in
+float64): they are made and written where a pattern of --only matches their names. The input is written always."""
+
+EXAMPLES = """\
+examples:
+  minivivit trace clip.mp4 ours --model vivit-b-16x2-kinetics400
+  minivivit trace pixel_values.npy ours --model DIR --gradients --label 7
+  minivivit trace clip.mp4 ours --only '*.layer.0.*' '*.layer.11.*.probs' classifier"""
+
+
+def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments to `parser`."""
+    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
+    add = parser.add_argument
+    add("input", metavar="INPUT", help="a clip, or a file of pixel values")
+    add("directory", metavar="DIR", help="the directory to write")
+    add("--model", metavar="DIR", help="directory of a model, as Hugging Face lays it out (default: the bundled model)")
+    add("--dtype", choices=DTYPES, default="float64", help="what to compute in (default: float64)")
+    add("--backend", choices=BACKENDS, default="auto", help="NumPy on the CPU or CuPy on a GPU (default: auto)")
+    add("--only", nargs="+", metavar="PATTERN", help="write names that match one of these (*, ?, [...]), and no others")
+    add("--gradients", action="store_true", help="run backward too, and write the gradients; needs --label")
+    add("--label", type=int, nargs="+", metavar="N", help="index of the class, of each clip or of all, for the loss")
+    add(
+        "--budget",
+        nargs="*",
+        choices=PRECISIONS,
+        metavar="PRECISION",
+        help=f"measure how much the rounding of these precisions ({', '.join(PRECISIONS)}) changes each tensor, for "
+        "minivivit compare to go by (default: float32; without a name: none)",
+    )
+
+
+def run_trace(arguments: argparse.Namespace) -> None:
+    """Trace the model and the input that `arguments` name, and say what was written."""
+    check_replaceable(Path(arguments.directory))
+    if arguments.gradients and arguments.label is None:
+        raise InputError("--gradients starts from the loss, which needs the class: pass --label N")
+    model_directory = Path(arguments.model) if arguments.model is not None else bundled_model_directory()
+    config = VivitConfig.from_pretrained(model_directory)
+    budgets = arguments.budget
+    if budgets is None:
+        budgets = ["float32"] if arguments.dtype == "float64" else []
+    steps = 2 + num_layers(config) * (2 if arguments.gradients else 1) + (1 if budgets else 0)
+    with progress_bar(steps, "trace") as bar:
+        pixel_values, notes = read_input(Path(arguments.input), model_directory, config)
+        bar.update()
+        with held_log() as messages:
+            model = _load(model_directory, config, arguments.dtype, arguments.backend)
+        bar.update()
+        interpolate = needs_interpolation(pixel_values.shape, config)
+        if interpolate:
+            notes.append(interpolation_note(pixel_values.shape, config))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the trace
+            metadata = trace_model(
+                model,
+                pixel_values,
+                arguments.directory,
+                labels=_labels(arguments.label, len(pixel_values), config),
+                gradients=arguments.gradients,
+                only=arguments.only,
+                budgets=budgets,
+                interpolate_pos_encoding=interpolate,
+                model_directory=model_directory,
+                on_record=_listener(bar),
+            )
+    print_notes([*notes, *messages])
+    _print_summary(arguments, metadata)
+
+
+def read_input(path: Path, model_directory: Path, config: VivitConfig) -> tuple[numpy.ndarray, list[str]]:
+    """Pixel values (batch, frames, channels, height, width) from a file of them or from a clip, and notes for the user.
+
+    Raises
+    ------
+    InputError
+        When the file is missing or broken, holds integers, tensors of other shapes, or none that must be the one.
+    """
+    if path.suffix in (".npz", ".safetensors") and not path.is_dir():
+        return _read_tensor(path, config), []
+    if path.suffix == ".npy" and path.is_file():
+        array = open_array(path)
+        if array.dtype.kind == "f":
+            _check_shape(path, array.shape, config)
+            return numpy.array(array, order="C").reshape(-1, *array.shape[-4:]), []
+        if array.dtype != numpy.uint8:
+            raise InputError(
+                f"{path} holds {array.dtype} of shape {array.shape}; expected pixel values in float32 or float64, or a "
+                "clip in uint8 of shape (frames, height, width, 3)"
+            )
+    processor, notes = load_processor(model_directory, config)
+    check_clip_len(config.num_frames, processor, config)
+    indices = centre_frame_indices(config.num_frames, DEFAULT_STRIDE, count_frames(path))
+    frames = read_video(path, indices)
+    return processor(frames, return_tensors="np").pixel_values, notes
+
+
+def _read_tensor(path: Path, config: VivitConfig) -> numpy.ndarray:
+    """The tensor "pixel_values" of a file, or the only one that there is."""
+    source = open_source(path)
+    names = list(source.shapes)
+    if INPUT not in names and len(names) != 1:
+        raise InputError(f"{path} holds {listed(names, 3) or 'nothing'}; expected pixel values under {INPUT!r}")
+    name = INPUT if INPUT in names else names[0]
+    _check_shape(path, source.shapes[name], config)
+    return source.read(name).reshape(-1, *source.shapes[name][-4:])
+
+
+def _check_shape(path: Path, shape: tuple[int, ...], config: VivitConfig) -> None:
+    """Refuse what are no pixel values, or more than memory can be meant to hold, before any is taken."""
+    if len(shape) not in (4, 5) or 0 in shape or shape[-3] != config.num_channels:
+        raise InputError(
+            f"{path} holds an array of shape {shape}; expected (batch, frames, channels, height, width), or one clip "
+            f"without the batch, with {config.num_channels} channels"
+        )
+    if numpy.prod(shape, dtype=float) > MAX_VALUES:
+        raise InputError(f"{path} holds an array of shape {shape}; {MAX_VALUES:,} values are the most")
+
+
+def _load(directory: Path, config: VivitConfig, dtype: str, backend: str) -> Model:
+    """The classifier in `directory`; or, where the weights have no head, the bare model."""
+    names = [name.removeprefix("vivit.") for name in tensor_index(directory)]
+    if config.num_labels == 0 or any(name.startswith("classifier.") for name in names):
+        return VivitForVideoClassification.from_pretrained(directory, dtype=dtype, backend=backend)
+    pooler = any(name.startswith("pooler.") for name in names)
+    return VivitModel.from_pretrained(directory, dtype=dtype, backend=backend, add_pooling_layer=pooler)
+
+
+def _labels(numbers: list[int] | None, batch: int, config: VivitConfig) -> numpy.ndarray | None:
+    """Class indices, (batch,) or for each head: one number stands for all."""
+    if numbers is None:
+        return None
+    return numpy.array(numbers * (batch * len(config.class_splits or [0])) if len(numbers) == 1 else numbers)
+
+
+def _listener(bar: Any) -> Callable[[str], Any] | None:
+    """Moves the bar by one step at each layer, forward and backward, and when the rounding is known."""
+
+    def listen(name: str) -> None:
+        if LAYER.fullmatch(name.removeprefix("gradient.")) or name == "rounding_budgets":
+            bar.update()
+
+    return None if bar.disable else listen
+
+
+def _print_summary(arguments: argparse.Namespace, metadata: dict[str, Any]) -> None:
+    shapes = open_source(arguments.directory).shapes
+    size = metadata["total_size"]
+    readable = f"{size / 1e9:,.2f} GB" if size >= 1e8 else f"{size / 1e6:,.2f} MB"
+    directory = printable(arguments.directory)
+    print(f"{printable(Path(arguments.input).name)}: {len(shapes):,} tensors in {metadata['dtype']}, {readable}")
+    print(f"written to {directory}: from {next(iter(shapes))} to {next(reversed(shapes))}")
+    if metadata["rounding_budgets"]:
+        print(f"rounding measured in {', '.join(metadata['rounding_budgets'])}")
+    print(f"compare a port's with it:  minivivit compare {directory} THEIRS")
