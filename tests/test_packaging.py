@@ -28,7 +28,7 @@ FLOORS = {
     "ops": 2,
     "layers": 3,
     "models": 4,
-    **dict.fromkeys(("video", "checkpoints", "training", "verification"), 5),
+    **dict.fromkeys(("video", "checkpoints", "training", "verification", "checks"), 5),
     **dict.fromkeys(("commands", "cli", "__main__"), 6),
     "__init__": 7,
 }

@@ -1,0 +1,71 @@
+"""One case of a check: the inputs of one call, in words and as values."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from minivivit.models.classification import VivitForVideoClassification
+from minivivit.models.parameters import flatten
+
+
+@dataclass(frozen=True)
+class Case:
+    """The inputs of one call.
+
+    Attributes
+    ----------
+    about : str
+        In words, such as "x of shape (2, 3, 7)".
+    arguments : dict
+        By name, in the order in which the function takes them: arrays, trees of arrays, numbers, a model, a generator.
+    """
+
+    about: str
+    arguments: dict[str, Any]
+
+    @property
+    def dtype(self) -> str:
+        """``"float32"`` when an array of the arguments has it, else ``"float64"``."""
+        arrays = [value for argument in self.arguments.values() for value in leaves(argument).values()]
+        return "float32" if any(array.dtype == numpy.float32 for array in arrays) else "float64"
+
+
+def leaves(value: Any) -> dict[str, numpy.ndarray]:
+    """The arrays within an argument or an answer, by flat name; what is no array is left out."""
+    if isinstance(value, VivitForVideoClassification):
+        return dict(value.state_dict())
+    if isinstance(value, Mapping):
+        return {name: array for name, array in flatten(value).items() if isinstance(array, numpy.ndarray)}
+    return {"": value} if isinstance(value, numpy.ndarray) else {}
+
+
+def copied(value: Any, convert: Callable[[numpy.ndarray], numpy.ndarray] = numpy.copy) -> Any:
+    """A copy of an argument, sharing nothing with it; `convert` copies each array."""
+    if isinstance(value, numpy.ndarray):
+        return convert(value)
+    if isinstance(value, Mapping):
+        return {name: copied(part, convert) for name, part in value.items()}
+    if isinstance(value, VivitForVideoClassification):
+        model = VivitForVideoClassification(value.config, dtype=value.dtype, backend="numpy")
+        model.load_state_dict(value.state_dict())
+        return model
+    return copy.deepcopy(value)
+
+
+def in_float64(array: numpy.ndarray) -> numpy.ndarray:
+    """A copy in float64; whole numbers stay what they are."""
+    return array.astype("float64") if array.dtype.kind == "f" else array.copy()
+
+
+def changed(before: Any, after: Any) -> list[str]:
+    """Names of the arrays within an argument that are no longer what they were; "" for the argument itself."""
+    old, new = leaves(before), leaves(after)
+    names = [name for name in old if name not in new or not _same(old[name], new[name])]
+    return names + [name for name in new if name not in old]
+
+
+def _same(old: numpy.ndarray, new: numpy.ndarray) -> bool:
+    return old.shape == new.shape and old.dtype == new.dtype and old.tobytes() == new.tobytes()

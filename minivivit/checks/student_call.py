@@ -1,0 +1,182 @@
+"""Call a student's function: for a limited time, and watching whom it calls.
+
+The function runs in a thread of its own, because that works everywhere alike: in a notebook's kernel, in pytest, in
+any thread and on any system (an alarm signal works in the main thread alone, and not on Windows). When its time is
+over, an exception is raised inside it. That ends every loop of Python code, unless a bare ``except:`` within the loop
+swallows it; then, or inside of one long call of NumPy, the thread is left behind and the check goes on without it.
+
+Which functions it calls is seen by a profile function. The package's own functions are the answers, and those of other
+frameworks hold them too: a call to one of them is refused, but for what a task allows. This stops shortcuts, not
+burglars: who can run Python beside a checker can always mislead it.
+"""
+
+import ctypes
+import os
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy
+
+# Seconds that a student's function may take on one case. The cases are small: loops in plain Python take milliseconds.
+TIME_LIMIT = 5.0
+# ... or this many times what the reference takes, where that is more.
+TIMES_REFERENCE = 200
+# Seconds that a function which was told to stop has for doing so.
+GRACE = 1.0
+
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
+# Libraries whose functions written in Python or as builtins are refused. `scipy.special.erf`, a ufunc, is neither.
+_FRAMEWORKS = frozenset(("torch", "tensorflow", "jax", "jaxlib", "keras", "flax", "transformers", "cupy", "scipy"))
+
+
+class TooSlow(BaseException):
+    """Raised in a student's function when its time is over; no ``except Exception`` holds it."""
+
+
+class Refused(BaseException):
+    """Raised in a student's function when it calls what it may not."""
+
+
+@dataclass
+class Outcome:
+    """How a call went.
+
+    Attributes
+    ----------
+    returned : object
+        What the function returned.
+    error : exception or None
+        What it raised.
+    refused : str
+        The function that it called and may not; empty when there was none.
+    timed_out : bool
+    seconds : float
+        The time limit that it had.
+    """
+
+    returned: Any = None
+    error: BaseException | None = None
+    refused: str = ""
+    timed_out: bool = False
+    seconds: float = TIME_LIMIT
+
+
+def call_student(function: Callable, arguments: Sequence[Any], seconds: float, may_use: Sequence[str] = ()) -> Outcome:
+    """Call ``function(*arguments)`` and say how it went; whatever it does, this returns.
+
+    Parameters
+    ----------
+    function : callable
+    arguments : sequence
+        It may change them: hand over copies.
+    seconds : float
+        The time limit.
+    may_use : sequence of str
+        Functions and modules of the package that it may call, by their full names.
+    """
+    outcome, watch = Outcome(seconds=seconds), _Watch(may_use)
+
+    def work() -> None:
+        try:
+            with numpy.errstate(all="ignore"):
+                outcome.returned = _watched(function, arguments, watch)
+        except BaseException as error:
+            outcome.error = error
+
+    thread = threading.Thread(target=work, name="student", daemon=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a wrong answer warns of, the report says better
+        thread.start()
+        try:
+            thread.join(seconds)
+        finally:  # an interrupt of the check, too, stops the student's function
+            outcome.timed_out = thread.is_alive()
+            _stop(thread)
+    outcome.refused = watch.called
+    return outcome
+
+
+def _watched(function: Callable, arguments: Sequence[Any], watch: "_Watch") -> Any:
+    sys.setprofile(watch)
+    try:
+        returned = function(*arguments)
+        if sys.getprofile() is not watch and not watch.called:
+            watch.called = "sys.setprofile"
+        return returned
+    finally:
+        sys.setprofile(None)
+
+
+def _stop(thread: threading.Thread) -> None:
+    """Raise `TooSlow` in a thread until it ends, or the time of grace is over."""
+    deadline = time.monotonic() + GRACE
+    while thread.is_alive() and time.monotonic() < deadline:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(TooSlow))
+        thread.join(0.05)
+
+
+class _Watch:
+    """A profile function that raises `Refused` in who calls a function that is not allowed, and remembers it."""
+
+    def __init__(self, may_use: Sequence[str]):
+        self.may_use, self.called = tuple(may_use), ""
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call" and not _is_foreign(frame.f_back):
+            own = _library(frame)
+            name = f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}"
+            if own and not self._allows(name):
+                self._refuse(name)
+        elif event == "c_call" and not _is_foreign(frame):
+            name = _builtin_name(argument)
+            if name.partition(".")[0] in _FRAMEWORKS:
+                self._refuse(name)
+
+    def _allows(self, name: str) -> bool:
+        return any(name == allowed or name.startswith(allowed + ".") for allowed in self.may_use)
+
+    def _refuse(self, name: str) -> None:
+        self.called = self.called or name
+        raise Refused(name)
+
+
+def _library(frame: FrameType) -> str:
+    """The refused library that a frame's code belongs to; empty when it is none of them."""
+    if frame.f_code.co_filename.startswith(_PACKAGE):
+        return "minivivit"
+    top = frame.f_globals.get("__name__", "").partition(".")[0]
+    return top if top in _FRAMEWORKS else ""
+
+
+def _is_foreign(frame: FrameType | None) -> bool:
+    """Whether code runs that is not the student's: a library's, called by what the student may call."""
+    while frame is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename != __file__ and bool(_library(frame))
+
+
+def _builtin_name(function: Any) -> str:
+    owner = getattr(function, "__self__", None)
+    module = getattr(function, "__module__", None)
+    if not isinstance(module, str):
+        module = getattr(owner if isinstance(owner, type) else type(owner), "__module__", "") or ""
+    return f"{module}.{getattr(function, '__name__', '')}"
+
+
+def student_line(error: BaseException) -> str:
+    """Where in the student's own code an error was raised: ``line 3 of softmax: "y = x / 0"``; empty if nowhere."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_PACKAGE)]
+    outside = [frame for frame in own if not set(Path(frame.filename).parts) & {"site-packages", "dist-packages"}]
+    if not outside:
+        return ""
+    last = outside[-1]
+    return f"line {last.lineno} of {last.name}" + (f': "{last.line}"' if last.line else "")

@@ -1,0 +1,96 @@
+"""Every check accepts the reference, and refuses and names every mistake that it knows."""
+
+import inspect
+from dataclasses import replace
+
+import numpy
+import pytest
+
+from minivivit import checks
+from minivivit.checks import (
+    attention_checks,
+    backward_checks,
+    embedding_checks,
+    encoder_checks,
+    normalisation_checks,
+    training_checks,
+)
+from minivivit.checks.case import copied
+from minivivit.checks.run_check import Task, run_check
+
+MODULES = (
+    attention_checks,
+    backward_checks,
+    embedding_checks,
+    encoder_checks,
+    normalisation_checks,
+    training_checks,
+)
+TASKS = {task.name: task for module in MODULES for task in vars(module).values() if isinstance(task, Task)}
+MISTAKES = [(name, number) for name, task in TASKS.items() for number in range(len(task.mistakes))]
+ids = [f"{name}-{number}" for name, number in MISTAKES]
+
+
+def trusted(task: Task) -> Task:
+    """The task, for answers that are made with the package."""
+    return replace(task, may_use=("minivivit",))
+
+
+def on_copies(task: Task, function):
+    """`function` on copies of what it may not change: the package's optimisers work in place."""
+    names = list(task.cases(numpy.random.default_rng(0))[0].arguments)
+
+    def answer(*arguments):
+        given = zip(names, arguments, strict=True)
+        return function(*(value if name in task.may_change else copied(value) for name, value in given))
+
+    return answer
+
+
+def test_every_task_has_its_public_check():
+    assert set(TASKS) == {name for name in checks.__all__ if name != "Report"}
+    for name, task in TASKS.items():
+        check = getattr(checks, name)
+        assert check.__name__ == name
+        signature = inspect.getdoc(check).split("``")[1]
+        assert signature.startswith(f"{name}(")
+        arguments = signature.partition("(")[2].partition(")")[0].split(", ")
+        for case in task.cases(numpy.random.default_rng(0)):
+            assert list(case.arguments) == arguments
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_reference_gets_full_marks_whatever_the_seed(name, capsys):
+    task = trusted(TASKS[name])
+    for seed in range(4):
+        report = run_check(task, on_copies(task, task.reference), seed=seed)
+        assert report, report.text
+        assert report == report.score == 1.0
+    assert capsys.readouterr().out.count("cases right (score 1.00)") == 4
+
+
+@pytest.mark.parametrize(("name", "number"), MISTAKES, ids=ids)
+def test_a_known_mistake_is_refused_and_named(name, number):
+    task = trusted(TASKS[name])
+    cause, mistaken = task.mistakes[number]
+    for seed in (1, 2):
+        report = run_check(task, on_copies(task, mistaken), seed=seed, quiet=True)
+        assert not report
+        assert report.score < 1
+        assert report.text.startswith(f"{name}: ")
+        assert cause in {fault.cause for fault in report.faults}, report.text
+
+
+def test_there_are_ten_cases_or_more_a_task_to_be_drawn():
+    """Shapes differ from seed to seed, so that the answer to one example is worth nothing for the next."""
+    for name, task in TASKS.items():
+        if name in ("train", "training_step"):
+            continue  # their model is costly, and its numbers differ
+        shapes = {tuple(case.about for case in task.cases(numpy.random.default_rng(seed))) for seed in range(20)}
+        assert len(shapes) > 10, name
+
+
+def test_every_mistake_is_worth_its_place():
+    for task in TASKS.values():
+        assert len(task.mistakes) >= 2
+        assert all(cause and not cause.endswith(".") for cause, _ in task.mistakes)

@@ -1,0 +1,215 @@
+"""Whatever a student's function does, a check ends, and says what it was."""
+
+import sys
+import threading
+import time
+import types
+
+import numpy
+import pytest
+import scipy.special
+
+from minivivit import checks
+from minivivit.checks import student_call
+from minivivit.ops.softmax import softmax_forward
+
+
+def right(x):
+    """A softmax without fault."""
+    powers = numpy.exp(x - x.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def calls_the_package(x):
+    from minivivit.ops.softmax import softmax_forward
+
+    return softmax_forward(x)[0]
+
+
+def hides_the_package_in_a_helper(x):
+    def helper(x):
+        try:
+            return softmax_forward(x)[0]
+        except BaseException:
+            return right(x)
+
+    return helper(x)
+
+
+def takes_the_watch_away(x):
+    sys.setprofile(None)
+    return softmax_forward(x)[0]
+
+
+@pytest.mark.parametrize(
+    ("cheat", "named"),
+    [
+        (calls_the_package, "minivivit.ops.softmax.softmax_forward"),
+        (hides_the_package_in_a_helper, "minivivit.ops.softmax.softmax_forward"),
+        (lambda x: softmax_forward(x)[0], "minivivit.ops.softmax.softmax_forward"),
+        (softmax_forward, "minivivit.ops.softmax.softmax_forward"),
+        (takes_the_watch_away, "sys.setprofile"),
+        (lambda x: scipy.special.softmax(x, axis=-1), "scipy.special"),
+        (lambda x: checks.attention_checks._softmax(x), "minivivit.checks.attention_checks._softmax"),
+    ],
+)
+def test_who_borrows_the_answer_gets_nothing(cheat, named):
+    report = checks.softmax(cheat, seed=3)
+    assert report.score == 0
+    assert "the score is 0" in report.text
+    assert named in report.text
+
+
+def test_another_framework_is_refused(monkeypatch):
+    torch = types.ModuleType("torch")
+    exec("def softmax(x):\n    return x", torch.__dict__)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+
+    def with_torch(x):
+        import torch
+
+        torch.softmax(x)
+        return right(x)
+
+    report = checks.softmax(with_torch, seed=3)
+    assert report.score == 0
+    assert "calls torch.softmax" in report.text
+
+
+def test_who_imports_and_does_not_call_is_not_refused():
+    def imports(x):
+        from scipy.special import erf
+
+        import minivivit  # noqa: F401
+
+        erf(0.0)
+        return right(x)
+
+    assert checks.softmax(imports, seed=3)
+
+
+def test_what_a_task_allows_may_be_called():
+    def attention_backward(doutput, query, key, value):
+        scale = query.shape[-1] ** -0.5
+        probs = softmax_forward(query @ key.swapaxes(-1, -2) * scale)[0]
+        dprobs = doutput @ value.swapaxes(-1, -2)
+        dscores = probs * (dprobs - (dprobs * probs).sum(axis=-1, keepdims=True)) * scale
+        return dscores @ key, dscores.swapaxes(-1, -2) @ query, probs.swapaxes(-1, -2) @ doutput
+
+    assert checks.attention_backward(attention_backward, seed=3)
+
+
+def loops(x):
+    while True:
+        x = x + 0
+
+
+def loops_and_holds_on(x):
+    while True:
+        try:
+            x = x + 0
+        except Exception:
+            continue
+
+
+def loops_over_far_too_much(x):
+    for row in range(10**12):
+        x = x + row * 0
+    return right(x)
+
+
+def recurses(x):
+    return recurses(x)
+
+
+def prints(x):
+    print("here I am")
+    return right(x)
+
+
+@pytest.mark.parametrize("endless", [loops, loops_and_holds_on, loops_over_far_too_much])
+def test_what_does_not_end_is_stopped_once(endless, capsys):
+    before = threading.active_count()
+    start = time.monotonic()
+    report = checks.softmax(endless, seed=3, time_limit=0.3)
+    assert time.monotonic() - start < 5
+    assert report.score == 0
+    assert "stopped after 0.3 s" in report.text
+    assert len(report.faults) == 1
+    assert threading.active_count() == before
+    assert capsys.readouterr().err == ""
+
+
+def test_what_cannot_be_stopped_is_left_behind(monkeypatch):
+    monkeypatch.setattr(student_call, "GRACE", 0.1)
+    leave = threading.Event()
+
+    def holds_on_to_everything(x):
+        while not leave.is_set():
+            try:
+                time.sleep(0.001)
+            except BaseException:
+                continue
+
+    start = time.monotonic()
+    assert checks.softmax(holds_on_to_everything, seed=3, time_limit=0.2).score == 0
+    assert time.monotonic() - start < 5
+    leave.set()
+
+
+def test_a_check_works_in_any_thread():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(checks.softmax(loops, seed=3, time_limit=0.2)))
+    thread.start()
+    thread.join(20)
+    assert found[0].score == 0
+
+
+def test_loops_over_every_entry_of_our_small_cases_are_fast_enough():
+    def plain(x):
+        rows = x.reshape(-1, x.shape[-1])
+        y = numpy.zeros_like(rows)
+        for i in range(rows.shape[0]):
+            largest = max(rows[i])
+            total = 0.0
+            for j in range(rows.shape[1]):
+                y[i, j] = numpy.exp(rows[i, j] - largest)
+                total += y[i, j]
+            for j in range(rows.shape[1]):
+                y[i, j] /= total
+        return y.reshape(x.shape)
+
+    assert checks.softmax(plain)
+
+
+def test_an_error_is_shown_with_the_line_of_the_student():
+    def divides(x):
+        rows = x.reshape(-1)
+        return numpy.concatenate([rows, "text"])
+
+    report = checks.softmax(divides, seed=3)
+    assert report.score == 0
+    assert 'of divides: "return numpy.concatenate([rows, "text"])"' in " ".join(report.text.split())
+    assert "RecursionError" in checks.softmax(recurses, seed=3).text
+
+
+def test_exits_and_interrupts_of_a_student_end_nothing():
+    def leaves(x):
+        raise SystemExit(3)
+
+    assert "raises SystemExit: 3" in checks.softmax(leaves, seed=3).text
+
+
+def test_what_a_function_prints_is_seen_and_costs_nothing(capsys):
+    assert checks.softmax(prints, seed=3)
+    assert "here I am" in capsys.readouterr().out
+
+
+def test_warnings_of_a_wrong_answer_stay_quiet(capsys):
+    """nbgrader gives no points to a cell that writes to stderr."""
+
+    def overflows(x):
+        return numpy.exp(x) / numpy.exp(x).sum(axis=-1, keepdims=True)
+
+    assert 0 < checks.softmax(overflows, seed=3).score < 1
+    assert capsys.readouterr().err == ""
