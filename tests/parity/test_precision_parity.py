@@ -1,12 +1,15 @@
 """Our emulated precisions against PyTorch's own: the rounding to the bit, and a whole model within the budget."""
 
+import json
 import re
 
 import numpy
 import pytest
+from verification import conformance_reader
 
 from minivivit import VivitForVideoClassification
 from minivivit.layers.trace import Trace
+from minivivit.verification import conformance
 from minivivit.verification.precision import round_to_precision
 from minivivit.verification.rounding_budget import rounding_budgets
 from minivivit.verification.tensor_source import ArraySource
@@ -110,3 +113,45 @@ def test_transformers_in_that_precision_errs_as_much_as_we_say(tmp_path, config,
     logits = numpy.abs(theirs["classifier"] - ours["classifier"]).max()
     assert logits <= 3 * budgets["classifier"]["max_abs"]
     assert abs(theirs["loss"] - ours["loss"]) <= 3 * budgets["loss"]["max_abs"]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The conformance pack
+# --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    """A pack of the model that transformers has, with budgets of as many runs as anyone's."""
+    directory = tmp_path_factory.mktemp("conformance") / "pack"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conformance, "CASES", {"model1_token": conformance.CASES["model1_token"]})
+        conformance.write_conformance_pack(directory)
+    return directory
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("precision", ["float64", "float32", "bfloat16", "float16"])
+def test_transformers_conforms(pack, precision, attention):
+    """Every tensor of the pack, gradients and all, passes by the README's rule."""
+    if (precision, attention) == ("float64", "eager"):
+        pytest.skip("transformers' eager attention takes the softmax in float32")
+    index = json.loads((pack / "index.json").read_text())
+    case = index["cases"]["model1_token"]
+    budgets = json.loads((pack / case["rounding_budgets"]).read_text())["metadata"]["rounding_budgets"][precision]
+    expected = conformance_reader.read_tensors(pack, case["tensors"])
+    model = transformers.VivitForVideoClassification.from_pretrained(
+        pack / "model1_token", dtype=getattr(torch, precision), attn_implementation=attention
+    ).eval()
+    labels = numpy.array(case["labels"])
+    theirs = capture_transformers(model, expected["pixel_values"], labels=labels, gradients=True)
+    missing = [name for name in expected if name not in theirs]
+    assert all(name.endswith((".scores", ".probs")) for name in missing)
+    unit, rule = index["unit_roundoff"][precision], index["rule"]
+    failed = [
+        name
+        for name in expected
+        if name in theirs
+        and not conformance_reader.passes(name, expected[name], theirs[name], budgets[name], unit, rule)
+    ]
+    assert failed == []

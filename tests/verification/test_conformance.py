@@ -1,0 +1,224 @@
+"""The conformance pack: read by a program that knows its README and not minivivit, the same whenever it is written."""
+
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+
+from minivivit import InputError, VivitForVideoClassification
+from minivivit.backend import num_threads, set_num_threads
+from minivivit.cli import main
+from minivivit.config import VivitConfig
+from minivivit.verification import conformance
+from minivivit.verification.conformance import CASES, SMALL, case_model, write_conformance_pack
+from minivivit.verification.tensor_error import PRECISIONS
+from minivivit.verification.tensor_source import open_source
+
+READER = Path(__file__).with_name("conformance_reader.py")
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    """A pack whose budgets are of two runs each: quicker, and otherwise the same."""
+    directory = tmp_path_factory.mktemp("conformance") / "pack"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conformance, "DRAWS", 2)
+        write_conformance_pack(directory)
+    return directory
+
+
+def index_of(pack):
+    return json.loads((pack / "index.json").read_text())
+
+
+def budgets_of(pack, case):
+    return json.loads((pack / case["rounding_budgets"]).read_text())["metadata"]["rounding_budgets"]
+
+
+def read(pack, *arguments):
+    """What the stand-alone reader says; it imports nothing of ours, and Python keeps our directory from its path."""
+    command = [sys.executable, "-I", READER, pack, *arguments]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_port_from_the_readme_conforms(pack, dtype):
+    assert "minivivit" not in re.sub(r'""".*?"""|#.*|"minivivit[^"]*"', "", READER.read_text(), flags=re.DOTALL)
+    assert read(pack, "model1_token", dtype) == "conforms"
+
+
+@pytest.mark.parametrize(
+    ("mistake", "first"),
+    [
+        ("eps", "vivit.encoder.layer.0.layernorm_before"),
+        ("scale", "vivit.encoder.layer.0.attention.attention.scores"),
+        ("labels", "loss"),
+    ],
+)
+def test_a_port_with_a_mistake_is_told_where(pack, mistake, first):
+    assert read(pack, "model1_token", "float32", mistake) == first
+
+
+def test_a_damaged_pack_is_told(pack, tmp_path):
+    copy = tmp_path / "pack"
+    shutil.copytree(pack, copy)
+    path = copy / "model4_gap/trace/vivit.layernorm.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    command = [sys.executable, "-I", str(READER), str(copy), "model1_token", "float64"]
+    assert subprocess.run(command, capture_output=True, check=False, timeout=60).returncode != 0
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="there is no sha256sum")
+def test_sha256sum_reads_the_checksums(pack):
+    result = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=pack, capture_output=True, text=True, check=True)
+    lines = result.stdout.splitlines()
+    assert len(lines) == sum(path.is_file() for path in pack.rglob("*")) - 1
+    assert all(line.endswith(": OK") for line in lines)
+
+
+def test_what_a_pack_holds(pack):
+    index = index_of(pack)
+    assert list(index["cases"]) == list(CASES)
+    configs = [VivitConfig.from_pretrained(pack / name) for name in CASES]
+    assert {config.attention_type for config in configs} == {
+        "spatio_temporal", "factorised_encoder", "factorised_self_attention", "factorised_dot_product",
+    }  # fmt: skip
+    assert {config.classifier for config in configs} == {"token", "gap"}
+    assert {c.attention_order for c in configs if c.attention_type == "factorised_self_attention"} == {
+        "time_space", "space_time",
+    }  # fmt: skip
+    assert any(config.spatial_only_baseline for config in configs)
+    assert any(config.temporal_encoding == "frame_sampling" for config in configs)
+    for name, case in index["cases"].items():
+        names, weights = list(case["tensors"]), list(case["weights"])
+        assert names[0] == "pixel_values"
+        assert names.index("classifier") < names.index("loss") < names.index("gradient.classifier")
+        assert any(tensor.endswith(".scores") for tensor in names)
+        assert any(tensor.endswith(".probs") for tensor in names)
+        assert {f"gradient.{weight}" for weight in [*weights, "pixel_values"]} <= set(names)
+        for weight in weights:
+            assert case["tensors"][f"gradient.{weight}"]["shape"] == case["weights"][weight]["shape"]
+        budgets = budgets_of(pack, case)
+        assert list(budgets) == list(PRECISIONS)
+        for of_precision in budgets.values():
+            assert set(of_precision) == set(names)
+            assert all(math.isfinite(value) for budget in of_precision.values() for value in budget.values())
+        assert (pack / name / "model.safetensors").is_file()
+    assert sum(path.stat().st_size for path in pack.rglob("*") if path.is_file()) < 10e6
+
+
+def test_the_values_are_those_of_the_models_in_it(pack):
+    """Read back by ourselves, every case's model computes the case's loss and gradients from the case's input."""
+    for name, case in index_of(pack)["cases"].items():
+        model = VivitForVideoClassification.from_pretrained(pack / name, dtype="float64", backend="numpy")
+        trace = open_source(pack / name / "trace")
+        pixels = trace.read("pixel_values")
+        loss, gradients = model.loss_and_gradients(pixels, numpy.array(case["labels"]))
+        assert float(loss) == pytest.approx(float(trace.read("loss")), rel=1e-13)
+        for weight, gradient in gradients.items():
+            expected = trace.read(f"gradient.{weight}")
+            assert numpy.abs(gradient - expected).max() <= 1e-13 * max(1, numpy.abs(expected).max())
+        for array in [pixels, *model.state_dict().values()]:
+            assert (array.astype("float32") == array).all()
+
+
+def test_no_two_sides_that_are_easy_to_confuse_are_equal():
+    config = VivitConfig(**SMALL)
+    times, rows, columns = config.grid_size
+    head_size = config.hidden_size // config.num_attention_heads
+    assert len({times, rows, rows * columns}) == 3
+    assert len({config.hidden_size, config.intermediate_size, times * rows * columns, head_size}) == 4
+    assert head_size != config.num_attention_heads
+    assert config.frame_size[0] % config.tubelet_size[1] == config.frame_size[1] % config.tubelet_size[2] == 1
+
+
+def test_the_same_bytes_whenever_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(conformance, "CASES", {name: CASES[name] for name in ("model2_token", "model3_time_space")})
+    monkeypatch.setattr(conformance, "DRAWS", 2)
+    threads, cases = num_threads(), []
+    write_conformance_pack(tmp_path / "one" / "pack", on_case=cases.append)
+    set_num_threads(3)
+    try:
+        (tmp_path / "two").mkdir()
+        write_conformance_pack(tmp_path / "two")
+        assert num_threads() == 3
+    finally:
+        set_num_threads(threads)
+    assert cases == ["model2_token", "model3_time_space"]
+    one, two = ({path.relative_to(place): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+                for place in (tmp_path / "one/pack", tmp_path / "two"))  # fmt: skip
+    assert one.keys() == two.keys()
+    assert [path for path in one if one[path] != two[path]] == []
+    assert not any(str(tmp_path).encode() in data for data in one.values())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+def test_the_readme_says_what_the_pack_does(pack):
+    text, index = (pack / "README.md").read_text(), index_of(pack)
+    assert not re.search(r"<[A-Z]+>", text)
+    assert index["format"] in text
+    for name, case in index["cases"].items():
+        assert f"| `{name}` | {case['description']} |" in text
+    for key in ("factors", "gradient_factors", "noise_factors"):
+        assert "({:g}, {:g})".format(*index["rule"][key]) in text
+    # its ten lines of Python read a file as we do
+    code = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names: dict = {}
+    exec(code[1], names)
+    path = pack / "model1_token/model.safetensors"
+    ours = open_source(path)
+    for name, (shape, numbers) in names["read_safetensors"](path).items():
+        assert tuple(shape) == ours.shapes[name]
+        assert list(numbers) == ours.read(name).reshape(-1).tolist()
+
+
+def test_a_place_that_is_taken_is_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+    for name, message in (("file", "is a file; expected a directory"), ("full", "is not empty; choose another")):
+        with pytest.raises(InputError, match=message):
+            write_conformance_pack(tmp_path / name)
+        assert main(["conformance", str(tmp_path / name)]) == 2
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "full" / "mine").read_text() == "mine"
+
+
+def test_a_pack_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    def fail(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(conformance, "DRAWS", 1)
+    with pytest.raises(KeyboardInterrupt):
+        write_conformance_pack(tmp_path / "pack", on_case=fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(conformance, "CASES", {"model4_gap": CASES["model4_gap"]})
+    monkeypatch.setattr(conformance, "DRAWS", 1)
+    assert main(["conformance", str(tmp_path / "pack")]) == 0
+    out = capsys.readouterr().out
+    assert "minivivit-conformance/1: 1 models" in out
+    assert "README.md" in out
+    assert (tmp_path / "pack" / "SHA256SUMS").is_file()
+
+
+def test_every_parameter_of_a_case_matters():
+    """None is 0 or 1, and so hidden."""
+    for _, fields in CASES.values():
+        model, pixels, labels = case_model(VivitConfig(**{**SMALL, **fields}))
+        _, gradients = model.loss_and_gradients(pixels, labels)
+        for name, array in model.state_dict().items():
+            assert (array != 0).all()
+            assert name.endswith("key.bias") or numpy.abs(gradients[name]).max() > 1e-6
