@@ -40,7 +40,7 @@ def resample_positions_over_time(positions: numpy.ndarray, times: int) -> numpy.
 
 
 def tile_positions(positions: numpy.ndarray, times: int) -> numpy.ndarray:
-    """The same places at every time, (places, hidden) -> (times * places, hidden): the paper's equation 8.
+    """The same places at every time, (places, hidden) -> (times * places, hidden): the paper's section 3.4.
 
     References
     ----------

@@ -28,7 +28,7 @@ def inflate_kernel(kernel: numpy.ndarray, frames: int, method: str) -> numpy.nda
 
     References
     ----------
-    The paper's equations 9 and 10; scenic ``model_utils.init_embedding``.
+    The paper's equations 8 and 9; scenic ``model_utils.init_embedding``.
     """
     if method == "central_frame":
         weights = (numpy.arange(frames) == frames // 2).astype(float)

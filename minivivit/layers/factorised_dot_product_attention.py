@@ -40,7 +40,7 @@ def factorised_dot_product_attention_forward(
 
     References
     ----------
-    The paper's section 3.3.4 and figure 6; scenic ``model_utils.factorized_dot_product_attention``, which gives the
+    The paper's section 3.3 and figure 6; scenic ``model_utils.factorized_dot_product_attention``, which gives the
     first heads to time.
     """
     xp = array_namespace(query)

@@ -1,4 +1,4 @@
-"""The layer of Model 3: attention over time, attention over space, then an MLP (the paper's section 3.3.3)."""
+"""The layer of Model 3: attention over time, attention over space, then an MLP (the paper's section 3.3)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Model 4, factorised dot-product attention: half of the heads over time, half over space (section 3.3.4)."""
+"""Model 4, factorised dot-product attention: half of the heads over time, half over space (section 3.3)."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Model 2, the factorised encoder: first every frame by itself, then the frames among each other (section 3.3.2)."""
+"""Model 2, the factorised encoder: first every frame by itself, then the frames among each other (section 3.3)."""
 
 from functools import partial
 from typing import Any
@@ -49,7 +49,7 @@ def factorised_encoder_forward(
 
     References
     ----------
-    The paper's figure 5; scenic ``model.SpaceTimeViViT``.
+    The paper's figure 4; scenic ``model.SpaceTimeViViT``.
     """
     batch = len(pixel_values)
     times, rows, columns = token_grid(pixel_values.shape, config, options.interpolate)

@@ -1,4 +1,4 @@
-"""Model 3, factorised self-attention: in every layer over time, then over space (the paper's section 3.3.3)."""
+"""Model 3, factorised self-attention: in every layer over time, then over space (the paper's section 3.3)."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Model 1, joint spatio-temporal attention: every token sees every other (the paper's section 3.3.1)."""
+"""Model 1, joint spatio-temporal attention: every token sees every other (the paper's section 3.3)."""
 
 from functools import partial
 
