@@ -223,20 +223,37 @@ def _compare(
     else:
         places = rng.choice(leaf.size, max_entries, replace=False)
     for place in places.tolist():
-        numeric = _central_difference(output, projection, flat[place : place + 1], 1.0, h)
+        numeric = central_difference(output, projection, flat[place : place + 1], 1.0, h)
         index = tuple(int(i) for i in numpy.unravel_index(place, leaf.shape))
         yield index, float(flat_gradient[place]), numeric
     if len(places) < leaf.size:
         direction = rng.standard_normal(leaf.size)
         direction = xp.asarray(direction / numpy.linalg.norm(direction))
-        numeric = _central_difference(output, projection, flat, direction, h)
+        numeric = central_difference(output, projection, flat, direction, h)
         yield None, float((flat_gradient * direction).sum()), numeric
 
 
-def _central_difference(
-    output: Callable[[], Array], projection: Array, moved: Array, direction: Array | float, h: float
+def central_difference(
+    output: Callable[[], Array], projection: Array | float, moved: Array, direction: Array | float, h: float
 ) -> float:
-    """Derivative of the projected output while `moved` goes along `direction`; `moved` is put back afterwards."""
+    """Derivative of the projected output while `moved` goes along `direction`; `moved` is put back afterwards.
+
+    Parameters
+    ----------
+    output : callable
+        What comes out for what `moved` holds.
+    projection : array of the output's shape, or float
+        The derivative is that of ``(projection * output()).sum()``.
+    moved : array
+        Of float64, such as a view of some entries of a larger array.
+    direction : array of the shape of `moved`, or float
+    h : float
+        `moved` goes to h and 2h on either side; `check_gradients` has the formula and says how far is best.
+
+    Returns
+    -------
+    float
+    """
     start = moved.copy()
 
     def output_at(distance: float) -> Array:
