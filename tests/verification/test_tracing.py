@@ -75,7 +75,6 @@ def shape_the_index(directory, change):
 @ALL_MODELS
 @pytest.mark.parametrize("gradients", [False, True])
 def test_what_is_written_is_what_was_recorded(tmp_path, number, gradients):
-    """Arrays that change after they were recorded are written as they were."""
     model = small_model(number, representation_size=5)
     pixels, expected = clip_for(model.config), Copies()
     record_pass(model, pixels, expected, labels=LABELS, gradients=gradients)
@@ -459,6 +458,17 @@ def test_a_name_that_comes_twice_is_an_error(tmp_path):
     with pytest.raises(InputError, match="'x' was recorded twice"):
         store["x"] = numpy.ones(2)
     store.close()
+
+
+def test_values_are_those_at_the_time_of_recording(tmp_path):
+    """Whatever becomes of the array afterwards."""
+    store, array = TraceWriter(tmp_path), numpy.arange(12.0).reshape(3, 4)
+    expected = {}
+    for name, value in (("layer.0.a", array), ("layer.0.b", array[:, 1:3]), ("layer.1", array.T)):
+        store[name], expected[name] = value, value.copy()
+        array += 1
+    store.write_index({})
+    assert_same(read_all(tmp_path), expected)
 
 
 def test_odd_names_arrays_and_orders(tmp_path):
