@@ -19,6 +19,9 @@ from minivivit.verification.pairing import Counterpart, Pair, pair_by_name, pair
 from minivivit.verification.tensor_error import PRECISIONS, TensorError, tensor_error, unit_roundoff
 from minivivit.verification.tensor_source import ArraySource, TensorSource, open_source
 
+# Theirs may have been computed in another precision when most errors are above this part of its budget.
+LIKENESS = 0.1
+
 Source = str | os.PathLike[str] | Mapping[str, Array] | TensorSource
 
 
@@ -214,26 +217,20 @@ def compare(
     Raises
     ------
     InputError
-        When nothing can be paired; when there is neither a budget for the precision nor a tolerance; for a mapping or
-        a layout that is none, and for what `open_source` refuses.
+        When nothing can be paired; when something differs and there is neither a budget for the precision nor a
+        tolerance; for a mapping or a layout that is none, and for what `open_source` refuses.
     """
     ours, theirs = open_source(ours), open_source(theirs)
-    pairs = (
-        pair_by_order(ours, theirs, find_layouts)
-        if by_order
-        else pair_by_name(list(ours.shapes), mapping or {}, theirs.shapes)
-    )
+    if by_order:
+        pairs = pair_by_order(ours, theirs, find_layouts)
+    else:
+        pairs = pair_by_name(list(ours.shapes), mapping or {}, theirs.shapes)
     if not pairs:
-        raise InputError(
-            f"no tensor of {ours.path} has its name in {theirs.path} (ours: {listed(ours.shapes, 2)}; theirs: "
-            f"{listed(theirs.shapes, 2)}); give a mapping (--map FILE), or pair by shape and order (--pair order)"
-        )
+        raise InputError(_no_pair(ours, theirs))
     precision = precision or _stored_precision(ours, theirs, pairs)
     unit_roundoff(precision)
     tolerances = None if rtol is None and atol is None else (_tolerance(rtol, "rtol"), _tolerance(atol, "atol"))
     budgets = budgets_in(ours, precision) if tolerances is None else {}
-    if tolerances is None and not budgets:
-        raise InputError(_no_budget(ours, precision))
     config = ours.metadata.get("config")
     left = {pair.name for pair in pairs}, {pair.their_name for pair in pairs}
     comparison = Comparison(
@@ -248,6 +245,8 @@ def compare(
     for pair in pairs:
         row = _compare_pair(pair, ours, theirs, comparison, find_layouts)
         row = _judged(row, budgets, before, precision) if tolerances is None else row
+        if tolerances is None and not budgets and row.status == "unjudged":
+            raise InputError(_no_budget(ours, precision))
         comparison.rows.append(row)
         if on_row is not None:
             on_row(row)
@@ -353,6 +352,13 @@ def _judged(row: Row, budgets: Mapping[str, Budget], before: Mapping[str, Budget
     return dataclasses.replace(row, budget=budget, allowed=allowed, excess=excess, status=status)
 
 
+def _no_pair(ours: TensorSource, theirs: TensorSource) -> str:
+    return (
+        f"no tensor of {ours.path} has its like in {theirs.path} (ours: {listed(ours.shapes, 2)}; theirs: "
+        f"{listed(theirs.shapes, 2)}); give a mapping (--map FILE), or pair by shape and order (--pair order)"
+    )
+
+
 def _no_budget(ours: TensorSource, precision: str) -> str:
     of_all = ours.metadata.get("rounding_budgets")
     known = [name for name in PRECISIONS if name in of_all] if isinstance(of_all, dict) else []
@@ -388,8 +394,11 @@ def _notes(comparison: Comparison, ours: TensorSource) -> list[str]:
 
 
 def _fits(comparison: Comparison, ours: TensorSource, precision: str) -> bool:
-    """Whether every tensor is within the budgets of another precision."""
+    """Whether every tensor is within the budgets of another precision, and most errors are about as large as these."""
     budgets = budgets_in(ours, precision)
     before = budgets_before(ours, budgets)
-    judged = (_judged(row, budgets, before, precision) for row in comparison.rows)
-    return bool(budgets) and all(row.status in ("equal", "rounding") for row in judged)
+    judged = [_judged(row, budgets, before, precision) for row in comparison.rows]
+    if not all(row.status in ("equal", "rounding") for row in judged):
+        return False
+    errors = [(row.error.relative_l2, row.budget["relative_l2"]) for row in judged if row.error and row.budget]
+    return sum(error > LIKENESS * budget for error, budget in errors) > len(errors) / 2

@@ -141,7 +141,7 @@ def _unpaired(comparison: Comparison) -> str:
     parts = []
     for whose, names in (("ours", comparison.unpaired_ours), ("theirs", comparison.unpaired_theirs)):
         if names:
-            shown = ", ".join(f"<code>{shown(name)}</code>" for name in names[:100])
+            first = ", ".join(f"<code>{shown(name)}</code>" for name in names[:100])
             more = f" and {len(names) - 100:,} more" if len(names) > 100 else ""
-            parts.append(f"<h2>Only in {whose}: {len(names):,}</h2>\n<p>{shown}{more}</p>")
+            parts.append(f"<h2>Only in {whose}: {len(names):,}</h2>\n<p>{first}{more}</p>")
     return "\n".join(parts)

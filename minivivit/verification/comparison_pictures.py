@@ -89,6 +89,7 @@ def error_picture(comparison: Comparison) -> str:
     content = [*_grid(lowest, highest, y), *_layer_labels(marks, x)]
     content += [_curve([(x(i), y(v)) for i, v in allowed], "none"), _curve([(x(i), y(v)) for i, v in budgets], "4 3")]
     content += [_mark(row, x(place), y(_relative(row))) for place, row in enumerate(marks)]
+    content += _pointer(comparison.first_divergent, marks, x)
     caption = (
         "Relative error ‖theirs − ours‖ / ‖ours‖ in the order of execution. Dot: agrees; cross: does not; ring: not "
         "judged; at the lower edge: equal. "
@@ -153,6 +154,22 @@ def _layer_labels(rows: list[Row], x: Any) -> list[str]:
     return [*parts, _element("text", where, x=middle, y=bottom + 42, text_anchor="middle")]
 
 
+def _pointer(first: Row | None, rows: list[Row], x: Any) -> list[str]:
+    """A line at the first tensor that differs, with its name on the side where there is room."""
+    if first not in rows:
+        return []
+    place = x(rows.index(first))
+    top, bottom = MARGIN["top"], HEIGHT - MARGIN["bottom"]
+    line = _element("line", x1=place, x2=place, y1=top, y2=bottom, stroke="#111", stroke_dasharray="1 3")
+    on_left = place > WIDTH / 2
+    anchor: dict[str, Any] = {
+        "x": place + (-8 if on_left else 8),
+        "y": top + 12,
+        "text_anchor": "end" if on_left else "start",
+    }
+    return [line, _element("text", shown(first.name, 80), **anchor)]
+
+
 def _curve(points: list[tuple[float, float]], dashes: str) -> str:
     if not points:
         return ""
@@ -177,7 +194,7 @@ def _mark(row: Row, x: float, y: float) -> str:
 def token_picture(errors: numpy.ndarray, cls: float | None) -> str:
     """A panel of rows x columns for each time: the darker, the larger the error; the worst token is framed."""
     times, rows, columns = errors.shape
-    cell = min(14.0, max(3.0, 240 / max(rows, columns)))
+    cell = min(32.0, max(3.0, 115 / max(rows, columns)))
     panel_width, panel_height = max(columns * cell, 40) + 16, rows * cell + 28
     across = max(1, min(times, int(WIDTH // panel_width)))
     largest = float(errors.max()) or 1.0
@@ -189,7 +206,9 @@ def token_picture(errors: numpy.ndarray, cls: float | None) -> str:
         content += _panel(errors[time] / largest, time, left, top + 20, cell)
     left = worst[0] % across * panel_width + worst[2] * cell
     top = worst[0] // across * panel_height + 20 + worst[1] * cell
-    content.append(_element("rect", x=left, y=top, width=cell, height=cell, fill="none", stroke="#a00", stroke_width=2))
+    for stroke, stroke_width in (("#fff", 5), ("#a00", 2)):  # seen on dark and on light
+        frame: dict[str, Any] = {"fill": "none", "stroke": stroke, "stroke_width": stroke_width}
+        content.append(_element("rect", x=left, y=top, width=cell, height=cell, **frame))
     height = math.ceil(times / across) * panel_height
     content += _scale(largest, height + 10)
     title = (
@@ -217,6 +236,6 @@ def _scale(largest: float, top: float) -> list[str]:
     """The greys with the numbers that they stand for."""
     parts = []
     for step in range(5):
-        parts.append(_element("rect", x=step * 90.0, y=top, width=18, height=18, fill=_grey(step / 4), stroke="#bbb"))
-        parts.append(_element("text", f"{largest * step / 4:.1e}", x=step * 90.0 + 24, y=top + 14))
+        parts.append(_element("rect", x=step * 110.0, y=top, width=18, height=18, fill=_grey(step / 4), stroke="#bbb"))
+        parts.append(_element("text", f"{largest * step / 4:.1e}", x=step * 110.0 + 24, y=top + 14))
     return parts

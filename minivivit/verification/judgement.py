@@ -96,6 +96,8 @@ def _times(error: float, allowed: float) -> float:
 def budgets_in(ours: TensorSource, precision: str) -> dict[str, Budget]:
     """Name -> budget in a precision, as the metadata of our trace say; empty where they say nothing.
 
+    Where only float32's is there, float64's is that times 2**-29, the quotient of their unit roundoffs.
+
     Raises
     ------
     InputError
@@ -114,6 +116,10 @@ def budgets_in(ours: TensorSource, precision: str) -> dict[str, Budget]:
                 f"{ours.path}: the rounding budget of {quoted(name)} for {precision} is {quoted(budget)}; expected "
                 f"{', '.join(BUDGET_KEYS)} as numbers of at least 0: write the trace again"
             )
+    if precision == "float64" and not budgets:
+        ratio = unit_roundoff("float64") / unit_roundoff("float32")
+        of_float32 = budgets_in(ours, "float32")
+        return {name: {key: ratio * budget[key] for key in BUDGET_KEYS} for name, budget in of_float32.items()}
     return budgets
 
 

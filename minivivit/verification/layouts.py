@@ -151,9 +151,9 @@ def _apply(array: numpy.ndarray, steps: list[Step]) -> numpy.ndarray:
 def find_layout(ours: numpy.ndarray, theirs: numpy.ndarray, heads: int | None = None) -> str | None:
     """The layout in which theirs is most like ours.
 
-    Candidates are all orders of the axes, with the axis of the heads on its own or merged with its neighbour, with
-    axes merged where ours has them so, with axes of one entry missing or too many, and, when theirs is three times as
-    large as ours, each third of an axis in the three ways that query, key and value are put together. They are
+    Candidates are all orders of the axes, with the axis of the heads on its own or merged with its neighbour, with axes
+    merged or divided where ours has them so, with axes of one entry missing or too many, and, when theirs is three
+    times as large as ours, each third of an axis in the three ways that query, key and value are put together. They are
     judged by the relative difference on some thousand entries spread over the tensor.
 
     Parameters
@@ -216,6 +216,8 @@ def _candidates(shape: Shape, goal: Shape, heads: int | None) -> Iterator[str]:
         for layout in [name.replace("I", str(part)) for part in range(3)] if "[I]" in name else [name]:
             if _leads_to(layout, shape, goal, heads):
                 yield layout
+    if math.prod(shape) == math.prod(goal):
+        yield f"reshape{_list(goal)}"
     for start, first in _thirds(_without_ones(shape), math.prod(goal), heads):
         for split in _splits(start, heads):
             for order in itertools.permutations(range(len(split))) if len(split) <= DEEPEST else ():

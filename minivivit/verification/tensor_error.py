@@ -94,8 +94,8 @@ def tensor_error(
         1 - cos = (||d||**2 - (||ours|| - ||theirs||)**2) / (2 ||ours|| ||theirs||),
 
     which near 1 is more accurate than the quotient of its definition (elsewhere to 1e-16 times the quotient of the
-    norms). The floor of `max_rel` is known only at the end;
-    till then the largest relative error is kept for each power of two of abs(ours) on its own.
+    norms). The floor of `max_rel` is known only at the end; till then the largest relative error is kept for each power
+    of two of abs(ours) on its own.
 
     Parameters
     ----------

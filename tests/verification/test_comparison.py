@@ -1,0 +1,293 @@
+"""The verdict: rounding or not, and where first."""
+
+import json
+import math
+import time
+
+import numpy
+import pytest
+from model_cases import clip_for, tiny_config, tiny_model
+
+from minivivit.errors import InputError
+from minivivit.verification.comparison import compare
+from minivivit.verification.judgement import FACTORS, GRADIENT_FACTORS, NOISE_FACTORS, budgets_in, judge
+from minivivit.verification.rounding_budget import rounding_budgets
+from minivivit.verification.tensor_error import TensorError, unit_roundoff
+from minivivit.verification.tensor_source import ArraySource
+from minivivit.verification.tracing import record_pass
+
+U = unit_roundoff("float32")
+PRECISIONS = ["float32", "bfloat16", "float16"]
+
+
+class Copies(dict):
+    def __setitem__(self, name, array):
+        super().__setitem__(name, numpy.array(array))
+
+
+def trace_of(model, pixels, **arguments):
+    store = Copies()
+    record_pass(model, model.checked_pixels(pixels), store, **arguments)
+    return store
+
+
+def model_of(kind="1", seed=0, dtype="float64", **changes):
+    return tiny_model(tiny_config(kind, **changes), numpy.random.default_rng(seed), dtype)
+
+
+def traced(kind="1", seed=0, **changes):
+    """Our float64 trace with its budgets, and the clip."""
+    model = model_of(kind, seed, **changes)
+    pixels, labels = clip_for(model.config, numpy.random.default_rng(seed + 1)), numpy.array([1, 2])
+    arguments = {"labels": labels, "gradients": True}
+    ours = ArraySource(trace_of(model, pixels, **arguments))
+    budgets = rounding_budgets(model, pixels, ours, PRECISIONS, **arguments)
+    ours.metadata = {"rounding_budgets": budgets, "config": model.config.to_dict()}
+    return ours, pixels, arguments
+
+
+@pytest.fixture(scope="module")
+def ours():
+    return traced(layer_norm_eps=1e-12)
+
+
+@pytest.mark.parametrize("kind", "1234")
+def test_our_own_float32_run_agrees(kind):
+    source, pixels, arguments = traced(kind)
+    comparison = compare(source, trace_of(model_of(kind, dtype="float32"), pixels, **arguments))
+    assert comparison.precision == "float32"
+    assert comparison.agrees, comparison.verdict
+    assert comparison.first_divergent is None
+    assert {row.status for row in comparison.rows} <= {"equal", "rounding"}
+    assert [row.name for row in comparison.rows] == list(source.shapes)
+    assert comparison.verdict == f"All {len(source.shapes)} pairs agree within what rounding to float32 explains."
+    assert comparison.notes == []
+    assert comparison.hints == []
+
+
+# What is changed in theirs, and the first tensor that it changes.
+FAULTS = {
+    "epsilon": ({"layer_norm_eps": 1e-5}, "vivit.encoder.layer.0.layernorm_before"),
+    "gelu": ({"hidden_act": "gelu"}, "vivit.encoder.layer.0.intermediate"),
+    "relu": ({"hidden_act": "relu"}, "vivit.encoder.layer.0.intermediate"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_small_faults_are_found_at_the_first_wrong_tensor(ours, fault, dtype):
+    source, pixels, arguments = ours
+    changes, expected = FAULTS[fault]
+    theirs = trace_of(model_of(dtype=dtype, **{"layer_norm_eps": 1e-12, **changes}), pixels, **arguments)
+    comparison = compare(source, theirs)
+    assert not comparison.agrees
+    first = comparison.first_divergent
+    assert (first.name, first.status) == (expected, "diverged")
+    place = list(source.shapes).index(expected)
+    assert comparison.verdict.startswith(
+        f"The first tensor that differs by more than rounding to {dtype} is '{expected}' ({place + 1} of "
+    )
+    assert all(row.status in ("equal", "rounding") for row in comparison.rows[:place])
+
+
+def test_an_epsilon_that_differs_by_a_millionth_is_found(ours):
+    source, pixels, arguments = ours
+    theirs = trace_of(model_of(layer_norm_eps=1e-6), pixels, **arguments)
+    assert compare(source, theirs).first_divergent.name == "vivit.encoder.layer.0.layernorm_before"
+
+
+def test_one_wrong_entry_is_found_by_its_size(ours):
+    """Of a thousand entries one is wrong by a little: the largest error tells, the norm does not."""
+    rng = numpy.random.default_rng(0)
+    tensor = rng.standard_normal(100_000)
+    budget = {"relative_l2": 1e-7, "max_abs": 4e-7, "rms": 1e-7}
+    source = ArraySource({"x": tensor}, {"rounding_budgets": {"float32": {"x": budget}}})
+    theirs = tensor.astype("float32")
+    assert compare(source, {"x": theirs}).agrees
+    theirs[777] += 3e-5
+    comparison = compare(source, {"x": theirs})
+    assert comparison.first_divergent.error.where == (777,)
+    assert comparison.first_divergent.error.relative_l2 < comparison.first_divergent.allowed
+
+
+def test_what_is_allowed_grows_with_the_budget_and_by_kind():
+    error = TensorError(max_abs=1e-6, relative_l2=1e-6, rms=1e-6, where=(0,))
+    budget = {"relative_l2": 1e-6 / FACTORS[0] - U, "max_abs": 1.0, "rms": 1e-7}
+    allowed, excess = judge("x", error, budget, None, 100, "float32")
+    assert allowed == pytest.approx(1e-6)
+    assert excess == pytest.approx(1)
+    assert judge("gradient.x", error, budget, None, 100, "float32")[1] == pytest.approx(
+        FACTORS[0] / GRADIENT_FACTORS[0]
+    )
+    # of few entries: the tensor before, in absolute terms
+    before = {"relative_l2": 1.0, "max_abs": 2.0, "rms": 1e-6 - U}
+    assert judge("x", error, budget, before, 1, "float32")[1] == pytest.approx(1 / FACTORS[0])
+    assert judge("x", error, budget, before, 100, "float32")[1] == pytest.approx(1)
+    # nothing but rounding
+    noise = {"relative_l2": 1.0, "max_abs": 1e-6, "rms": 1e-6}
+    bad = TensorError(max_abs=39e-6, relative_l2=39.0, rms=39e-6, where=(0,))
+    assert NOISE_FACTORS == (40, 40)
+    assert judge("gradient.x", bad, noise, None, 100, "float32")[1] == pytest.approx(39 / 40, rel=1e-3)
+    # where the precision overflows, nothing is too much
+    unbounded = dict.fromkeys(budget, 1.7976931348623157e308)
+    overflown = TensorError(max_abs=math.inf, relative_l2=math.inf, where=(0,), num_nonfinite=3)
+    assert judge("x", overflown, unbounded, None, 100, "float32")[1] == 0
+    assert judge("x", overflown, budget, None, 100, "float32")[1] == math.inf
+
+
+def budgeted(tensors, **budgets):
+    of_all = {precision: dict.fromkeys(tensors, budget) for precision, budget in budgets.items()}
+    return ArraySource(tensors, {"rounding_budgets": of_all})
+
+
+SMALL = {"relative_l2": 1e-7, "max_abs": 1e-6, "rms": 1e-7}
+LARGE = {"relative_l2": 1e-3, "max_abs": 1e-2, "rms": 1e-3}
+VALUES = numpy.random.default_rng(0).standard_normal((4, 5))
+
+
+def test_the_precision_is_the_coarsest_that_is_stored():
+    source = budgeted({"a": VALUES, "b": VALUES}, float32=SMALL, float16=LARGE)
+    assert compare(source, {"a": VALUES.astype("f2"), "b": VALUES.astype("f4")}).precision == "float16"
+    assert compare(source, {"a": VALUES.astype("f4"), "b": VALUES}).precision == "float32"
+    assert compare(source, {"b": VALUES}).precision == "float64"
+    assert compare(source, {"b": VALUES}, precision="float16").precision == "float16"
+    with pytest.raises(InputError, match="precision is 'int8'"):
+        compare(source, {"b": VALUES}, precision="int8")
+
+
+def test_another_precision_is_suggested_where_it_explains_everything():
+    source = budgeted({"a": VALUES, "b": VALUES}, float32=SMALL, tf32=LARGE, bfloat16=dict.fromkeys(LARGE, 0.5))
+    comparison = compare(source, {"a": (VALUES * 1.0005).astype("f4"), "b": (VALUES * 1.0005).astype("f4")})
+    assert not comparison.agrees
+    assert comparison.notes == [
+        "all of it is within what rounding to tf32 explains: if theirs computes in that, say --precision tf32"
+    ]
+    fault = compare(source, {"a": VALUES.astype("f4"), "b": (VALUES * 1.0005).astype("f4"), "c": VALUES})
+    fault_only = compare(source, {"a": VALUES.astype("f4"), "b": (VALUES * 1.00005).astype("f4")})
+    assert fault.first_divergent.name == fault_only.first_divergent.name == "b"
+    assert fault_only.notes == []  # one tensor that is wrong does not look like rounding
+    assert fault.unpaired_theirs == ["c"]
+
+
+def test_float64_has_float32s_budget_in_its_own_proportion():
+    source = budgeted({"a": VALUES}, float32=SMALL)
+    assert budgets_in(source, "float64")["a"]["relative_l2"] == SMALL["relative_l2"] * 2**-29
+    assert compare(source, {"a": VALUES * (1 + 1e-16)}).agrees
+    assert not compare(source, {"a": VALUES * (1 + 1e-14)}).agrees
+
+
+def test_tolerances_decide_instead_when_they_are_given():
+    source = ArraySource({"a": numpy.array([1.0, -2.0, 0.0]), "b": numpy.zeros(2)})
+    theirs = {"a": numpy.array([1.01, -2.0, 0.0]), "b": numpy.zeros(2)}
+    for rtol, atol in ((0.011, None), (None, 0.011), (0.006, 0.006)):
+        comparison = compare(source, theirs, rtol=rtol, atol=atol)
+        assert comparison.agrees
+        assert [row.status for row in comparison.rows] == ["close", "equal"]
+        assert comparison.verdict == f"All 2 pairs agree within rtol {rtol or 0:g} and atol {atol or 0:g}."
+    comparison = compare(source, theirs, rtol=0.004, atol=0.005)
+    assert comparison.rows[0].excess == pytest.approx(0.01 / 0.009)
+    assert comparison.verdict.startswith("The first tensor that differs by more than the tolerances is 'a' (1 of 2)")
+    assert compare(source, {"b": numpy.array([0.0, 1e-300])}, rtol=1.0).rows[0].excess == math.inf
+    assert compare({"a": numpy.array([math.inf, math.nan])}, {"a": numpy.array([math.inf, math.nan])}, atol=0).agrees
+    assert not compare({"a": numpy.array([1.0])}, {"a": numpy.array([math.nan])}, atol=1e9).agrees
+    for value in (-1.0, math.nan, math.inf):
+        with pytest.raises(InputError, match=r"rtol is .*; expected a number of at least 0"):
+            compare(source, theirs, rtol=value)
+
+
+def test_a_missing_budget_is_said():
+    source = budgeted({"a": VALUES}, float32=SMALL)
+    source.shapes["b"], source.dtypes["b"], source.arrays["b"] = VALUES.shape, "float64", VALUES
+    theirs = {"a": VALUES.astype("f4"), "b": VALUES.astype("f4")}
+    comparison = compare(source, theirs)
+    assert [row.status for row in comparison.rows] == ["rounding", "unjudged"]
+    assert comparison.agrees
+    assert comparison.notes == ["1 of 2 pairs differ and have no rounding budget, so they are not judged: 'b'"]
+    assert comparison.verdict == "1 of 2 pairs agree within what rounding to float32 explains."
+    with pytest.raises(
+        InputError, match=r"memory has no rounding budget for float16 \(it has float32\): .* --budget float16"
+    ):
+        compare(source, {"a": VALUES.astype("f2")})
+    with pytest.raises(InputError, match=r"\(it has none\)"):
+        compare({"a": VALUES}, {"a": VALUES.astype("f2")})
+    assert compare({"a": VALUES}, {"a": VALUES}).verdict == "The one pair agrees to the bit."  # needs no budget
+
+
+@pytest.mark.parametrize(
+    "budgets", [3, {"float32": 3}, {"float32": {"a": 3}}, {"float32": {"a": {**SMALL, "rms": "x"}}},
+                {"float32": {"a": {**SMALL, "rms": math.nan}}}, {"float32": {"a": {**SMALL, "max_abs": -1}}}],
+)  # fmt: skip
+def test_budgets_that_are_none_are_refused(budgets):
+    source = ArraySource({"a": VALUES}, {"rounding_budgets": budgets, "config": 3})
+    with pytest.raises(InputError, match="rounding budget"):
+        compare(source, {"a": VALUES.astype("f4")})
+
+
+def test_layouts_are_undone_when_told_and_found_when_asked():
+    query, key, value = numpy.random.default_rng(0).standard_normal((3, 2, 6, 12))
+    source = budgeted({"q": query, "k": key, "v": value}, float32=SMALL)
+    source.metadata["config"] = {"num_attention_heads": 3}
+    merged = numpy.concatenate([query, key, value], -1).astype("f4")
+    mapping = {name: {"name": "qkv", "layout": f"qkv[{part}]"} for part, name in enumerate("qkv")}
+    assert compare(source, {"qkv": merged}, mapping=mapping).agrees
+    found = compare(source, {"qkv": merged}, mapping=dict.fromkeys("qkv", "qkv"), find_layouts=True)
+    assert [row.layout for row in found.rows] == ["qkv[0]", "qkv[1]", "qkv[2]"]
+    assert found.agrees
+    find_one = compare(source, {"qkv": merged}, mapping={"v": {"name": "qkv", "layout": "find"}})
+    assert [(row.name, row.layout) for row in find_one.rows] == [("v", "qkv[2]")]
+    plain = compare(source, {"qkv": merged}, mapping=dict.fromkeys("qkv", "qkv"))
+    assert [row.status for row in plain.rows] == ["shape"] * 3
+    assert not plain.agrees
+    assert plain.verdict == "The first tensor that differs is 'q' (1 of 3): ours is (2, 6, 12), theirs (2, 6, 36)."
+    with pytest.raises(InputError, match="'qkv': 'rotated' is no layout"):
+        compare(source, {"qkv": merged}, mapping={"q": {"name": "qkv", "layout": "rotated"}})
+
+
+def test_one_side_may_lack_what_the_other_has():
+    source = budgeted({"a": VALUES, "b": VALUES[None]}, float32=SMALL)
+    comparison = compare(source, {"b": VALUES, "z": VALUES}, mapping={"a": "absent"})
+    assert [row.status for row in comparison.rows] == ["missing", "equal"]  # an axis of one entry makes no difference
+    assert comparison.unpaired_theirs == ["z"]
+    assert not comparison.agrees
+    assert comparison.first_divergent is None
+    assert comparison.verdict == "1 of 2 pairs agree to the bit. Theirs lacks 'absent', which the mapping names."
+    with pytest.raises(InputError, match=r"no tensor of memory has its like in memory .*--map FILE.*--pair order"):
+        compare(source, {"z": VALUES})
+    assert [row.their_name for row in compare(source, {"x": VALUES, "y": VALUES[None]}, by_order=True).rows] == [
+        "x",
+        "y",
+    ]
+
+
+def test_strange_tensors_are_compared():
+    strange = {"nan": numpy.full((2, 2), math.nan), "empty": numpy.zeros((0, 3)), "number": numpy.array(1.5)}
+    assert compare(strange, strange).agrees
+    source = budgeted(strange, float32=SMALL)
+    theirs = {"nan": numpy.ones((2, 2), "f4"), "empty": numpy.zeros((3, 0), "f4"), "number": numpy.array(1.5, "f4")}
+    comparison = compare(source, theirs)
+    assert [row.status for row in comparison.rows] == ["diverged", "shape", "equal"]
+    assert "4 entries NaN or infinite in one and not in the other, the first at (0, 0): ours nan, theirs 1" in (
+        comparison.verdict
+    )
+
+
+def test_a_comparison_is_json():
+    source = budgeted({"a\n\x1b[31m<b>": VALUES, "b": VALUES}, float32=SMALL)
+    bad = VALUES.astype("f4")
+    bad[1, 1] = math.inf
+    comparison = compare(source, {"a\n\x1b[31m<b>": bad, "b": VALUES})
+    result = json.loads(json.dumps(comparison.to_json(), allow_nan=False))
+    assert result["first_divergent"] == "a\n\x1b[31m<b>"
+    assert result["agrees"] is False
+    assert (result["rows"][0]["excess"], result["rows"][0]["error"]["theirs"]) == ("inf", "inf")
+    assert result["rows"][1]["error"]["max_abs"] == 0
+    assert "\n" not in result["verdict"]
+    assert "\x1b" not in result["verdict"]
+
+
+def test_many_names_stay_quick():
+    tensors = {f"x.{i}": VALUES for i in range(5_000)}
+    source = budgeted(tensors, float32=SMALL)
+    start = time.perf_counter()
+    assert compare(source, {name: VALUES.astype("f4") for name in tensors}).agrees
+    assert time.perf_counter() - start < 10

@@ -1,0 +1,119 @@
+"""Which tensor of theirs belongs to which of ours."""
+
+import time
+
+import numpy
+import pytest
+
+from minivivit.errors import InputError
+from minivivit.verification.pairing import LONGEST_ORDER, Pair, pair_by_name, pair_by_order, read_mapping
+from minivivit.verification.tensor_source import ArraySource
+
+OURS = ["embeddings", "layer.0.query", "layer.0.key", "layer.1.query", "layer.1.key", "head"]
+
+
+def test_equal_names_are_pairs():
+    theirs = dict.fromkeys(["head", "other", "embeddings"])
+    assert pair_by_name(OURS, {}, theirs) == [Pair("embeddings", "embeddings"), Pair("head", "head")]
+
+
+def test_a_mapping_names_others():
+    mapping = {
+        "layer.{N}.query": {"name": "blocks.{N}.qkv", "layout": "qkv[0]"},
+        "layer.{N}.key": "blocks.{N}.k",
+        "layer.1.key": "special",
+        "head": None,
+        "embeddings": {"layout": "transposed"},
+    }
+    assert pair_by_name(OURS, mapping, dict.fromkeys(["embeddings", "head"])) == [
+        Pair("embeddings", "embeddings", "transposed"),
+        Pair("layer.0.query", "blocks.0.qkv", "qkv[0]"),
+        Pair("layer.0.key", "blocks.0.k"),
+        Pair("layer.1.query", "blocks.1.qkv", "qkv[0]"),
+        Pair("layer.1.key", "special"),
+    ]
+
+
+def test_several_numbers_and_equal_ones():
+    ours = ["a.1.b.1", "a.1.b.2", "a.x"]
+    assert pair_by_name(ours, {"a.{N}.b.{N}": "same.{N}"}, {}) == [Pair("a.1.b.1", "same.1")]
+    assert pair_by_name(ours, {"a.{N}.b.{M}": "{M}-{N}"}, {}) == [Pair("a.1.b.1", "1-1"), Pair("a.1.b.2", "2-1")]
+    assert pair_by_name(["a{N}(.*"], {"a{N}(.*": "x"}, {}) == [Pair("a{N}(.*", "x")]  # a name that looks like a pattern
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"nothing": "x"}, "the mapping names 'nothing', which fits no tensor of ours: 'embeddings'"),
+        ({"layer.{N}.value": "x.{N}"}, "fits no tensor of ours"),
+        ({"head": 3}, "the entry of 'head' is 3; expected their name"),
+        ({"head": ["x"]}, "expected their name"),
+        ({"head": {"name": 3}}, 'expected {"name": "...", "layout": "..."}'),
+        ({"head": {"names": "x"}}, 'expected {"name": "...", "layout": "..."}'),
+        ({"head": "x.{N}"}, r"the entry of 'head' uses \{N\}, which 'head' does not have"),
+        ({"he\nad": "x"}, r"'he\\nad'"),
+    ],
+)
+def test_mappings_that_are_none_are_refused(mapping, message):
+    with pytest.raises(InputError, match=message) as error:
+        pair_by_name(OURS, mapping, {})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "", "{", '{"a": 1}', '{"a": "b", "a": "c"}', "[" * 100_000, '"x"'])
+def test_mapping_files_that_are_none_are_refused(text, tmp_path):
+    path = tmp_path / "map.json"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        read_mapping(path)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_mapping_files_are_read(tmp_path):
+    path = tmp_path / "map.json"
+    path.write_text('{"head": "logits"}')
+    assert read_mapping(path) == {"head": "logits"}
+    with pytest.raises(InputError, match="does not exist"):
+        read_mapping(tmp_path / "none.json")
+
+
+def test_a_hundred_thousand_names_are_quick():
+    ours = [f"layer.{i}.x" for i in range(100_000)]
+    start = time.perf_counter()
+    assert len(pair_by_name(ours, {"layer.{N}.x": "b.{N}", "layer.7.x": None}, {})) == 99_999
+    assert time.perf_counter() - start < 5
+
+
+def source(*arrays):
+    return ArraySource({f"t{i}": array for i, array in enumerate(arrays)})
+
+
+def order(ours, theirs, **arguments):
+    return [(pair.name, pair.their_name) for pair in pair_by_order(ours, theirs, **arguments)]
+
+
+def test_shapes_and_order_pair_foreign_names():
+    a, b, c = numpy.ones((2, 3)), numpy.ones((4,)), numpy.ones((2, 3))
+    assert order(source(a, b, c), source(b, c)) == [("t1", "t0"), ("t2", "t1")]
+    assert order(source(a, b), source()) == []
+    assert order(source(a), source(a.T)) == []
+    assert order(source(a), source(a.T), any_layout=True) == [("t0", "t0")]
+
+
+def test_values_tell_tensors_of_one_shape_apart():
+    rng = numpy.random.default_rng(0)
+    ours = [rng.standard_normal((3, 4)) * scale for scale in (1, 5, 2, 9, 3)]
+    theirs = [ours[1] * 1.0001, rng.standard_normal((3, 4)) * 77, ours[3] * 1.0001, ours[4].T * 1.0001]
+    assert order(source(*ours), source(*theirs)) == [("t1", "t0"), ("t2", "t1"), ("t3", "t2")]
+    found = order(source(*ours), source(*theirs), any_layout=True)
+    assert ("t1", "t0") in found
+    assert ("t3", "t2") in found
+    assert ("t4", "t3") in found
+    assert ("t2", "t1") in found  # nothing is said against it
+
+
+def test_order_has_its_limit():
+    many = ArraySource(dict.fromkeys(map(str, range(LONGEST_ORDER + 1)), numpy.zeros(1)))
+    with pytest.raises(InputError, match=r"memory holds 4,001 tensors; by order, at most 4,000 are paired"):
+        pair_by_order(source(numpy.zeros(1)), many)
