@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy
 import pytest
+from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
 from small_models import MODELS, clip_for, fill, small_model
@@ -157,9 +158,8 @@ def test_what_is_recorded_can_be_held_in_the_precision():
     pixels = stored(clip_for(model.config), "bfloat16")
     store = Keeps(ArraySource({}), "bfloat16")
     in_precision(model, "bfloat16").loss_and_gradients(pixels, LABELS, trace=Trace(store))
-    late = ("_residual", "gradient.vivit.encoder.layer.0", "gradient.vivit.encoder.layer.1")
     for name, array in seen:
-        if array.ndim and not name.endswith(late):
+        if array.ndim:
             numpy.testing.assert_array_equal(round_to_precision(array.values, "bfloat16"), array.values, name)
     assert len(seen) > 50
     assert len(store) == len(list(store)) == 0
@@ -207,8 +207,8 @@ def test_the_model_and_the_clip_stay_as_they_are():
 def test_nothing_is_kept():
     """Memory stays that of a pass, however many layers there are."""
     config = VivitConfig(
-        image_size=48, num_frames=8, tubelet_size=[2, 4, 4], hidden_size=32, num_attention_heads=2,
-        intermediate_size=64, num_hidden_layers=12, num_labels=3,
+        image_size=32, num_frames=8, tubelet_size=[2, 4, 4], hidden_size=32, num_attention_heads=2,
+        intermediate_size=64, num_hidden_layers=10, num_labels=3,
     )  # fmt: skip
     model = fill(VivitForVideoClassification(config, dtype="float64", backend="numpy"))
     pixels = clip_for(config, batch=1)
@@ -216,10 +216,11 @@ def test_nothing_is_kept():
     model(pixels, trace=Trace(reference))
     total = sum(array.nbytes for array in reference.values()) / 2  # in float32
     source = ArraySource(reference)
-    rounding_budgets(model, pixels, source, ["tf32"])  # what is imported or made once does not count
+    rounding_budgets(small_model(1), clip_for(small_model(1).config), ArraySource({}), ["tf32"])  # what is made once
     tracemalloc.start()
     try:
-        rounding_budgets(model, pixels, source, ["tf32"])
+        with threadpool_limits(limits=1):  # on a busy machine, threads that wait for one another take long
+            rounding_budgets(model, pixels, source, ["tf32"])
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
