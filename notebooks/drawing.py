@@ -13,6 +13,7 @@ from cycler import cycler
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 DOTS_PER_INCH = 80
@@ -195,6 +196,8 @@ def heat_map(
     axes.set_title(title)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 5, 10], integer=True))
     if numbers is not None:
         for (row, column), value in numpy.ndenumerate(matrix):
             ink = "black" if image.norm(value) > 0.55 else "white"

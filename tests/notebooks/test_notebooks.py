@@ -99,9 +99,7 @@ def test_a_figure_without_alternative_text_or_colour_bar_label_is_refused():
         drawing.show(figure, ALT)
 
 
-def test_pictures_reach_html_with_their_alternative_text(tmp_path):
-    """A knob's picture is there without a kernel too, and its sliders are not."""
-    source = f"""
+KNOB = f"""
 import sys
 sys.path.insert(0, {str(NOTEBOOKS)!r})
 import drawing
@@ -116,7 +114,11 @@ def draw(power):
 drawing.knob(draw, lambda power: f"A curve that rises as x to the {{power}}.", power=[1, 2])
 drawing.show(draw(3), "A curve that rises as x to the third.")
 """
-    nbformat.write(notebook_of(source), tmp_path / "notebook.ipynb")
+
+
+def test_pictures_reach_html_with_their_alternative_text(tmp_path):
+    """A knob's picture is there without a kernel too, and its sliders are not."""
+    nbformat.write(notebook_of(KNOB), tmp_path / "notebook.ipynb")
     notebook = execute(tmp_path / "notebook.ipynb").notebook
     (cell,) = notebook.cells
     alts = ["A curve that rises as x to the 1.", "A curve that rises as x to the third."]
@@ -124,3 +126,17 @@ drawing.show(draw(3), "A curve that rises as x to the third.")
     html, _ = nbconvert.HTMLExporter(template_name="classic").from_notebook_node(notebook)
     for alt in alts:
         assert f'alt="{alt}"' in " ".join(html.split())
+
+
+def test_a_turned_knob_draws_its_picture_anew(tmp_path):
+    turn = """
+from ipywidgets import SelectionSlider
+from ipywidgets.widgets import widget
+
+(slider,) = [one for one in widget._instances.values() if isinstance(one, SelectionSlider)]
+slider.value = 2
+"""
+    nbformat.write(notebook_of(KNOB, turn), tmp_path / "notebook.ipynb")
+    picture, other = execute(tmp_path / "notebook.ipynb").notebook.cells[0].outputs
+    assert picture.metadata["image/png"]["alt"] == "A curve that rises as x to the 2."
+    assert other.metadata["image/png"]["alt"] == "A curve that rises as x to the third."
