@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
 from small_models import MODELS, clip_for, small_model
+from stand_in_array import xp
 
 from minivivit import VivitConfig, VivitForVideoClassification, VivitModel
 from minivivit.bundled import bundled_clip
@@ -24,6 +25,7 @@ from minivivit.config import uniform_frame_indices
 from minivivit.errors import InputError
 from minivivit.files.safetensors_file import write_safetensors
 from minivivit.files.safetensors_stream import ROOM, SafetensorsStream
+from minivivit.models.parameters import map_tree
 from minivivit.training import progress
 from minivivit.verification import tracing
 from minivivit.verification.tensor_source import TRACE_INDEX, open_source
@@ -124,6 +126,22 @@ def test_a_file_a_layer_in_the_order_of_execution(tmp_path):
     assert load_file(tmp_path / "trace" / with_intermediates).keys() | {"x"} > {
         "gradient.vivit.spatial_encoder.layer.1"
     }
+
+
+@ALL_MODELS
+def test_arrays_of_another_library_are_brought_over(tmp_path, number):
+    """As those of a GPU: a stand-in that NumPy's functions refuse."""
+    model = small_model(number)
+    pixels = clip_for(model.config)
+    trace_model(model, pixels, tmp_path / "numpy", labels=LABELS, gradients=True)
+    model.params, model.xp = map_tree(lambda array: xp.asarray(array), model.params), xp
+    metadata = trace_model(model, pixels, tmp_path / "other", labels=LABELS, gradients=True)
+    found, expected = read_all(tmp_path / "other"), read_all(tmp_path / "numpy")
+    assert list(found) == list(expected)
+    largest = max(abs(array).max() for array in expected.values())
+    for name, array in expected.items():
+        numpy.testing.assert_allclose(found[name], array, rtol=1e-11, atol=1e-12 * largest, err_msg=name)
+    assert metadata["input_sha256"] == open_source(tmp_path / "numpy").metadata["input_sha256"]
 
 
 def test_the_index_says_what_was_traced(tmp_path):
