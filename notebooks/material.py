@@ -48,3 +48,28 @@ def load_frames() -> numpy.ndarray:
 def load_pixel_values() -> numpy.ndarray:
     """Those frames as the model sees them: float32 (1, frames, channels, height, width)."""
     return load_image_processor()(load_frames(), return_tensors="np").pixel_values
+
+
+class Keep(dict):
+    """A store for a trace that keeps only what is asked for.
+
+    A plain dict would keep everything, and have the attention probabilities of all layers made: 6 GB for the published
+    model.
+
+    Parameters
+    ----------
+    *prefixes : str
+        How the names begin that are kept, such as ``"vivit.encoder.layer.2."``.
+    """
+
+    def __init__(self, *prefixes: str):
+        super().__init__()
+        self.prefixes = prefixes
+
+    def wants(self, name: str) -> bool:
+        """Whether scores or probabilities of this name are to be made at all."""
+        return name.startswith(self.prefixes)
+
+    def __setitem__(self, name: str, array: numpy.ndarray) -> None:
+        if self.wants(name):
+            super().__setitem__(name, array)
