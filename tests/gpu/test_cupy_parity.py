@@ -10,6 +10,8 @@ from minivivit.layers.trace import Trace
 from minivivit.training.adamw import AdamW
 from minivivit.training.gradient_clipping import clip_by_global_norm
 from minivivit.training.sgd import SGD
+from minivivit.verification.tensor_source import open_source
+from minivivit.verification.tracing import trace_model
 
 CUPY, REASON = _load_cupy()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(CUPY is None, reason=f"needs CuPy and an NVIDIA GPU: {REASON}")]
@@ -164,6 +166,21 @@ def test_attention_masks_and_traces(explicit):
     models[0](pixels, trace=Trace(theirs))
     models[1](pixels, trace=Trace(ours))
     assert_on_gpu_and_close(ours, theirs, TOLERANCE["float64"])
+
+
+@ALL_MODELS
+@BOTH_DTYPES
+def test_traces_in_a_directory(number, dtype, tmp_path):
+    host, device = pair(number, dtype=dtype)
+    for name, model in (("host", host), ("device", device)):
+        trace_model(model, clip_for(host.config), tmp_path / name, labels=[0, 4], gradients=True, only="*")
+    theirs, ours = open_source(tmp_path / "host"), open_source(tmp_path / "device")
+    assert list(ours.shapes.items()) == list(theirs.shapes.items())
+    sizes = {name: float(numpy.abs(theirs.read(name)).max()) for name in theirs.shapes}
+    floor = 1e-3 * max(size for name, size in sizes.items() if name.startswith("gradient."))
+    for name, size in sizes.items():
+        scale = max(size, floor if name.startswith("gradient.") else 0.0)
+        assert float(numpy.abs(ours.read(name) - theirs.read(name)).max()) <= TOLERANCE[dtype] * scale, name
 
 
 @ALL_MODELS
