@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from minivivit.checks.case import Case
-from minivivit.checks.draws import attention_parameters, distinct, normal
+from minivivit.checks.draws import attention_parameters, distinct, far_keys, normal
 from minivivit.checks.report import Report
 from minivivit.checks.run_check import Task, run_check
 from minivivit.layers import multi_head_attention as package
@@ -231,18 +231,16 @@ _WRONG_GRADIENTS = [
 
 def _attention_cases(rng: Rng) -> list[Case]:
     cases = []
-    kinds = [(False, 1.0, "float64"), (False, 1.0, "float64"), (True, 1.0, "float64"), (False, 100.0, "float64")]
-    for square, scale, dtype in [*kinds, (False, 1.0, "float32")]:
+    kinds = [("", "float64"), ("", "float64"), (", as many keys", "float64"), (", scores near 1e4", "float64")]
+    for about, dtype in [*kinds, (", float32", "float32")]:
         batch, heads = distinct(rng, 2, 2, 4)
         queries, keys, size = distinct(rng, 3, 5, 9)
-        keys = queries if square else keys  # where a forgotten transpose raises no error
+        keys = queries if "as many" in about else keys  # where a forgotten transpose raises no error
         shapes = {"doutput": queries, "query": queries, "key": keys, "value": keys}
-        arguments = {
-            name: normal(rng, batch, heads, tokens, size, dtype=dtype, scale=scale if name in ("query", "key") else 1)
-            for name, tokens in shapes.items()
-        }
-        about = f"{queries} queries, {keys} keys of {size} features" + ", scores near 1e4" * (scale > 1)
-        cases.append(Case(about + ", float32" * (dtype == "float32"), arguments))
+        arguments = {name: normal(rng, batch, heads, tokens, size, dtype=dtype) for name, tokens in shapes.items()}
+        if "1e4" in about:
+            arguments["key"] = far_keys(rng, batch, heads, keys, size)
+        cases.append(Case(f"{queries} queries, {keys} keys of {size} features{about}", arguments))
     return cases
 
 

@@ -15,6 +15,14 @@ def distinct(rng: numpy.random.Generator, count: int, low: int = 2, high: int = 
     return [int(length) for length in rng.permutation(numpy.arange(low, high + 1))[:count]]
 
 
+def far_keys(rng: numpy.random.Generator, *shape: int) -> numpy.ndarray:
+    """Keys (..., keys, head_size) that share a long vector: it adds to all scores of a query one number, up to 1e4.
+
+    No softmax sees it, but exp does.
+    """
+    return normal(rng, *shape) + 3e3 * normal(rng, shape[-1])
+
+
 def linear_parameters(rng: numpy.random.Generator, outputs: int, inputs: int, dtype: str = "float64") -> dict[str, Any]:
     """Weight (outputs, inputs) and bias (outputs,) of a linear map."""
     return {"weight": normal(rng, outputs, inputs, dtype=dtype, scale=0.5), "bias": normal(rng, outputs, dtype=dtype)}

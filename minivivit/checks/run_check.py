@@ -186,22 +186,32 @@ def _touched(task: Task, case: Case, arguments: Mapping[str, Any]) -> list[str]:
 
 def _compare_outputs(task: Task, case: Case, answers: Sequence[Any], want: Sequence[Any]) -> list[tuple[str, str]]:
     """(what is wrong, likely cause) for every output that is wrong."""
-    wrong = {}
+    wrong, least = {}, _least_scale(want)
     for index, (name, answer, expected) in enumerate(zip(task.outputs, answers, want, strict=True)):
-        what = _describe_tree(name, answer, expected, case.dtype)
+        what = _describe_tree(name, answer, expected, case.dtype, least)
         if what:
             wrong[index] = what
     causes = _known_causes(task, case, answers, want, tuple(wrong))
     return [
-        (what, causes.get(index) or general_cause(*_first_wrong(answers[index], want[index], case.dtype)))
+        (what, causes.get(index) or general_cause(*_first_wrong(answers[index], want[index], case.dtype, least)))
         for index, what in wrong.items()
     ]
 
 
-def _describe_tree(name: str, answer: Any, want: Any, dtype: str) -> str:
+def _least_scale(want: Sequence[Any]) -> float:
+    """The least that rounding errors are measured by: an output may be 0 but for rounding, where others are not."""
+    arrays = [array for output in want for array in _arrays(output)]
+    return 1e-3 * max(map(size_of, arrays))
+
+
+def _arrays(output: Any) -> list[numpy.ndarray]:
+    return list(leaves(output).values()) if isinstance(output, Mapping) else [numpy.asarray(output)]
+
+
+def _describe_tree(name: str, answer: Any, want: Any, dtype: str, least: float) -> str:
     """What is wrong with an output, which may be a tree of arrays; empty when nothing is."""
     if not isinstance(want, Mapping):
-        what = describe(answer, numpy.asarray(want), dtype)
+        what = describe(answer, numpy.asarray(want), dtype, max(least, size_of(numpy.asarray(want))))
         return f"{name}: {what}" if what else ""
     if not isinstance(answer, Mapping):
         return f"{name}: is {type(answer).__name__}; expected a dict with {', '.join(want)}"
@@ -210,7 +220,7 @@ def _describe_tree(name: str, answer: Any, want: Any, dtype: str) -> str:
         missing, odd = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
         parts = [f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("has", odd)) if names]
         return f"{name}: {' and '.join(parts)}; expected {', '.join(expected)}"
-    wrong = _wrong_parts(found, expected, dtype)
+    wrong = _wrong_parts(found, expected, dtype, least)
     if not wrong:
         return ""
     first, *others = wrong
@@ -218,19 +228,21 @@ def _describe_tree(name: str, answer: Any, want: Any, dtype: str) -> str:
     return f"{name}.{first}: {wrong[first]}" + (f" (wrong, too: {listed})" if others else "")
 
 
-def _wrong_parts(found: Mapping[str, Any], expected: Mapping[str, numpy.ndarray], dtype: str) -> dict[str, str]:
+def _wrong_parts(
+    found: Mapping[str, Any], expected: Mapping[str, numpy.ndarray], dtype: str, least: float
+) -> dict[str, str]:
     """What is wrong with the arrays of a tree, by name. Some may be 0 but for rounding: their scale is the tree's."""
-    scale = max(map(size_of, expected.values()))
+    scale = max(least, *map(size_of, expected.values()))
     return {part: what for part in expected if (what := describe(found[part], expected[part], dtype, scale))}
 
 
-def _first_wrong(answer: Any, want: Any, dtype: str) -> tuple[Any, numpy.ndarray]:
+def _first_wrong(answer: Any, want: Any, dtype: str, least: float) -> tuple[Any, numpy.ndarray]:
     """The first wrong array of an output, and what was expected there."""
     if not isinstance(want, Mapping):
         return answer, numpy.asarray(want)
     found, expected = leaves(answer) if isinstance(answer, Mapping) else {}, leaves(want)
     if found.keys() == expected.keys():
-        for name in _wrong_parts(found, expected, dtype):
+        for name in _wrong_parts(found, expected, dtype, least):
             return found[name], expected[name]
     return None, numpy.zeros(0)
 
@@ -244,25 +256,25 @@ def _known_causes(
     has the first that explains it.
     """
     causes: dict[int, str] = {}
-    all_explained = ""
+    all_explained, least = "", _least_scale(want)
     for cause, mistaken in task.mistakes if wrong else ():
         try:
             made = _outputs(task, mistaken, case)
         except Exception:
             continue  # a mistake that cannot be made with these shapes
-        explained = [index for index in wrong if _explains(made[index], answers[index], want[index], case.dtype)]
+        explained = [index for index in wrong if _explains(made[index], answers[index], want[index], case.dtype, least)]
         if len(explained) == len(wrong):
             right = set(range(len(want))) - set(wrong)
-            if not any(_describe_tree("", made[index], want[index], case.dtype) for index in right):
+            if not any(_describe_tree("", made[index], want[index], case.dtype, least) for index in right):
                 return dict.fromkeys(wrong, cause)
             all_explained = all_explained or cause
         causes = dict.fromkeys(explained, cause) | causes
     return dict.fromkeys(wrong, all_explained) if all_explained else causes
 
 
-def _explains(made: Any, answer: Any, want: Any, dtype: str) -> bool:
+def _explains(made: Any, answer: Any, want: Any, dtype: str, least: float) -> bool:
     """Whether a mistake makes an output as wrong as the answer is (in a tree: its first wrong array)."""
-    wrong, expected = _first_wrong(answer, want, dtype)
+    wrong, expected = _first_wrong(answer, want, dtype, least)
     if isinstance(want, Mapping):
         name = next((name for name, array in leaves(want).items() if array is expected), None)
         made = leaves(made).get(name or "")
@@ -284,7 +296,7 @@ def _finish(task: Task, score: float, right: str, faults: Sequence[Fault], notes
     if faults:
         lines = [f"{task.name}: {right} cases right (score {score:.2f})"]
         last_cause = ""
-        for fault in faults[:FAULTS_SHOWN]:
+        for fault in _shown(faults):
             same = bool(fault.cause) and fault.cause == last_cause
             shown = replace(fault, cause="the same") if same else fault
             lines += textwrap.wrap(str(shown), 110, initial_indent="  ", subsequent_indent="    ")
@@ -297,3 +309,10 @@ def _finish(task: Task, score: float, right: str, faults: Sequence[Fault], notes
     if not quiet:
         print(text, end="")
     return Report(score, task.name, tuple(faults), text)
+
+
+def _shown(faults: Sequence[Fault]) -> list[Fault]:
+    """The faults to print, in order: one of each kind before several of one."""
+    kinds = [fault.cause or fault.what.partition(":")[0] for fault in faults]
+    order = sorted(range(len(faults)), key=lambda index: (kinds[index] in kinds[:index], index))
+    return [faults[index] for index in sorted(order[:FAULTS_SHOWN])]

@@ -1,0 +1,50 @@
+"""Every wrong answer of the bank gets less than full marks in its task, and is told why; every right one gets full."""
+
+import pytest
+from assignment_cells import NAMES, bank, points, run_cells
+
+from minivivit.checks import student_call
+
+WRONG, RIGHT = bank("wrong_answers"), bank("correct_answers")
+
+
+def name_of(answer) -> str:
+    return f"{answer.assignment[:2]}-{answer.task}-{answer.title}"
+
+
+def test_the_banks_are_large_enough():
+    for name in NAMES:
+        assert sum(answer.assignment == name for answer in WRONG) >= 10
+        assert {answer.task for answer in WRONG if answer.assignment == name} == set(points(name))
+        assert {answer.task for answer in RIGHT if answer.assignment == name} == set(points(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solutions_earn_all_points(name):
+    assert run_cells(name, {}) == points(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_handed_out_earns_nothing(name, capsys):
+    answers = {task: f"def {task}(*arguments):\n    raise NotImplementedError()" for task in points(name)}
+    assert run_cells(name, answers) == dict.fromkeys(points(name), 0.0)
+    assert capsys.readouterr().out.count("is not written yet") == 2 * len(answers)
+
+
+@pytest.mark.parametrize("answer", WRONG, ids=name_of)
+def test_a_wrong_answer_loses_points_in_its_task_and_is_told_why(answer, capsys, monkeypatch):
+    if answer.says == "stopped after":  # no need to wait for the full time
+        monkeypatch.setattr(student_call, "TIME_LIMIT", 0.3)
+        monkeypatch.setattr(student_call, "TIMES_REFERENCE", 10)
+    earned = run_cells(answer.assignment, {answer.task: answer.source}, only=answer.task)
+    assert earned[answer.task] < points(answer.assignment)[answer.task]
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith(f"{answer.task}: ")
+    assert answer.says
+    assert answer.says in said
+
+
+@pytest.mark.parametrize("answer", RIGHT, ids=name_of)
+def test_a_right_answer_in_another_style_earns_all_points(answer, capsys):
+    earned = run_cells(answer.assignment, {answer.task: answer.source}, only=answer.task)
+    assert earned == {answer.task: points(answer.assignment)[answer.task]}, capsys.readouterr().out

@@ -1,0 +1,166 @@
+"""The course: what the notebooks hold, what the command lays out, and that it all travels in the package."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from assignment_cells import NAMES, SOURCES, grade_id, points, read_notebook
+
+from minivivit import checks
+from minivivit.cli import main
+from minivivit.commands import assignments
+
+ROOT = SOURCES.parents[1]
+
+
+def code_cells(name: str) -> list[dict]:
+    return [cell for cell in read_notebook(name)["cells"] if cell["cell_type"] == "code"]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The notebooks
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def test_there_are_six_and_every_check_belongs_to_one():
+    assert len(NAMES) >= 6
+    tasks = [task for name in NAMES for task in points(name)]
+    assert sorted(tasks) == sorted(name for name in checks.__all__ if name != "Report")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_task_has_a_solution_and_a_test_that_nbgrader_knows(name):
+    found = {grade_id(cell): cell for cell in code_cells(name) if grade_id(cell)}
+    assert len(points(name)) >= 4
+    seeds = []
+    for task, worth in points(name).items():
+        solution, test = found[task], found[f"test_{task}"]
+        flags = {"grade": False, "solution": True, "locked": False, "task": False, "schema_version": 3}
+        assert flags.items() <= solution["metadata"]["nbgrader"].items()
+        flags = {"grade": True, "solution": False, "locked": True, "task": False, "schema_version": 3}
+        assert flags.items() <= test["metadata"]["nbgrader"].items()
+        assert worth > 0
+        source = "".join(solution["source"])
+        assert source.startswith(f"def {task}(")
+        assert re.search(
+            r'^    """.+"""\n    ### BEGIN SOLUTION\n(    .*\n)+    ### END SOLUTION$', source, re.MULTILINE
+        )
+        expected = (
+            "from minivivit import checks\n\n"
+            rf"report = checks\.{task}\({task}, seed=1\)\n"
+            "### BEGIN HIDDEN TESTS\n"
+            rf"report = checks\.{task}\({task}, seed=(\d+)\)\n"
+            "### END HIDDEN TESTS\n"
+            rf"report\.points\({worth}\)"
+        )
+        match = re.fullmatch(expected, "".join(test["source"]))
+        assert match, task
+        seeds.append(match[1])
+    assert len(set(seeds)) == len(seeds)
+    assert "1" not in seeds
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebooks_are_clean(name):
+    notebook = read_notebook(name)
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    identifiers = [cell["id"] for cell in notebook["cells"]]
+    assert len(set(identifiers)) == len(identifiers)
+    for cell in code_cells(name):
+        assert cell["outputs"] == []
+        assert cell["execution_count"] is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_say_what_is_asked(name):
+    texts = ["".join(cell["source"]) for cell in read_notebook(name)["cells"] if cell["cell_type"] == "markdown"]
+    whole = "\n".join(texts)
+    stated = [re.findall(r"\d+", line) for line in re.findall(r"^## Task.*\((.*) points?\)$", whole, re.MULTILINE)]
+    assert [int(number) for numbers in stated for number in numbers] == list(points(name).values())
+    assert "$" in whole
+    assert "**How this works.**" in texts[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_students_look_at_in_the_end_runs(name, capsys):
+    space: dict = {}
+    for cell in code_cells(name):
+        if not grade_id(cell).startswith("test_"):
+            exec("".join(cell["source"]), space)
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_instructors_have_a_page_with_goals_time_points_and_mistakes(name):
+    page = (SOURCES / name / assignments.INSTRUCTORS_PAGE).read_text(encoding="utf-8")
+    for heading in ("**Learning goals.**", "**Expected time.**", "**Common mistakes**"):
+        assert heading in page
+    stated: dict[str, int] = {}
+    for tasks, worth in re.findall(r"^\| (`.*`) \| ([\d +]+) \|", page, re.MULTILINE):
+        stated |= zip(re.findall(r"\w+", tasks), map(int, worth.split(" + ")), strict=True)
+    assert stated == points(name)
+    overview = (SOURCES / "course" / "README.md").read_text(encoding="utf-8")
+    assert f"| `{name}` | {sum(points(name).values())} |" in overview
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The command
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_course_is_laid_out(tmp_path, capsys):
+    course = tmp_path / "new" / "my course"
+    course.parent.mkdir()
+    assert main(["assignments", str(course)]) == 0
+    files = {str(path.relative_to(course)) for path in course.rglob("*") if path.is_file()}
+    expected = {"README.md", "nbgrader_config.py", "source/header.ipynb"}
+    for name in NAMES:
+        expected |= {f"source/{name}/{name}.ipynb", f"instructors/{name}.md"}
+        copy = course / "source" / name / f"{name}.ipynb"
+        assert copy.read_bytes() == (SOURCES / name / f"{name}.ipynb").read_bytes()
+    assert files == expected
+    said = capsys.readouterr().out
+    assert f"cd '{course}' && nbgrader generate_assignment {NAMES[0]}" in said
+    assert "pip install 'minivivit[teaching]'" in said
+
+
+def test_an_empty_directory_will_do_and_a_full_one_will_not(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["assignments", str(tmp_path / "empty")]) == 0
+    before = sorted(tmp_path.rglob("*"))
+    file = tmp_path / "empty" / "README.md"
+    for taken in (tmp_path / "empty", file):
+        assert main(["assignments", str(taken)]) == 2
+        assert "is not an empty directory; name a new one" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_package_without_assignments_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(assignments, "__file__", str(tmp_path / "minivivit" / "commands" / "assignments.py"))
+    assert main(["assignments", str(tmp_path / "course")]) == 2
+    assert "holds no assignments" in capsys.readouterr().err
+    assert not (tmp_path / "course").exists()
+
+
+def test_assignments_are_found_within_an_installed_package(tmp_path, monkeypatch, capsys):
+    package = tmp_path / "minivivit"
+    package.mkdir()
+    (package / "assignments").symlink_to(SOURCES, target_is_directory=True)
+    monkeypatch.setattr(assignments, "__file__", str(package / "commands" / "assignments.py"))
+    assert main(["assignments", str(tmp_path / "course")]) == 0
+    assert "6 assignments" in capsys.readouterr().out
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The package
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def test_every_package_is_listed_and_the_assignments_travel():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    there = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "minivivit").rglob("__init__.py")}
+    assert set(settings["packages"]) == there | {"minivivit.assignments"}
+    assert settings["package-dir"] == {"minivivit.assignments": "notebooks/assignments"}
+    kinds = {Path(pattern).suffix for pattern in settings["package-data"]["minivivit.assignments"]}
+    assert {path.suffix for path in assignments.course_files(SOURCES).values()} <= kinds

@@ -1,0 +1,271 @@
+"""Wrong answers to assignment 6 (see 01_tubelet_embedding.py for the form)."""
+
+import numpy as np
+
+
+# %% cross_entropy: the log of a softmax that underflows
+# says: log softmax is z - max - log sum exp(z - max)
+def cross_entropy(logits, labels):
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probs = powers / powers.sum(axis=-1, keepdims=True)
+    return -np.log(probs[np.arange(len(labels)), labels]).mean()
+
+
+# %% cross_entropy: log sum exp without shift
+# says: over- or underflows before the log
+def cross_entropy(logits, labels):
+    return (np.log(np.exp(logits).sum(axis=-1)) - logits[np.arange(len(labels)), labels]).mean()
+
+
+# %% cross_entropy: a tiny number against log(0)
+# says: cross_entropy:
+def cross_entropy(logits, labels):
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probs = powers / powers.sum(axis=-1, keepdims=True)
+    return -np.log(probs[np.arange(len(labels)), labels] + 1e-12).mean()
+
+
+# %% cross_entropy: summed
+# says: summed over the batch
+def cross_entropy(logits, labels):
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_probs = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return -log_probs[np.arange(len(labels)), labels].sum()
+
+
+# %% cross_entropy: whole columns
+# says: the labels choose whole columns
+def cross_entropy(logits, labels):
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_probs = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return -log_probs[:, labels].mean()
+
+
+# %% cross_entropy: a loss for each sample
+# says: every sample has its loss
+def cross_entropy(logits, labels):
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_probs = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return -log_probs[np.arange(len(labels)), labels]
+
+
+# %% cross_entropy: the package's
+# says: the score is 0
+def cross_entropy(logits, labels):
+    from minivivit.ops.cross_entropy import cross_entropy_forward
+
+    return cross_entropy_forward(logits, labels)[0]
+
+
+# %% cross_entropy_backward: not divided by the batch
+# says: the division by the batch is missing
+def cross_entropy_backward(logits, labels):
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probs = powers / powers.sum(axis=-1, keepdims=True)
+    probs[np.arange(len(labels)), labels] -= 1
+    return probs
+
+
+# %% cross_entropy_backward: target minus probability
+# says: the sign is turned
+def cross_entropy_backward(logits, labels):
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probs = powers / powers.sum(axis=-1, keepdims=True)
+    return (np.eye(logits.shape[1])[labels] - probs) / len(labels)
+
+
+# %% cross_entropy_backward: only at the labels
+# says: the other classes have a gradient too
+def cross_entropy_backward(logits, labels):
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probs = powers / powers.sum(axis=-1, keepdims=True)
+    rows, dlogits = np.arange(len(labels)), np.zeros_like(logits)
+    dlogits[rows, labels] = (probs[rows, labels] - 1) / len(labels)
+    return dlogits
+
+
+# %% cross_entropy_backward: in place
+# says: changes its input logits in place
+def cross_entropy_backward(logits, labels):
+    logits -= logits.max(axis=-1, keepdims=True)
+    probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    return (probs - np.eye(logits.shape[1])[labels]) / len(labels)
+
+
+# %% cross_entropy_backward: finite differences, coarse
+# says: cross_entropy_backward:
+def cross_entropy_backward(logits, labels):
+    dlogits = np.zeros_like(logits)
+    for index in np.ndindex(logits.shape):
+        moved = logits.copy()
+        moved[index] += 1e-4
+        dlogits[index] = (cross_entropy(moved, labels) - cross_entropy(logits, labels)) / 1e-4
+    return dlogits
+
+
+# %% sgd_step: moves along the old velocity
+# says: along the new one
+def sgd_step(parameter, gradient, velocity, learning_rate, momentum):
+    return parameter - learning_rate * velocity, momentum * velocity + gradient
+
+
+# %% sgd_step: the learning rate in the velocity
+# says: the learning rate is in the velocity
+def sgd_step(parameter, gradient, velocity, learning_rate, momentum):
+    velocity = momentum * velocity + learning_rate * gradient
+    return parameter - velocity, velocity
+
+
+# %% sgd_step: 1 - momentum
+# says: it enters whole
+def sgd_step(parameter, gradient, velocity, learning_rate, momentum):
+    velocity = momentum * velocity + (1 - momentum) * gradient
+    return parameter - learning_rate * velocity, velocity
+
+
+# %% sgd_step: in place
+# says: changes its input parameter, velocity in place
+def sgd_step(parameter, gradient, velocity, learning_rate, momentum):
+    velocity *= momentum
+    velocity += gradient
+    parameter -= learning_rate * velocity
+    return parameter, velocity
+
+
+# %% adamw_step: no bias correction
+# says: the bias correction is left out
+def adamw_step(parameter, gradient, m, v, step, learning_rate, betas, eps, weight_decay):
+    m, v = betas[0] * m + (1 - betas[0]) * gradient, betas[1] * v + (1 - betas[1]) * gradient**2
+    return parameter * (1 - learning_rate * weight_decay) - learning_rate * m / (np.sqrt(v) + eps), m, v
+
+
+# %% adamw_step: Adam with L2
+# says: the weight decay is in the gradient
+def adamw_step(parameter, gradient, m, v, step, learning_rate, betas, eps, weight_decay):
+    gradient = gradient + weight_decay * parameter
+    m, v = betas[0] * m + (1 - betas[0]) * gradient, betas[1] * v + (1 - betas[1]) * gradient**2
+    move = m / (1 - betas[0] ** step) / (np.sqrt(v / (1 - betas[1] ** step)) + eps)
+    return parameter - learning_rate * move, m, v
+
+
+# %% adamw_step: eps inside of the root
+# says: eps is inside the root
+def adamw_step(parameter, gradient, m, v, step, learning_rate, betas, eps, weight_decay):
+    m, v = betas[0] * m + (1 - betas[0]) * gradient, betas[1] * v + (1 - betas[1]) * gradient**2
+    move = m / (1 - betas[0] ** step) / np.sqrt(v / (1 - betas[1] ** step) + eps)
+    return parameter * (1 - learning_rate * weight_decay) - learning_rate * move, m, v
+
+
+# %% adamw_step: torch's
+# says: adamw_step: 0 of 4 cases right
+def adamw_step(parameter, gradient, m, v, step, learning_rate, betas, eps, weight_decay):
+    import torch
+
+    p = torch.nn.Parameter(torch.from_numpy(parameter))
+    p.grad = torch.from_numpy(gradient)
+    torch.optim.AdamW([p], lr=learning_rate).step()
+    return p.detach().numpy(), m, v
+
+
+# %% training_step: new arrays, and the model stays as it was
+# says: the parameters are not changed in place
+def training_step(model, pixel_values, labels, velocity, learning_rate, momentum):
+    loss, gradients = model.loss_and_gradients(pixel_values, labels)
+    for name, parameter in model.state_dict().items():
+        velocity[name] = momentum * velocity[name] + gradients[name]
+        parameter = parameter - learning_rate * velocity[name]
+    return loss
+
+
+# %% training_step: the gradient of the pixels taken for a parameter's
+# says: raises KeyError
+def training_step(model, pixel_values, labels, velocity, learning_rate, momentum):
+    loss, gradients = model.loss_and_gradients(pixel_values, labels)
+    parameters = model.state_dict()
+    for name, gradient in gradients.items():
+        velocity[name] = momentum * velocity[name] + gradient
+        parameters[name] -= learning_rate * velocity[name]
+    return loss
+
+
+# %% training_step: the loss of the next step
+# says: the loss is that after the update
+def training_step(model, pixel_values, labels, velocity, learning_rate, momentum):
+    _, gradients = model.loss_and_gradients(pixel_values, labels)
+    for name, parameter in model.state_dict().items():
+        velocity[name] *= momentum
+        velocity[name] += gradients[name]
+        parameter -= learning_rate * velocity[name]
+    return model.loss_and_gradients(pixel_values, labels)[0]
+
+
+# %% training_step: uphill
+# says: the parameters move uphill
+def training_step(model, pixel_values, labels, velocity, learning_rate, momentum):
+    loss, gradients = model.loss_and_gradients(pixel_values, labels)
+    for name, parameter in model.state_dict().items():
+        velocity[name][...] = momentum * velocity[name] + gradients[name]
+        parameter += learning_rate * velocity[name]
+    return loss
+
+
+# %% training_step: the package's optimiser
+# says: the score is 0
+def training_step(model, pixel_values, labels, velocity, learning_rate, momentum):
+    from minivivit.training.sgd import SGD
+
+    optimiser = SGD(model.state_dict(), momentum=momentum)
+    loss, gradients = model.loss_and_gradients(pixel_values, labels)
+    optimiser.step({name: gradients[name] for name in velocity}, learning_rate)
+    return loss
+
+
+# %% train: the velocity forgotten at every step
+# says: the velocity starts from 0 in every step
+def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, momentum, rng):
+    losses = []
+    for _ in range(num_steps):
+        velocity = {name: np.zeros_like(parameter) for name, parameter in model.state_dict().items()}
+        chosen = rng.choice(len(labels), batch_size, replace=False)
+        losses.append(training_step(model, pixel_values[chosen], labels[chosen], velocity, learning_rate, momentum))
+    return losses
+
+
+# %% train: one batch for all steps
+# says: every step sees the same clips
+def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, momentum, rng):
+    velocity = {name: np.zeros_like(parameter) for name, parameter in model.state_dict().items()}
+    chosen = rng.choice(len(labels), batch_size, replace=False)
+    return [
+        training_step(model, pixel_values[chosen], labels[chosen], velocity, learning_rate, momentum)
+        for _ in range(num_steps)
+    ]
+
+
+# %% train: labels of other clips
+# says: losses:
+def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, momentum, rng):
+    velocity = {name: np.zeros_like(parameter) for name, parameter in model.state_dict().items()}
+    losses = []
+    for _ in range(num_steps):
+        chosen = rng.choice(len(labels), batch_size, replace=False)
+        losses.append(
+            training_step(model, pixel_values[chosen], labels[:batch_size], velocity, learning_rate, momentum)
+        )
+    return losses
+
+
+# %% train: until the loss is small
+# says: stopped after
+def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, momentum, rng):
+    velocity = {name: np.zeros_like(parameter) for name, parameter in model.state_dict().items()}
+    losses = [1.0]
+    while losses[-1] > 0:
+        losses.append(training_step(model, pixel_values[:1], labels[:1], velocity, 0.0, momentum))
+    return losses
+
+
+# %% train: numbers that look like a falling loss
+# says: losses:
+def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, momentum, rng):
+    return list(np.linspace(2.2, 0.1, num_steps))
