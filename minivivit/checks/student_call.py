@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -107,12 +107,18 @@ def call_student(function: Callable, arguments: Sequence[Any], seconds: float, m
 def _watched(function: Callable, arguments: Sequence[Any], watch: "_Watch") -> Any:
     sys.setprofile(watch)
     try:
-        returned = function(*arguments)
-        if sys.getprofile() is not watch and not watch.called:
-            watch.called = "sys.setprofile"
-        return returned
+        return _settled(function(*arguments))
     finally:
         sys.setprofile(None)
+
+
+def _settled(answer: Any) -> Any:
+    """An answer as plain arrays, made while the watch is on: an object may compute only when it is looked at."""
+    if isinstance(answer, Mapping):
+        return {name: _settled(part) for name, part in answer.items()}
+    if isinstance(answer, tuple | list):
+        return [_settled(part) for part in answer] if isinstance(answer, list) else tuple(map(_settled, answer))
+    return numpy.asarray(answer) if hasattr(answer, "__array__") else answer
 
 
 def _stop(thread: threading.Thread) -> None:
@@ -130,14 +136,14 @@ class _Watch:
         self.may_use, self.called = tuple(may_use), ""
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
-        if event == "call" and not _is_foreign(frame.f_back):
-            own = _library(frame)
+        if event == "call" and not _is_foreign(frame.f_back) and _library(frame) and not _is_ours(frame):
             name = f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}"
-            if own and not self._allows(name):
+            if not self._allows(name):
                 self._refuse(name)
         elif event == "c_call" and not _is_foreign(frame):
             name = _builtin_name(argument)
-            if name.partition(".")[0] in _FRAMEWORKS:
+            unwatches = argument is sys.setprofile and frame.f_code is not _watched.__code__
+            if unwatches or name.partition(".")[0] in _FRAMEWORKS:
                 self._refuse(name)
 
     def _allows(self, name: str) -> bool:
@@ -154,6 +160,15 @@ def _library(frame: FrameType) -> str:
         return "minivivit"
     top = frame.f_globals.get("__name__", "").partition(".")[0]
     return top if top in _FRAMEWORKS else ""
+
+
+def _is_ours(frame: FrameType) -> bool:
+    """Whether this file calls a function of its own."""
+    return (
+        frame.f_code.co_filename == __file__
+        and frame.f_back is not None
+        and frame.f_back.f_code.co_filename == __file__
+    )
 
 
 def _is_foreign(frame: FrameType | None) -> bool:

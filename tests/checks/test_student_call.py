@@ -41,6 +41,25 @@ def takes_the_watch_away(x):
     return softmax_forward(x)[0]
 
 
+def puts_the_watch_back(x):
+    watch = sys.getprofile()
+    try:
+        sys.setprofile(None)
+    except BaseException:
+        sys.setprofile(None)  # an exception in a profile function ends it: nobody looks any more
+    y = softmax_forward(x)[0]
+    sys.setprofile(watch)
+    return y
+
+
+class ComputesWhenLookedAt:
+    def __init__(self, x):
+        self.x = x
+
+    def __array__(self, dtype=None, copy=None):
+        return softmax_forward(self.x)[0]
+
+
 @pytest.mark.parametrize(
     ("cheat", "named"),
     [
@@ -49,6 +68,8 @@ def takes_the_watch_away(x):
         (lambda x: softmax_forward(x)[0], "minivivit.ops.softmax.softmax_forward"),
         (softmax_forward, "minivivit.ops.softmax.softmax_forward"),
         (takes_the_watch_away, "sys.setprofile"),
+        (puts_the_watch_back, "sys.setprofile"),
+        (ComputesWhenLookedAt, "minivivit.ops.softmax.softmax_forward"),
         (lambda x: scipy.special.softmax(x, axis=-1), "scipy.special"),
         (lambda x: checks.attention_checks._softmax(x), "minivivit.checks.attention_checks._softmax"),
     ],
