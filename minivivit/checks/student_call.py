@@ -10,6 +10,7 @@ frameworks hold them too: a call to one of them is refused, but for what a task 
 burglars: who can run Python beside a checker can always mislead it.
 """
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -92,8 +93,10 @@ def call_student(function: Callable, arguments: Sequence[Any], seconds: float, m
             outcome.error = error
 
     thread = threading.Thread(target=work, name="student", daemon=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what a wrong answer warns of, the report says better
+    # Warnings are ignored: what a wrong answer warns of, the report says better. What a function writes to stderr goes
+    # to stdout: nbgrader gives no points to a cell that writes to stderr.
+    with warnings.catch_warnings(), contextlib.redirect_stderr(sys.stdout):
+        warnings.simplefilter("ignore")
         thread.start()
         try:
             thread.join(seconds)
