@@ -356,6 +356,18 @@ def test_not_finite_in_ours(ours, model):
     assert names(found) == ["not finite in ours"]
 
 
+def test_what_is_wrong_in_another_clip_than_the_first(ours, model):
+    """Only the first clip is looked at closely; what is wrong may stand in another."""
+    wrong = ours.arrays[LAYER].copy()
+    wrong[1, 3, 5] = numpy.nan
+    found = causes(ours, {LAYER: wrong}, model)
+    assert names(found) == ["NaN"]
+    assert f"1 entries of {LAYER} are NaN or infinite in one and not in the other" in found[0].sentence
+    assert "the first of them nan in theirs" in found[0].sentence
+    wrong[1, 3, 5] = ours.arrays[LAYER][1, 3, 5] + 1
+    assert causes(ours, {LAYER: wrong}, model) == []  # the first clip agrees, and explains nothing
+
+
 def test_relative_error():
     x = numpy.array([3.0, 4.0])
     assert relative_error(x, x + numpy.array([0.0, 0.5])) == pytest.approx(0.1)

@@ -150,6 +150,8 @@ class Evidence:
         return list(by_name.values())
 
     def _explains(self, error: float, error_of_ours: float, hypothesis: Hypothesis) -> bool:
+        if not error < error_of_ours:  # the first clip may be right, and another one wrong
+            return False
         if not numpy.isfinite(error) or (hypothesis.tensor.size < FEW and error > LARGEST_ERROR_OF_FEW):
             return False
         is_rounding = error <= (self.budget or 0.0) and error * CLOSER <= error_of_ours

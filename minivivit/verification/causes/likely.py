@@ -68,7 +68,7 @@ def likely_causes(comparison: Any, ours: TensorSource, theirs: TensorSource, mod
         causes = evidence.explained_by(guesses(evidence))
         if causes:
             return causes
-    return list(nonfinite_causes(evidence, row.error.num_nonfinite))
+    return list(nonfinite_causes(evidence, row.error))
 
 
 def _reader(

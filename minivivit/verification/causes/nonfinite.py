@@ -6,42 +6,43 @@ import numpy
 
 from minivivit.verification.causes.cause import Cause
 from minivivit.verification.causes.evidence import Evidence
+from minivivit.verification.tensor_error import TensorError
 
 LARGEST_FLOAT16 = 65504.0
 
 
-def nonfinite_causes(evidence: Evidence, num_nonfinite: int) -> Iterator[Cause]:
+def nonfinite_causes(evidence: Evidence, error: TensorError) -> Iterator[Cause]:
     """Name the kind of number, and overflow where ours says that the numbers are too large for float16.
 
     Parameters
     ----------
-    num_nonfinite : int
-        Entries that are NaN or infinite in theirs or in ours only.
+    error : TensorError
+        Of the whole tensor: any clip of the batch may be the one, and `evidence` holds the first.
     """
-    theirs = evidence.read_theirs(evidence.name)
-    if theirs is None or num_nonfinite == 0:
+    count, name = error.num_nonfinite, evidence.name
+    if count == 0:
         return
-    ours = evidence.sample(evidence.name)
-    largest = float(numpy.abs(ours).max(initial=0.0)) if ours is not None else 0.0
-    nan, infinite = int(numpy.isnan(theirs).sum()), int(numpy.isinf(theirs).sum())
-    if not nan + infinite:
+    differ = f"{count:,} entries of {name} are NaN or infinite in one and not in the other"
+    if numpy.isfinite(error.theirs):
         yield Cause(
             "not finite in ours",
-            f"not finite in ours: {num_nonfinite} entries of {evidence.name} are NaN or infinite in ours and not in "
-            "theirs; check our weights and input",
+            f"not finite in ours: {differ}, the first of them {error.ours} in ours; check our weights and input",
         )
         return
-    kinds = " and ".join(f"{count} {word}" for count, word in ((nan, "NaN"), (infinite, "infinities")) if count)
+    ours = evidence.sample(name)
+    finite = ours[numpy.isfinite(ours)] if ours is not None else numpy.empty(0)
+    largest = float(numpy.abs(finite).max(initial=abs(error.ours) if numpy.isfinite(error.ours) else 0.0))
+    kind = "NaN" if numpy.isnan(error.theirs) else "infinity"
+    where = f"{differ}, the first of them {error.theirs} in theirs"
     if largest > LARGEST_FLOAT16:
         yield Cause(
             "overflow in float16",
-            f"overflow in float16: theirs has {kinds} in {evidence.name}, where ours reaches {largest:.4g}, more than "
-            f"float16 can hold ({LARGEST_FLOAT16:.0f}); keep this tensor in float32 or bfloat16",
+            f"overflow in float16: {where}, where ours reaches {largest:.4g}, more than float16 can hold "
+            f"({LARGEST_FLOAT16:.0f}); keep this tensor in float32 or bfloat16",
         )
         return
-    name = "NaN" if nan else "infinity"
     yield Cause(
-        name,
-        f"{name}: theirs has {kinds} in {evidence.name}, the first with any; ours is at most {largest:.4g} there; "
-        "look for a division by 0, a root of a negative number, infinity times 0 (a mask), or float16 on the way",
+        kind,
+        f"{kind}: {where}; no tensor before has any, and ours is at most {largest:.4g}; look for a division by 0, a "
+        "root of a negative number, infinity times 0 (a mask), or float16 on the way",
     )
