@@ -113,6 +113,16 @@ def test_values_tell_tensors_of_one_shape_apart():
     assert ("t2", "t1") in found  # nothing is said against it
 
 
+def test_of_two_that_are_about_alike_the_nearer_one_is_paired():
+    """Tokens before and after small position embeddings are added: theirs has only the second."""
+    rng = numpy.random.default_rng(0)
+    tokens = 5 + rng.standard_normal((9, 8))
+    ours, after = [tokens, tokens + 0.01 * rng.standard_normal((9, 8)) + 0.01], rng.standard_normal((9, 8))
+    assert order(source(*ours, after), source(ours[1].astype("f4"), after)) == [("t1", "t0"), ("t2", "t1")]
+    assert order(source(*ours, after), source(ours[0].astype("f4"), after)) == [("t0", "t0"), ("t2", "t1")]
+    assert order(source(*ours[::-1], after), source(ours[1].astype("f4"), after)) == [("t0", "t0"), ("t2", "t1")]
+
+
 def test_order_has_its_limit():
     many = ArraySource(dict.fromkeys(map(str, range(LONGEST_ORDER + 1)), numpy.zeros(1)))
     with pytest.raises(InputError, match=r"memory holds 4,001 tensors; by order, at most 4,000 are paired"):
