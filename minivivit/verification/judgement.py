@@ -30,6 +30,7 @@ kinds of tensor need another rule:
 
 import itertools
 import math
+import sys
 from collections.abc import Mapping
 
 from minivivit.errors import InputError
@@ -111,10 +112,10 @@ def budgets_in(ours: TensorSource, precision: str) -> dict[str, Budget]:
         )
     for name, budget in budgets.items():
         values = [budget.get(key) for key in BUDGET_KEYS] if isinstance(budget, dict) else [None]
-        if not all(isinstance(value, int | float) and value >= 0 for value in values):
+        if not all(isinstance(value, int | float) and 0 <= value <= sys.float_info.max for value in values):
             raise InputError(
                 f"{ours.path}: the rounding budget of {quoted(name)} for {precision} is {quoted(budget)}; expected "
-                f"{', '.join(BUDGET_KEYS)} as numbers of at least 0: write the trace again"
+                f"{', '.join(BUDGET_KEYS)} as finite numbers of at least 0: write the trace again"
             )
     if precision == "float64" and not budgets:
         ratio = unit_roundoff("float64") / unit_roundoff("float32")

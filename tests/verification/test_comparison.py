@@ -215,7 +215,8 @@ def test_a_missing_budget_is_said():
 
 @pytest.mark.parametrize(
     "budgets", [3, {"float32": 3}, {"float32": {"a": 3}}, {"float32": {"a": {**SMALL, "rms": "x"}}},
-                {"float32": {"a": {**SMALL, "rms": math.nan}}}, {"float32": {"a": {**SMALL, "max_abs": -1}}}],
+                {"float32": {"a": {**SMALL, "rms": math.nan}}}, {"float32": {"a": {**SMALL, "max_abs": -1}}},
+                {"float32": {"a": {**SMALL, "max_abs": 10**400}}}, {"float32": {"a": {**SMALL, "rms": math.inf}}}],
 )  # fmt: skip
 def test_budgets_that_are_none_are_refused(budgets):
     source = ArraySource({"a": VALUES}, {"rounding_budgets": budgets, "config": 3})
