@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 from minivivit.commands.notes import print_notes
 from minivivit.commands.text_table import printable, text_table
@@ -89,6 +90,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
     """Compare, and print what was found: 0 when they agree, 1 when they do not."""
     if arguments.map is not None and arguments.pair == "order":
         raise InputError("--map pairs by name; leave it out, or leave out --pair order")
+    if arguments.html is not None:
+        _check_page_place(Path(arguments.html))
     mapping = None if arguments.map is None else read_mapping(arguments.map)
     ours, theirs = open_source(arguments.ours), open_source(arguments.theirs)
     with progress_bar(len(ours.shapes), "comparing", "tensor") as bar:
@@ -103,14 +106,22 @@ def run_compare(arguments: argparse.Namespace) -> int:
             find_layouts=arguments.find_layouts,
             on_row=lambda row: bar.update(),
         )
-    if arguments.html is not None:
-        write_text(arguments.html, comparison_page(comparison, ours, theirs))
     if arguments.json:
         print(json.dumps(comparison.to_json(), allow_nan=False))
     else:
         _print_comparison(comparison, arguments.all)
         print_notes(comparison.notes)
+    if arguments.html is not None:  # last: where the disk is full, what was found has been said
+        write_text(arguments.html, comparison_page(comparison, ours, theirs))
     return 0 if comparison.agrees else 1
+
+
+def _check_page_place(path: Path) -> None:
+    """Refuse, before hours of reading, a page that cannot be written."""
+    if path.is_dir():
+        raise InputError(f"--html {path} is a directory; expected the name of a file to write")
+    if not path.parent.is_dir():
+        raise InputError(f"--html {path}: there is no directory {path.parent}; make it first")
 
 
 def _print_comparison(comparison: Comparison, everything: bool) -> None:

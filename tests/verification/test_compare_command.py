@@ -9,6 +9,7 @@ from model_cases import clip_for, tiny_config, tiny_model
 from safetensors.numpy import save_file
 
 from minivivit.cli import main
+from minivivit.commands import compare as command
 from minivivit.verification.tensor_source import TRACE_INDEX, open_source
 from minivivit.verification.tracing import trace_model
 
@@ -97,7 +98,22 @@ def test_the_page_is_written(traces, capsys, tmp_path):
     assert page.startswith("<!DOCTYPE html>")
     assert page.count("<svg") == 2
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
-    fail(capsys, traces / "ours", traces / "bad", "--html", tmp_path / "nowhere" / "page.html")
+
+
+def test_a_page_that_cannot_be_written(traces, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "compare", None)  # it is refused before anything is compared
+    error = fail(capsys, traces / "ours", traces / "bad", "--html", tmp_path / "nowhere" / "page.html")
+    assert "page.html: there is no directory" in error
+    assert "is a directory; expected" in fail(capsys, traces / "ours", traces / "bad", "--html", tmp_path)
+    monkeypatch.undo()
+
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command, "write_text", full)
+    code, out, error = run(capsys, traces / "ours", traces / "bad", "--html", tmp_path / "page.html")
+    assert (code, out[:16]) == (2, "The first tensor")  # what was found is said all the same
+    assert "No space left" in error
 
 
 def test_precision_and_tolerances(traces, capsys):
