@@ -12,7 +12,6 @@ DIR/CASE/trace/                   the input, every intermediate value and every 
 import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ from minivivit.verification.judgement import FACTORS, GRADIENT_FACTORS, NOISE, N
 from minivivit.verification.rounding_budget import rounding_budgets
 from minivivit.verification.tensor_error import PRECISIONS, unit_roundoff
 from minivivit.verification.tensor_source import TRACE_INDEX, open_source
+from minivivit.verification.trace_directory import make_beside
 from minivivit.verification.tracing import trace_model
 
 # The number goes up when a reader written for older packs would misread a new one.
@@ -112,7 +112,7 @@ def write_conformance_pack(
     Raises
     ------
     InputError
-        When the directory is not empty, or is a file.
+        When the directory is not empty, is a file, or cannot be made.
     """
     with _new_directory(Path(directory)) as place, _one_thread():
         cases = {}
@@ -220,9 +220,7 @@ def _new_directory(directory: Path) -> Iterator[Path]:
     """Give an empty directory beside `directory`, and rename it when the body succeeds; remove it when it fails."""
     directory = Path(os.path.realpath(directory))
     check_free(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.part")
-    temporary.mkdir()
+    temporary = make_beside(directory)
     try:
         yield temporary
         check_free(directory)  # while we computed, it may have become something else

@@ -117,6 +117,7 @@ float16 is without loss scaling: small gradients are lost in ours too, and the b
 | name | what it is |
 | --- | --- |
 | `pixel_values` | the input |
+| `vivit.embeddings.frame_sampling` | with frame sampling: the frames that are left |
 | `vivit.embeddings.patch_embeddings` | tokens of the tubelets |
 | `...embeddings.with_cls_token` | the CLS token in front of them |
 | `...embeddings` | position embeddings added: what goes into layer 0 |

@@ -157,14 +157,12 @@ def new_trace_directory(directory: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     InputError
-        When there is something other than a trace or an empty directory in its place.
+        When there is something other than a trace or an empty directory in its place, or none can be made there.
     """
     directory = Path(os.path.realpath(directory))
     check_replaceable(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    hidden = f".{directory.name}.{secrets.token_hex(4)}"
-    temporary, old = directory.with_name(f"{hidden}.part"), directory.with_name(f"{hidden}.old")
-    temporary.mkdir()
+    temporary = make_beside(directory)
+    old = temporary.with_suffix(".old")
     try:
         yield temporary
         check_replaceable(directory)  # while we computed, it may have become something else
@@ -174,6 +172,23 @@ def new_trace_directory(directory: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_beside(directory: Path) -> Path:
+    """A new, hidden directory ``.NAME.*.part`` beside `directory`, on the same disk; parents are made.
+
+    Raises
+    ------
+    InputError
+        When that cannot be: the place is read-only, or a file stands where a parent should.
+    """
+    temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.part")
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{directory} cannot be made ({reason}); choose a directory that can be written") from None
+    return temporary
 
 
 def check_replaceable(directory: Path) -> None:

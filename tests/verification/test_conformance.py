@@ -182,6 +182,15 @@ def test_the_readme_says_what_the_pack_does(pack):
         assert list(numbers) == ours.read(name).reshape(-1).tolist()
 
 
+def test_the_readme_says_what_every_name_is(pack):
+    words = set(re.findall("[a-z_]+", (pack / "README.md").read_text().split("## Names")[1]))
+    for case in index_of(pack)["cases"].values():
+        for name in case["tensors"]:
+            parts = [part for part in name.split(".") if not part.isdigit()]
+            if name.removeprefix("gradient.") not in case["weights"]:
+                assert words.issuperset(parts), name
+
+
 def test_a_place_that_is_taken_is_refused(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "full").mkdir()
@@ -192,6 +201,8 @@ def test_a_place_that_is_taken_is_refused(tmp_path, monkeypatch, capsys):
         assert main(["conformance", str(tmp_path / name)]) == 2
         assert message in capsys.readouterr().err
     assert (tmp_path / "full" / "mine").read_text() == "mine"
+    with pytest.raises(InputError, match=r"file.pack cannot be made \(Not a directory\); choose a directory"):
+        write_conformance_pack(tmp_path / "file" / "pack")
 
 
 def test_a_pack_that_fails_leaves_nothing(tmp_path, monkeypatch):

@@ -412,6 +412,8 @@ def test_what_is_no_trace_is_left_alone(tmp_path):
 
     (tmp_path / "place").write_text("a file")
     refuses("place is a file; expected a directory")
+    with pytest.raises(InputError, match=r"place.below.trace cannot be made \(Not a directory\); choose a directory"):
+        trace_model(model, pixels, tmp_path / "place" / "below" / "trace")
     (tmp_path / "place").unlink()
     model.save_pretrained(tmp_path / "place")
     refuses("place exists and is no trace; choose another")
