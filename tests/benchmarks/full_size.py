@@ -24,7 +24,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
+
+from take_turns import serve, take_turns
 
 FRAMES, SIZE, LABELS = 32, 224, 400
 
@@ -146,19 +147,16 @@ def peak_mib(args: argparse.Namespace) -> float:
 
 
 def work(args: argparse.Namespace) -> None:
-    """A contender: one step for each line on stdin, one line of JSON for each step.
-
-    A step ends by bringing a number to the CPU, which waits for the forward pass on a GPU ...
-    """
+    """A contender. A step ends when all that was asked of a GPU is done: the gradients come after the loss."""
     makers = {"minivivit": minivivit_step, "sdpa": transformers_step, "eager": transformers_step, "gemm": gemm_step}
     step = makers[args.worker.removesuffix("-tf32")](args)
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
+
+    def measured() -> dict:
         value = step()
-        wait_for_the_gpu(args)  # ... but not for the gradients, which come after it
-        seconds = time.perf_counter() - start
-        print(json.dumps({"seconds": seconds, "peak_mib": peak_mib(args), "value": value}), flush=True)
+        wait_for_the_gpu(args)
+        return {"value": value, "peak_mib": peak_mib(args)}
+
+    serve(measured)
 
 
 def wait_for_the_gpu(args: argparse.Namespace) -> None:
@@ -190,34 +188,9 @@ def compare(args: argparse.Namespace) -> dict:
     names = ["minivivit", "sdpa", "gemm"] if args.what == "training" else ["minivivit", "sdpa", "eager", "gemm"]
     if args.device == "cuda":
         names = ["minivivit", "sdpa", "eager", "minivivit-tf32", "sdpa-tf32"]
-    threads = str(args.threads)
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-    }
-    workers, results = {}, {name: [] for name in names}
-    try:
-        for name in names:
-            command = [sys.executable, __file__, args.what, "--worker", name, "--checkpoint", args.checkpoint]
-            command += ["--device", args.device, "--threads", threads]
-            command += ["--gradient-checkpointing"] if args.gradient_checkpointing else []
-            pipe = subprocess.PIPE
-            workers[name] = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
-            if workers[name].stdout.readline() != "ready\n":
-                raise SystemExit(f"the worker {name!r} did not start")
-        for round_number in range(args.rounds + 1):  # the first round warms up
-            for name, worker in workers.items():
-                worker.stdin.write("go\n")
-                worker.stdin.flush()
-                result = json.loads(worker.stdout.readline())
-                if round_number:
-                    results[name].append(result)
-    finally:
-        for worker in workers.values():
-            worker.kill()
-            worker.communicate()
+    options = ["--checkpoint", args.checkpoint, "--device", args.device, "--threads", str(args.threads)]
+    options += ["--gradient-checkpointing"] if args.gradient_checkpointing else []
+    commands = {name: [__file__, args.what, "--worker", name, *options] for name in names}
     return {
         name: {
             "seconds": statistics.median(result["seconds"] for result in steps),
@@ -225,7 +198,7 @@ def compare(args: argparse.Namespace) -> dict:
             "peak_mib": max(result["peak_mib"] for result in steps),
             "value": steps[0]["value"],
         }
-        for name, steps in results.items()
+        for name, steps in take_turns(commands, args.rounds, args.threads).items()
     }
 
 

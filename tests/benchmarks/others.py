@@ -17,18 +17,16 @@ with the same number of threads, and they take turns. Peak memory is the process
 
 import argparse
 import importlib.util
-import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
-import time
 import types
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy
+from take_turns import serve, take_turns
 
 # the paper's model: (attention_type, scenic's type, vit-pytorch's variant and its temporal layers)
 MODELS = {
@@ -60,6 +58,7 @@ def scenic_step(number: str, args: argparse.Namespace) -> Callable[[], object]:
     sys.modules["clu"].parameter_overview = sys.modules["clu.parameter_overview"]
     sys.modules["tensorflow.io"].gfile = None
     sys.path.insert(0, args.scenic)
+    os.environ["JAX_PLATFORMS"] = "cpu"
     import jax
     from ml_collections import ConfigDict
     from scenic.projects.vivit import model
@@ -119,44 +118,14 @@ STEPS = {"minivivit": our_step, "scenic": scenic_step, "vit-pytorch": vit_pytorc
 
 
 def work(args: argparse.Namespace) -> None:
-    """A contender: one step for each line on stdin, one line of JSON for each step."""
+    """A contender."""
     step = STEPS[args.worker](args.model, args)
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
+
+    def measured() -> dict:
         step()
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps([seconds, peak]), flush=True)
+        return {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
-
-def take_turns(number: str, names: list[str], args: argparse.Namespace) -> dict[str, list[list[float]]]:
-    """Seconds and peak MiB of each contender, round by round; the first round, which warms up, is left out."""
-    threads = str(args.threads)
-    limits = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", **dict.fromkeys(limits, threads)}
-    workers: dict[str, subprocess.Popen] = {}
-    results: dict[str, list[list[float]]] = {name: [] for name in names}
-    try:
-        for name in names:
-            command = [sys.executable, __file__, "--worker", name, "--model", number, "--threads", threads]
-            command += ["--scenic", args.scenic] if args.scenic else []
-            pipe = subprocess.PIPE
-            workers[name] = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
-            if workers[name].stdout.readline() != "ready\n":
-                raise SystemExit(f"the worker {name!r} did not start")
-        for round_number in range(args.rounds + 1):
-            for name, worker in workers.items():
-                worker.stdin.write("go\n")
-                worker.stdin.flush()
-                result = json.loads(worker.stdout.readline())
-                if round_number:
-                    results[name].append(result)
-    finally:
-        for worker in workers.values():
-            worker.kill()
-            worker.communicate()
-    return results
+    serve(measured)
 
 
 def main() -> None:
@@ -174,12 +143,17 @@ def main() -> None:
     print(f"{'model':8}{'contender':14}{'median s':>10}{'our time':>10}{'peak MiB':>10}{'our memory':>12}")
     for number, (_, _, variant) in MODELS.items():
         names = ["minivivit"] + (["scenic"] if args.scenic else []) + (["vit-pytorch"] if variant else [])
-        results = take_turns(number, names, args)
+        options = ["--model", number, "--threads", str(args.threads), "--scenic", args.scenic or ""]
+        commands = {name: [__file__, "--worker", name, *options] for name in names}
+        results = take_turns(commands, args.rounds, args.threads)
         for name in names:
-            ratios = [ours[0] / other[0] for ours, other in zip(results["minivivit"], results[name], strict=True)]
-            seconds = statistics.median(row[0] for row in results[name])
-            peak = max(row[1] for row in results[name])
-            own_peak = max(row[1] for row in results["minivivit"])
+            ratios = [
+                ours["seconds"] / other["seconds"]
+                for ours, other in zip(results["minivivit"], results[name], strict=True)
+            ]
+            seconds = statistics.median(row["seconds"] for row in results[name])
+            peak = max(row["peak_mib"] for row in results[name])
+            own_peak = max(row["peak_mib"] for row in results["minivivit"])
             ratio, memory = statistics.median(ratios), own_peak / peak
             print(f"{number:8}{name:14}{seconds:10.2f}{ratio:9.2f}x{peak:10.0f}{memory:11.2f}x", flush=True)
 
