@@ -1,4 +1,4 @@
-"""Checks of the factorised encoder, Model 2: first within each frame, then among the frames (section 3.3.2)."""
+"""Checks of the factorised encoder, Model 2: first within each frame, then among the frames (section 3.3)."""
 
 from collections.abc import Callable
 from functools import partial
