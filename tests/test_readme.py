@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy
 
-from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor
+from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor, read_video
+from minivivit.bundled import bundled_clip, bundled_model_directory
 from minivivit.cli import COMMANDS, parse
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -44,5 +45,31 @@ def test_commands_are_spelled_right():
 
 def test_files_that_are_named_exist():
     root = Path(__file__).parent.parent
-    for name in re.findall(r"\b(?:tests|minivivit)/[\w/]*(?:\.py)?", README):
+    for name in re.findall(r"\b(?:tests|minivivit)/[\w/]*(?:\.\w+)?", README):
         assert (root / name).exists(), name
+
+
+def test_the_checks_are_reached_as_it_says():
+    statement, call = re.search(r"`(from minivivit import checks)`, `(checks\.\w+\(my_softmax\))`", README).groups()
+
+    def my_softmax(x):
+        weights = numpy.exp(x - x.max(axis=-1, keepdims=True))
+        return weights / weights.sum(axis=-1, keepdims=True)
+
+    names = {"my_softmax": my_softmax}
+    exec(statement, names)
+    assert eval(call, names) == 1
+
+
+def test_what_ships_with_the_package_is_found_as_it_says():
+    assert "`bundled_model_directory()` and `bundled_clip()` of `minivivit.bundled`" in README
+    frames = VivitForVideoClassification.from_pretrained(bundled_model_directory()).config.num_frames
+    assert len(read_video(bundled_clip())) == frames
+    assert f"they take {frames} frames" in README
+
+
+def test_no_page_installs_from_a_registry_that_does_not_have_it():
+    root = Path(__file__).parent.parent
+    pages = [root / "README.md", *(root / "notebooks").rglob("*.md"), *(root / "notebooks").rglob("*.ipynb")]
+    for page in pages:
+        assert not re.search(r"pip install minivivit(?![-\w])", page.read_text(encoding="utf-8")), page

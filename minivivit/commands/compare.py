@@ -56,8 +56,9 @@ examples:
   minivivit compare ours theirs.safetensors --map names.json --precision bfloat16 --html report.html
   minivivit compare ours theirs.npz --pair order --find-layouts --rtol 1e-3 --atol 1e-5
 
-Exit codes: 0 nothing differs by more than is allowed; 1 something does, or is missing or of another shape; 2 something
-that you can mend, said in one line on standard error."""
+Exit codes: 0 nothing differs by more than is allowed; 1 something does, or is of another shape, or is missing though
+--map names it; 2 something that you can mend, said in one line on standard error. What theirs lacks otherwise is listed
+as "only in ours" and not judged."""
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:

@@ -33,9 +33,9 @@ an error in any of them shows. Left out, --parameter takes one parameter of each
 the pixels. The relative error is that of the worst number of a row; right gradients have some 1e-9, and up to 1e-6
 passes, while a wrong term shows as 1e-3 to 1.
 
-Each number takes four forward passes. The bundled model is done in seconds. A pass of ViViT-B/16x2 at full size takes
-some 30 seconds of processor time, so a number takes a minute on two cores, and the backward pass as long again: choose
-few parameters there, and --entries 0 for the direction alone."""
+Each number takes four forward passes. The bundled model is done in half a minute. A pass of ViViT-B/16x2 at full size
+takes some 30 seconds of processor time, so a number takes a minute on two cores, and the backward pass as long again:
+choose few parameters there, and --entries 0 for the direction alone."""
 
 EXAMPLES = """\
 examples:

@@ -22,7 +22,11 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #111; background: #fff; max-
 h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; }
 svg { width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: #111; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 2px 8px; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
+th, td { padding: 2px 8px; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top;
+  overflow-wrap: normal; }
+td { white-space: nowrap; }
+td:nth-child(2), td:nth-child(3) { white-space: normal; overflow-wrap: anywhere; }
+td:nth-child(2) { min-width: 14em; }
 th:nth-child(2), td:nth-child(2), th:nth-child(3), td:nth-child(3) { text-align: left; }
 tr.first td { border-top: 2px solid #111; font-weight: bold; }
 .table { overflow-x: auto; }
