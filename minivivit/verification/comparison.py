@@ -116,7 +116,7 @@ class Comparison:
         absent = f" Theirs lacks {listed(missing, 3)}, which the mapping names." if missing else ""
         row, number = self.first_divergent, len(self.rows)
         if row is None:
-            return f"{_agreement(self)}{absent}"
+            return f"{_agreement(self)}{absent}{_unseen(self)}"
         place = f"{quoted(row.name)} ({self.rows.index(row) + 1} of {number})"
         if row.status == "shape" or row.error is None:
             return f"The first tensor that differs is {place}: ours is {row.shape}, theirs {row.their_shape}.{absent}"
@@ -149,6 +149,12 @@ def _agreement(comparison: Comparison) -> str:
     if comparison.tolerances:
         return f"{count} within rtol {comparison.tolerances[0]:g} and atol {comparison.tolerances[1]:g}."
     return f"{count} within what rounding to {comparison.precision} explains."
+
+
+def _unseen(comparison: Comparison) -> str:
+    """Agreement says nothing about what was not compared."""
+    names = comparison.unpaired_ours
+    return f" Not compared: {len(names)} of ours that theirs lacks ({listed(names, 1)})." if names else ""
 
 
 def _extent(row: Row) -> str:

@@ -292,3 +292,12 @@ def test_many_names_stay_quick():
     start = time.perf_counter()
     assert compare(source, {name: VALUES.astype("f4") for name in tensors}).agrees
     assert time.perf_counter() - start < 10
+
+
+def test_agreement_says_what_was_not_compared():
+    source = budgeted({"a": VALUES, "b": VALUES}, float32=SMALL)
+    comparison = compare(source, {"a": VALUES.astype("f4")})
+    assert comparison.agrees
+    assert comparison.verdict == (
+        "The one pair agrees within what rounding to float32 explains. Not compared: 1 of ours that theirs lacks ('b')."
+    )
