@@ -11,9 +11,12 @@ from minivivit.backend import Array, array_namespace, parallel_blocks
 from minivivit.ops.attention_dropout import MASK_ROWS, attention_dropout_keep
 
 # A block of scores, BLOCK_ROWS queries x at most BLOCK_KEYS keys: small enough to stay in cache between the product
-# that makes it and the product that uses it, large enough for both products to run at full speed.
+# that makes it and the product that uses it, large enough for both products to run at full speed. No power of two: rows
+# 4,096 or 8,192 bytes apart would share a few lines of the cache.
 BLOCK_ROWS = MASK_ROWS
-BLOCK_KEYS = 2048
+BLOCK_KEYS = 1056
+# A GPU works on all heads at once and has no such cache to fit. What costs there is the number of operations started.
+BLOCK_KEYS_ON_GPU = 8192
 # Entries of scores that one task works on at once; small heads are taken together until they fill it.
 TASK_ENTRIES = BLOCK_ROWS * BLOCK_KEYS
 
@@ -92,7 +95,7 @@ def _forward_task(
     values = xp.ascontiguousarray(value[place])
     for rows in _blocks(query.shape[2], BLOCK_ROWS):
         running_max = None
-        for keys in _blocks(key.shape[2], BLOCK_KEYS):
+        for keys in _key_blocks(key.shape[2], xp):
             scores = xp.matmul(scaled_query[..., rows, :], transposed_key[..., keys])  # (..., rows, keys)
             if bias is not None:
                 scores += _bias_block(bias, query.shape, key.shape[2], place, rows, keys, xp)
@@ -166,7 +169,7 @@ def _backward_task(
     dkey_sum, dvalue_sum = xp.zeros_like(keys_of_head), xp.zeros_like(keys_of_head)
     for rows in _blocks(doutput.shape[2], BLOCK_ROWS):
         dquery_sum = xp.zeros_like(scaled_query[..., rows, :])
-        for keys in _blocks(num_keys, BLOCK_KEYS):
+        for keys in _key_blocks(num_keys, xp):
             scores = xp.matmul(scaled_query[..., rows, :], transposed_key[..., keys])
             if cache["bias"] is not None:
                 scores += _bias_block(cache["bias"], doutput.shape, num_keys, place, rows, keys, xp)
@@ -197,6 +200,10 @@ def _empty_heads(like: Array, xp: Any) -> Array:
 def _blocks(count: int, size: int) -> list[slice]:
     """Slices of at most `size` that cover `count`."""
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _key_blocks(num_keys: int, xp: Any) -> list[slice]:
+    return _blocks(num_keys, BLOCK_KEYS if xp is numpy else BLOCK_KEYS_ON_GPU)
 
 
 def _head_groups(shape: tuple[int, ...], num_keys: int, xp: Any) -> Iterator[tuple[slice, slice]]:

@@ -218,7 +218,8 @@ def test_spatial_only_baseline_and_traces():
 
 def test_many_tokens_in_several_blocks(monkeypatch):
     """Blocks of 4 queries and 5 keys, so that the online softmax rescales; NumPy takes heads one by one."""
-    for name, size in (("BLOCK_ROWS", 4), ("BLOCK_KEYS", 5), ("TASK_ENTRIES", 40), ("MASK_ROWS", 4)):
+    sizes = {"BLOCK_ROWS": 4, "BLOCK_KEYS": 5, "BLOCK_KEYS_ON_GPU": 5, "TASK_ENTRIES": 40, "MASK_ROWS": 4}
+    for name, size in sizes.items():
         monkeypatch.setattr(f"minivivit.ops.blockwise_attention.{name}", size)
     monkeypatch.setattr("minivivit.ops.layer_norm.BLOCK_ROWS", 3)
     monkeypatch.setattr("minivivit.layers.mlp.BLOCK_ROWS", 3)
