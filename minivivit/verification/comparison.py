@@ -224,7 +224,8 @@ def compare(
     ------
     InputError
         When nothing can be paired; when something differs and there is neither a budget for the precision nor a
-        tolerance; for a mapping or a layout that is none, and for what `open_source` refuses.
+        tolerance; for a mapping or a layout that is none, a mapping that names what is no floating-point tensor, and
+        for what `open_source` refuses.
     """
     ours, theirs = open_source(ours), open_source(theirs)
     if by_order:
@@ -233,6 +234,7 @@ def compare(
         pairs = pair_by_name(list(ours.shapes), mapping or {}, theirs.shapes)
     if not pairs:
         raise InputError(_no_pair(ours, theirs))
+    _check_floating_point(pairs, theirs)
     precision = precision or _stored_precision(ours, theirs, pairs)
     unit_roundoff(precision)
     tolerances = None if rtol is None and atol is None else (_tolerance(rtol, "rtol"), _tolerance(atol, "atol"))
@@ -256,10 +258,20 @@ def compare(
         comparison.rows.append(row)
         if on_row is not None:
             on_row(row)
-    comparison.notes += _notes(comparison, ours)
+    comparison.notes += [*_left_out(ours, "ours"), *_left_out(theirs, "theirs"), *_notes(comparison, ours)]
     if comparison.first_divergent is not None:
         comparison.hints += [cause.sentence for cause in likely_causes(comparison, ours, theirs, model)]
     return comparison
+
+
+def _check_floating_point(pairs: list[Pair], theirs: TensorSource) -> None:
+    """Refuse a mapping to what cannot be compared: it would look as if it were missing."""
+    for pair in pairs:
+        if pair.their_name in theirs.left_out:
+            raise InputError(
+                f"the mapping pairs {quoted(pair.name)} with {quoted(pair.their_name)} of {theirs.path}, which is "
+                f"{theirs.left_out[pair.their_name]} and no floating-point tensor; store it as one"
+            )
 
 
 def _tolerance(value: float | None, name: str) -> float:
@@ -377,6 +389,12 @@ def _no_budget(ours: TensorSource, precision: str) -> str:
 # --------------------------------------------------------------------------------------------------------------------
 # Notes
 # --------------------------------------------------------------------------------------------------------------------
+
+
+def _left_out(source: TensorSource, whose: str) -> list[str]:
+    if not source.left_out:
+        return []
+    return [f"{whose} also holds what is no floating-point tensor and is not compared: {listed(source.left_out, 3)}"]
 
 
 def _notes(comparison: Comparison, ours: TensorSource) -> list[str]:

@@ -33,12 +33,15 @@ class TensorSource:
         Name -> dtype as stored, such as ``"bfloat16"``.
     metadata : dict
         What the index says beside the names; empty for a single file.
+    left_out : dict of str to str
+        Name -> dtype of what is stored there too and is no floating-point tensor.
     """
 
     path: str
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, str]
     metadata: dict[str, Any]
+    left_out: dict[str, str]
 
     def blocks(self, name: str) -> Iterator[numpy.ndarray]:
         """The tensor, row-major, as flat arrays of float64 of at most 2**20 elements, one after the other."""
@@ -57,11 +60,12 @@ class TensorSource:
         return name in self.shapes
 
     def _index(self, entries: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
-        refused = [name for name, (_, dtype) in entries.items() if dtype not in (*DTYPES, "float16", "bfloat16")]
-        if refused:
-            raise InputError(f"{self.path} holds {listed(refused)}, which is no floating-point tensor; leave it out")
-        self.shapes = {name: shape for name, (shape, _) in entries.items()}
-        self.dtypes = {name: dtype for name, (_, dtype) in entries.items()}
+        stored = {name: dtype for name, (_, dtype) in entries.items()}
+        self.dtypes = {name: dtype for name, dtype in stored.items() if dtype in (*DTYPES, "float16", "bfloat16")}
+        self.left_out = {name: dtype for name, dtype in stored.items() if name not in self.dtypes}
+        self.shapes = {name: entries[name][0] for name in self.dtypes}
+        if self.left_out and not self.shapes:
+            raise InputError(f"{self.path} holds no floating-point tensor, only {listed(self.left_out)}")
 
 
 class ArraySource(TensorSource):
@@ -131,7 +135,7 @@ def open_source(source: str | os.PathLike[str] | Mapping[str, Array] | TensorSou
     Raises
     ------
     InputError
-        For what is none of these, is damaged, or holds tensors that are not floating-point.
+        For what is none of these, is damaged, or holds tensors of which none is floating-point.
     """
     if isinstance(source, TensorSource):
         return source

@@ -301,3 +301,14 @@ def test_agreement_says_what_was_not_compared():
     assert comparison.verdict == (
         "The one pair agrees within what rounding to float32 explains. Not compared: 1 of ours that theirs lacks ('b')."
     )
+
+
+def test_integers_beside_the_tensors_are_noted_and_not_to_be_mapped():
+    ours = {"x": numpy.ones(3), "y": numpy.ones(2)}
+    theirs = {"x": numpy.ones(3), "token_ids": numpy.arange(2)}
+    result = compare(ours, theirs)
+    assert result.agrees
+    assert result.unpaired_ours == ["y"]
+    assert result.notes == ["theirs also holds what is no floating-point tensor and is not compared: 'token_ids'"]
+    with pytest.raises(InputError, match="pairs 'y' with 'token_ids' of memory, which is int64"):
+        compare(ours, theirs, mapping={"y": "token_ids"})

@@ -96,11 +96,14 @@ def refused(source, message):
     assert len(str(caught.value)) < 600
 
 
-def test_integers_are_refused(tmp_path):
-    numpy.savez(tmp_path / "x.npz", a=numpy.zeros(2), b=numpy.zeros(2, dtype="int64"))
-    refused(tmp_path / "x.npz", r"x\.npz holds 'b', which is no floating-point tensor")
-    refused({"a": numpy.zeros(2), "b": numpy.array([True])}, "memory holds 'b', which is no floating-point tensor")
-    refused({"a": numpy.array([None])}, "memory holds 'a', which is no floating-point tensor")
+def test_integers_are_left_out_and_refused_alone(tmp_path):
+    numpy.savez(tmp_path / "x.npz", a=numpy.zeros(2), b=numpy.zeros(2, dtype="int64"), c=numpy.array(["text"]))
+    source = open_source(tmp_path / "x.npz")
+    assert list(source.shapes) == list(source.dtypes) == ["a"]
+    assert source.left_out == {"b": "int64", "c": "str128"}
+    numpy.savez(tmp_path / "y.npz", b=numpy.zeros(2, dtype="int64"))
+    refused(tmp_path / "y.npz", r"y\.npz holds no floating-point tensor, only 'b'")
+    refused({"a": numpy.array([None])}, "memory holds no floating-point tensor, only 'a'")
 
 
 def test_files_that_are_not_there_or_of_another_kind(tmp_path):
