@@ -9,7 +9,17 @@ from minivivit.config import ATTENTION_TYPES, PRESETS
 from minivivit.errors import InputError
 from minivivit.training.checkpointing import LAST, has_checkpoint, read_state
 from minivivit.training.loop import train
-from minivivit.training.settings import MOTION, OPTIMISERS, SCHEDULES, make_settings, read_settings_file
+from minivivit.training.settings import (
+    FOLDER_DEFAULTS,
+    FOLDER_LEARNING_RATE,
+    MOTION,
+    MOTION_DEFAULTS,
+    OPTIMISERS,
+    SCHEDULES,
+    TrainingSettings,
+    make_settings,
+    read_settings_file,
+)
 from minivivit.training.training import Training, begin_training, resume_training, settings_of
 
 # Options that are a setting of the same name, with dashes for underscores: name -> (type or choices, help).
@@ -74,7 +84,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="DIR", help="start from this model, with a new head")
     parser.add_argument("--freeze", metavar="PATTERN", action="append", help="do not train parameters of these names")
     for name, (kind, text) in SETTING_OPTIONS.items():
-        _add_option(parser, name, kind, text)
+        _add_option(parser, name, kind, f"{text}{_default_text(name)}")
     for name, (_, kind, text) in MODEL_OPTIONS.items():
         _add_option(parser, name, kind, text)
 
@@ -85,6 +95,17 @@ def _add_option(parser: argparse.ArgumentParser, name: str, kind: Any, text: str
         parser.add_argument(option, dest=name, choices=kind, help=text)
     else:
         parser.add_argument(option, dest=name, type=kind, metavar="N" if kind is int else "X", help=text)
+
+
+def _default_text(name: str) -> str:
+    """What the help says of a setting's default: that of a folder, and that of the built-in data where it differs."""
+    own = getattr(TrainingSettings, name)
+    motion = MOTION_DEFAULTS.get(name, own)
+    if name == "learning_rate":
+        return f" (default: {FOLDER_LEARNING_RATE}; with --model or --preset {own}; motion: {motion})"
+    folder = FOLDER_DEFAULTS.get(name, own)
+    known = ([] if folder is None else [f"default: {folder}"]) + ([] if motion == own else [f"motion: {motion}"])
+    return f" ({'; '.join(known)})" if known else ""
 
 
 def run_train(args: argparse.Namespace) -> int:

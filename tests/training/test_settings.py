@@ -12,6 +12,7 @@ import pytest
 from tiny_training import TINY, write_clips
 
 from minivivit import InputError
+from minivivit.cli import main
 from minivivit.commands.train import _given_settings, add_train_arguments, run_train
 from minivivit.training.log import read_log
 from minivivit.training.motion import MOTION_CLASSES
@@ -259,3 +260,18 @@ def test_a_training_goes_on_as_it_began(tmp_path, config_file):
     for change in (["--seed", 4], ["--dropout", 0.5], ["--model", tmp_path / "run" / "best"], ["--freeze", "a"]):
         with pytest.raises(InputError, match="began with"):
             minivivit_train(*options, "--resume", *change)
+
+
+def test_the_help_tells_the_defaults(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    shown = capsys.readouterr().out
+    folder, motion = make_settings("clips", {}), make_settings("motion", {})
+    assert f"seen (default: {folder.epochs})" in shown
+    assert f"made (motion: {motion.steps})" in shown
+    assert f"update (default: {folder.batch_size}; motion: {motion.batch_size})" in shown
+    tuned = make_settings("clips", {}, fine_tuning=True).learning_rate
+    rates = f"{folder.learning_rate}; with --model or --preset {tuned}; motion: {motion.learning_rate}"
+    assert f"rate (default: {rates})" in shown
+    assert f"optimiser {{adamw,sgd}}\n{' ' * 24}what makes the updates (default: {folder.optimiser})" in shown
