@@ -12,6 +12,7 @@ from unittest import mock
 
 import numpy
 
+from minivivit import backend
 from minivivit.config import VivitConfig
 from minivivit.layers import mlp
 from minivivit.layers.dot_product_attention import dot_product_attention_backward, dot_product_attention_forward
@@ -73,6 +74,8 @@ def case(name, *args, **kwargs):
 def small_blocks():
     """Cut the little arrays of the tests into several blocks, as large ones are in earnest."""
     with (
+        mock.patch.object(backend, "LARGE_PRODUCT", 1),
+        mock.patch.object(backend, "PRODUCT_PART", 3),
         mock.patch.object(layer_norm, "BLOCK_ROWS", 3),
         mock.patch.object(mlp, "BLOCK_ROWS", 3),
         mock.patch.object(attention_dropout, "MASK_ROWS", 2),

@@ -20,6 +20,7 @@ from minivivit.backend import (
     get_namespace,
     num_threads,
     parallel_blocks,
+    parallel_matmul,
     row_blocks,
     set_num_threads,
     special_functions,
@@ -367,6 +368,52 @@ def test_blas_has_one_thread_a_task_and_gets_its_own_back(count):
     assert before
     assert all(threads == 1 for counts in inside for threads in counts)
     assert len(inside) == 4
+
+
+@pytest.mark.usefixtures("_four_threads")
+@pytest.mark.parametrize(("rows", "columns"), [(37, 5), (5, 37), (8, 8), (3, 2), (1, 1), (40, 0)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_large_product_is_cut_into_parts(rows, columns, dtype, monkeypatch):
+    monkeypatch.setattr(backend, "LARGE_PRODUCT", 1)
+    monkeypatch.setattr(backend, "PRODUCT_PART", 4)
+    rng = numpy.random.default_rng(rows)
+    a, b = rng.standard_normal((6, rows)).astype(dtype).T, rng.standard_normal((6, columns)).astype(dtype)
+    product = parallel_matmul(a, b)
+    assert product.shape == (rows, columns)
+    assert product.dtype == dtype
+    numpy.testing.assert_allclose(product, a @ b, rtol=0, atol=100 * numpy.finfo(dtype).eps)
+
+
+def test_only_a_large_product_is_cut(monkeypatch):
+    cut = []
+
+    def run_and_note(tasks):
+        cut.extend(tasks)
+        for task in tasks:
+            task()
+
+    monkeypatch.setattr(backend, "parallel_blocks", run_and_note)
+    a = numpy.ones((16, 16))
+    parallel_matmul(a, a)
+    assert not cut
+    monkeypatch.setattr(backend, "LARGE_PRODUCT", 16**3)
+    monkeypatch.setattr(backend, "PRODUCT_PART", 4)
+    parallel_matmul(a[:-1], a)
+    assert not cut
+    assert (parallel_matmul(a, a) == 16).all()
+    assert len(cut) == 4
+
+
+def test_a_product_leaves_no_thread_of_blas_waiting_busily():
+    """BLAS would keep one for a tenth of a second, which a task of ours would then have to share a processor with."""
+    code = (
+        "import time, numpy; from minivivit import backend; backend.set_num_threads(2)\n"
+        "a = numpy.ones((1024, 1024), dtype='float32'); backend.parallel_matmul(a, a)\n"
+        "begin = time.process_time(); time.sleep(0.3); print(time.process_time() - begin)"
+    )
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert float(result.stdout) < 0.02
 
 
 @pytest.mark.usefixtures("_four_threads")

@@ -24,9 +24,9 @@ PACKAGE = Path(minivivit.__file__).parent
 # fmt: off
 MUTATIONS = [
     # ---- operators
-    ("ops/linear.py", "xp.matmul(dy_rows.T, x_rows)", "xp.matmul(dy_rows.T, x_rows) * 0.5", "linear"),
+    ("ops/linear.py", "parallel_matmul(dy_rows.T, x_rows)", "parallel_matmul(dy_rows.T, x_rows) * 0.5", "linear"),
     ("ops/linear.py", "dy_rows.sum(axis=0) if", "dy_rows.mean(axis=0) if", "linear"),
-    ("ops/linear.py", "xp.matmul(dy_rows, weight).reshape", "xp.matmul(-dy_rows, weight).reshape",
+    ("ops/linear.py", "parallel_matmul(dy_rows, weight).reshape", "parallel_matmul(-dy_rows, weight).reshape",
      "linear_without_bias"),
     ("ops/layer_norm.py", "dnormalised -= dnormalised.mean(axis=-1, keepdims=True)", "pass", "layer_norm"),
     ("ops/layer_norm.py", "dnormalised -= normalised\n", "pass\n", "layer_norm"),
@@ -85,7 +85,7 @@ MUTATIONS = [
     # ---- layers
     ("layers/mlp.py", "dbefore[rows] = activate_backward(dactivated, activation_cache)", "dbefore[rows] = dactivated",
      "mlp"),
-    ("layers/mlp.py", "xp.matmul(dy_rows.T, activated)", "xp.matmul(dy_rows.T, before)", "mlp"),
+    ("layers/mlp.py", "parallel_matmul(dy_rows.T, activated)", "parallel_matmul(dy_rows.T, before)", "mlp"),
     ("layers/mlp.py", '"bias": dbefore.sum(axis=0)', '"bias": dbefore.mean(axis=0)', "mlp"),
     ("layers/mlp.py", '"bias": dy_rows.sum(axis=0)', '"bias": dy_rows[0]', "mlp"),
     ("layers/multi_head_attention.py", "dx = dx + dx_projection", "dx = dx_projection", "multi_head_attention"),

@@ -14,7 +14,8 @@ from minivivit.layers import mlp
 from minivivit.models.parameters import flatten, map_tree
 from minivivit.ops import blockwise_attention, layer_norm
 
-THREADED = [name for name in CASES if any(part in name for part in ("layer", "mlp", "multi_head", "blockwise"))]
+IN_BLOCKS = ("layer", "linear", "mlp", "multi_head", "blockwise")
+THREADED = [name for name in CASES if any(part in name for part in IN_BLOCKS)]
 EVERYTHING = {**CASES, **MODEL_CASES}
 
 
@@ -96,12 +97,13 @@ def test_bits_do_not_depend_on_the_order_of_the_tasks(name):
         in_order = run(name, numpy.float32)
         number_of_tasks = []
 
-        def backwards(tasks, xp):
+        def backwards(tasks, xp=numpy):
             number_of_tasks.append(len(tasks))
             for task in reversed(tasks):
                 task()
 
         with (
+            mock.patch.object(backend, "parallel_blocks", backwards),
             mock.patch.object(layer_norm, "parallel_blocks", backwards),
             mock.patch.object(mlp, "parallel_blocks", backwards),
             mock.patch.object(blockwise_attention, "parallel_blocks", backwards),

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from minivivit.backend import Array, array_namespace, parallel_blocks, row_blocks
+from minivivit.backend import Array, array_namespace, parallel_blocks, parallel_matmul, row_blocks
 from minivivit.layers.trace import Trace, record
 from minivivit.ops.activation import ACTIVATIONS
 
@@ -101,7 +101,7 @@ def mlp_backward(dy: Array, cache: dict, *, trace: Trace | None = None) -> tuple
         record(trace, "output.dense", dy)
         record(trace, "intermediate.dense", dbefore.reshape(*dy.shape[:-1], -1))
     gradients = {
-        "intermediate": {"dense": {"weight": xp.matmul(dbefore.T, rows_in), "bias": dbefore.sum(axis=0)}},
-        "output": {"dense": {"weight": xp.matmul(dy_rows.T, activated), "bias": dy_rows.sum(axis=0)}},
+        "intermediate": {"dense": {"weight": parallel_matmul(dbefore.T, rows_in), "bias": dbefore.sum(axis=0)}},
+        "output": {"dense": {"weight": parallel_matmul(dy_rows.T, activated), "bias": dy_rows.sum(axis=0)}},
     }
     return dx.reshape(dy.shape), gradients

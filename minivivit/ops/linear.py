@@ -1,6 +1,6 @@
 """Linear map: y = x W^T + b."""
 
-from minivivit.backend import Array, array_namespace
+from minivivit.backend import Array, parallel_matmul
 
 
 def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, dict]:
@@ -20,9 +20,8 @@ def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> tuple[
     y : array, shape (..., outputs)
     cache : dict
     """
-    xp = array_namespace(x)
     rows = x.reshape(-1, x.shape[-1])  # (rows, inputs): one large product instead of many small ones
-    y = xp.matmul(rows, weight.T)  # (rows, outputs)
+    y = parallel_matmul(rows, weight.T)  # (rows, outputs)
     if bias is not None:
         y += bias
     return y.reshape(*x.shape[:-1], weight.shape[0]), {"x": x, "weight": weight, "has_bias": bias is not None}
@@ -46,10 +45,9 @@ def linear_backward(dy: Array, cache: dict) -> tuple[Array, Array, Array | None]
     dx, dweight, dbias : arrays of the shapes of x, weight and bias; dbias is None where there was no bias
     """
     x, weight = cache["x"], cache["weight"]
-    xp = array_namespace(dy)
     dy_rows = dy.reshape(-1, dy.shape[-1])  # (rows, outputs)
     x_rows = x.reshape(-1, x.shape[-1])  # (rows, inputs)
-    dx = xp.matmul(dy_rows, weight).reshape(x.shape)
-    dweight = xp.matmul(dy_rows.T, x_rows)  # (outputs, inputs)
+    dx = parallel_matmul(dy_rows, weight).reshape(x.shape)
+    dweight = parallel_matmul(dy_rows.T, x_rows)  # (outputs, inputs)
     dbias = dy_rows.sum(axis=0) if cache["has_bias"] else None
     return dx, dweight, dbias
