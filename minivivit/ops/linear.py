@@ -21,7 +21,7 @@ def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> tuple[
     cache : dict
     """
     rows = x.reshape(-1, x.shape[-1])  # (rows, inputs): one large product instead of many small ones
-    y = parallel_matmul(rows, weight.T)  # (rows, outputs)
+    y = parallel_matmul(rows, weight.T)  # rows @ weight.T, on several threads: (rows, outputs)
     if bias is not None:
         y += bias
     return y.reshape(*x.shape[:-1], weight.shape[0]), {"x": x, "weight": weight, "has_bias": bias is not None}
