@@ -408,6 +408,7 @@ def test_a_product_leaves_no_thread_of_blas_waiting_busily():
     """BLAS would keep one for a tenth of a second, which a task of ours would then have to share a processor with."""
     code = (
         "import time, numpy; from minivivit import backend; backend.set_num_threads(2)\n"
+        "time.sleep(0.3)  # they begin so, too\n"
         "a = numpy.ones((1024, 1024), dtype='float32'); backend.parallel_matmul(a, a)\n"
         "begin = time.process_time(); time.sleep(0.3); print(time.process_time() - begin)"
     )
