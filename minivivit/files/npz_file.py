@@ -78,9 +78,15 @@ def _read_header(path: Path, file: IO[bytes], member: zipfile.ZipInfo) -> _Heade
     return _Header(shape, name, ">" if dtype.str.startswith(">") else "<", fortran_order)
 
 
-def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
     """Name of the array -> its file in the archive."""
-    return {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if name in members:
+            raise InputError(f"{path} holds the array {quoted(name)} twice; write it again, once")
+        members[name] = member
+    return members
 
 
 def npz_index(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -94,7 +100,7 @@ def npz_index(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], 
     path = Path(path)
     index = {}
     with _open_archive(path) as archive:
-        for name, member in _members(archive).items():
+        for name, member in _members(archive, path).items():
             with archive.open(member) as file:
                 header = _read_header(path, file, member)
             index[name] = (header.shape, header.dtype)
@@ -123,13 +129,13 @@ def read_npz(
     ------
     InputError
         For a file that is missing, empty or damaged (every array has a checksum); for an array that is not as large as
-        its shape says or is not floating-point; for names that are not in it.
+        its shape says or is not floating-point; for an array that is there twice, and for names that are not in it.
     """
     path = Path(path)
     check_dtype_argument(dtype)
     arrays = {}
     with _open_archive(path) as archive:
-        members = _members(archive)
+        members = _members(archive, path)
         for name in choose_names(members, names, path):
             with archive.open(members[name]) as file:
                 header = _read_header(path, file, members[name])

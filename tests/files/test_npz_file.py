@@ -81,6 +81,19 @@ def test_members_that_are_no_arrays(tmp_path):
         refused(write_zip(tmp_path / "file.npz", {"a": content}), "not a whole .npz file")
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("second", ["a.npy", "a"])
+def test_an_array_that_is_there_twice(tmp_path, second):
+    file = io.BytesIO()
+    numpy.save(file, numpy.zeros(2))
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        for name in ("a.npy", second):
+            archive.writestr(name, file.getvalue())
+    for read in (npz_index, read_npz):
+        with pytest.raises(InputError, match=r"x\.npz holds the array 'a' twice"):
+            read(tmp_path / "x.npz")
+
+
 def test_a_bomb_is_seen_before_it_is_read(tmp_path):
     """64 MiB of zeros take 64 KiB in the file: the index tells without taking the memory."""
     path = write_zip(tmp_path / "file.npz", {"a": npy(numpy.zeros(1 << 23))}, zipfile.ZIP_DEFLATED)
