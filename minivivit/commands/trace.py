@@ -142,10 +142,12 @@ def read_input(path: Path, model_directory: Path, config: VivitConfig) -> tuple[
 def _read_tensor(path: Path, config: VivitConfig) -> numpy.ndarray:
     """The tensor "pixel_values" of a file, or the only one that there is."""
     source = open_source(path)
-    names = list(source.shapes)
+    names = [*source.shapes, *source.left_out]
     if INPUT not in names and len(names) != 1:
         raise InputError(f"{path} holds {listed(names, 3) or 'nothing'}; expected pixel values under {INPUT!r}")
     name = INPUT if INPUT in names else names[0]
+    if name in source.left_out:
+        raise InputError(f"{path} holds {name!r} in {source.left_out[name]}; expected floating-point numbers")
     _check_shape(path, source.shapes[name], config)
     return source.read(name).reshape(-1, *source.shapes[name][-4:])
 

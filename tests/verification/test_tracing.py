@@ -773,6 +773,15 @@ def test_wrong_inputs(capsys, tmp_path, name, kind):
     assert not (tmp_path / "trace").exists()
 
 
+@pytest.mark.parametrize("beside", ["pixel_values", "label"])
+def test_integers_are_not_passed_over_for_the_tensor_beside_them(capsys, tmp_path, pixels, beside):
+    clip = numpy.load(pixels)
+    numpy.savez(tmp_path / "pixels.npz", x=clip, **{beside: clip.astype("uint8")})
+    found = fail(capsys, tmp_path / "pixels.npz", tmp_path / "trace", "--model", TINY)
+    assert ("'pixel_values' in uint8" if beside == "pixel_values" else "expected pixel values under") in found
+    assert not (tmp_path / "trace").exists()
+
+
 def test_files_that_were_cut(capsys, tmp_path, pixels):
     numpy.savez(tmp_path / "pixels.npz", numpy.load(pixels))
     write_safetensors(tmp_path / "pixels.safetensors", {"x": numpy.load(pixels)})
