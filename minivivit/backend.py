@@ -276,11 +276,10 @@ def parallel_matmul(a: Array, b: Array) -> Array:
     if xp is not numpy or rows * a.shape[1] * columns < LARGE_PRODUCT:
         return xp.matmul(a, b)
     product = numpy.empty((rows, columns), dtype=numpy.result_type(a, b))
+    parts = row_blocks(max(rows, columns), PRODUCT_PART)
     if rows >= columns:
-        parts = row_blocks(rows, PRODUCT_PART)
         tasks = [partial(numpy.matmul, a[part], b, out=product[part]) for part in parts]
     else:
-        parts = row_blocks(columns, PRODUCT_PART)
         tasks = [partial(numpy.matmul, a, b[:, part], out=product[:, part]) for part in parts]
     parallel_blocks(tasks)
     return product

@@ -9,17 +9,7 @@ from minivivit.config import ATTENTION_TYPES, PRESETS
 from minivivit.errors import InputError
 from minivivit.training.checkpointing import LAST, has_checkpoint, read_state
 from minivivit.training.loop import train
-from minivivit.training.settings import (
-    FOLDER_DEFAULTS,
-    FOLDER_LEARNING_RATE,
-    MOTION,
-    MOTION_DEFAULTS,
-    OPTIMISERS,
-    SCHEDULES,
-    TrainingSettings,
-    make_settings,
-    read_settings_file,
-)
+from minivivit.training.settings import MOTION, OPTIMISERS, SCHEDULES, make_settings, read_settings_file
 from minivivit.training.training import Training, begin_training, resume_training, settings_of
 
 # Options that are a setting of the same name, with dashes for underscores: name -> (type or choices, help).
@@ -98,13 +88,13 @@ def _add_option(parser: argparse.ArgumentParser, name: str, kind: Any, text: str
 
 
 def _default_text(name: str) -> str:
-    """What the help says of a setting's default: that of a folder, and that of the built-in data where it differs."""
-    own = getattr(TrainingSettings, name)
-    motion = MOTION_DEFAULTS.get(name, own)
-    if name == "learning_rate":
-        return f" (default: {FOLDER_LEARNING_RATE}; with --model or --preset {own}; motion: {motion})"
-    folder = FOLDER_DEFAULTS.get(name, own)
-    known = ([] if folder is None else [f"default: {folder}"]) + ([] if motion == own else [f"motion: {motion}"])
+    """What the help says of a setting's default: that of a folder, and others where they differ."""
+    folder = getattr(make_settings("", {}), name)
+    tuned = getattr(make_settings("", {}, fine_tuning=True), name)
+    motion = getattr(make_settings(MOTION, {}), name)
+    known = [] if folder is None else [f"default: {folder}"]
+    known += [] if tuned == folder else [f"with --model or --preset {tuned}"]
+    known += [] if motion in (folder, None) else [f"motion: {motion}"]
     return f" ({'; '.join(known)})" if known else ""
 
 

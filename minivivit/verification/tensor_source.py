@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import DTYPES, Array, to_numpy
+from minivivit.backend import Array, to_numpy
 from minivivit.errors import InputError
 from minivivit.files.json_file import read_json
 from minivivit.files.npz_file import npz_index, read_npz
 from minivivit.files.safetensors_file import SafetensorsReader
-from minivivit.files.tensor_data import BLOCK_ELEMENTS, listed, quoted
+from minivivit.files.tensor_data import BLOCK_ELEMENTS, STORED_TYPES, listed, quoted
 from minivivit.files.weights import read_shard_index
 
 # A trace is laid out as transformers lays out sharded checkpoints; this is the name of its index.
@@ -61,7 +61,7 @@ class TensorSource:
 
     def _index(self, entries: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
         stored = {name: dtype for name, (_, dtype) in entries.items()}
-        self.dtypes = {name: dtype for name, dtype in stored.items() if dtype in (*DTYPES, "float16", "bfloat16")}
+        self.dtypes = {name: dtype for name, dtype in stored.items() if dtype in STORED_TYPES}
         self.left_out = {name: dtype for name, dtype in stored.items() if name not in self.dtypes}
         self.shapes = {name: entries[name][0] for name in self.dtypes}
         if self.left_out and not self.shapes:
