@@ -4,7 +4,7 @@ from minivivit.config import VivitConfig
 from minivivit.errors import InputError, MissingExtraError
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.vivit import VivitModel
-from minivivit.verification.gradient_check import check_gradients
+from minivivit.verification.gradients.check import check_gradients
 from minivivit.video.image_processor import VivitImageProcessor
 from minivivit.video.reading import read_video
 from minivivit.video.sampling import sample_frame_indices

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 
 from minivivit import VivitForVideoClassification, VivitImageProcessor, read_video
 from minivivit.bundled import bundled_clip, bundled_model_directory
+from minivivit.explore.attention_rollout import attention_rollout
 from minivivit.layers.trace import Trace
 from minivivit.models.top_classes import class_probabilities, top_classes
-from minivivit.verification.attention_rollout import attention_rollout
 
 BLUE, ORANGE, INK, PALE = "#1f4e79", "#b45f06", "#222222", "#f2f2f2"  # dark and light also without colour
 

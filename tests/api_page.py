@@ -29,6 +29,7 @@ array of either. Of each `NAME_forward`, the backward pass `NAME_backward` stand
 PARTS = {
     "config": "Config",
     "errors": "Errors",
+    "progress": "Progress bar",
     "backend": "Backend: NumPy or CuPy",
     "files": "Files",
     "bundled": "The bundled model and clip",
@@ -37,6 +38,7 @@ PARTS = {
     "models": "Models",
     "video": "Video: reading and preprocessing",
     "checkpoints": "Checkpoints of scenic and of image models",
+    "explore": "Looking inside",
     "training": "Training",
     "verification": "Verification",
     "checks": "Checks of students' functions",

@@ -2,7 +2,7 @@
 mutations run over.
 
 A case is a function of a generator and a dtype that returns (forward, backward, inputs), as
-`minivivit.verification.gradient_check.check_gradients` takes them. The arrays' values do not depend on the dtype, but
+`minivivit.verification.gradients.check.check_gradients` takes them. The arrays' values do not depend on the dtype, but
 for rounding.
 """
 

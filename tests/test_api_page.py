@@ -7,8 +7,8 @@ import pytest
 from api_page import anchor, described, modules, page, public_things, signature
 
 import minivivit
-from minivivit.training.adamw import AdamW
-from minivivit.training.blocks import for_each_block
+from minivivit.training.optimisers.adamw import AdamW
+from minivivit.training.optimisers.blocks import for_each_block
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "notebooks" / "api.md").read_text(encoding="utf-8")

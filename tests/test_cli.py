@@ -19,12 +19,11 @@ import numpy
 import pytest
 from PIL import Image
 
-from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor
+from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor, progress
 from minivivit.cli import COMMANDS, main
 from minivivit.commands.text_table import printable, text_table
 from minivivit.errors import MissingExtraError
 from minivivit.files.weights import read_weights, write_weights
-from minivivit.training import progress
 
 TINY = Path(__file__).parent / "data" / "transformers" / "tiny"  # written by transformers; 4 frames of 16 x 16
 LABELS = [f"LABEL_{index}" for index in range(5)]
@@ -591,7 +590,7 @@ def read_terminal(code: str) -> str:
 
 BAR = """
 import time
-from minivivit.training.progress import progress_bar
+from minivivit.progress import progress_bar
 with progress_bar(4, "work") as bar:
     for _ in range(4):
         time.sleep({seconds})

@@ -10,9 +10,9 @@ import pytest
 
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.vivit import VivitModel
-from minivivit.training.adamw import AdamW
-from minivivit.training.gradient_clipping import clip_by_global_norm
-from minivivit.training.sgd import SGD
+from minivivit.training.optimisers.adamw import AdamW
+from minivivit.training.optimisers.clipping import clip_by_global_norm
+from minivivit.training.optimisers.sgd import SGD
 
 DATA = Path(__file__).parent / "data" / "transformers"
 GOLDENS = ("tiny", "rectangular_no_qkv_bias")

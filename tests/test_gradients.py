@@ -5,7 +5,7 @@ import pytest
 from gradient_cases import CASES, small_blocks
 from model_cases import MODEL_CASES
 
-from minivivit.verification.gradient_check import assert_gradients
+from minivivit.verification.gradients.check import assert_gradients
 
 LAYERS = [name for name in CASES if any(word in name for word in ("layer", "mlp", "multi_head", "dot_product"))]
 BLOCKED = [

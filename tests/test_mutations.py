@@ -16,7 +16,7 @@ from gradient_cases import CASES, small_blocks
 from model_cases import MODEL_CASES
 
 import minivivit
-from minivivit.verification.gradient_check import check_gradients
+from minivivit.verification.gradients.check import check_gradients
 
 PACKAGE = Path(minivivit.__file__).parent
 

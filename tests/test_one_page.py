@@ -15,8 +15,8 @@ from model_cases import tiny_model
 
 import minivivit
 from minivivit import VivitConfig, VivitForVideoClassification
-from minivivit.training.adamw import AdamW
-from minivivit.training.weight_decay import decays
+from minivivit.training.optimisers.adamw import AdamW
+from minivivit.training.optimisers.decay import decays
 
 PAGE = Path(__file__).parent.parent / "notebooks" / "vivit_one_page.py"
 BUNDLED = Path(minivivit.__file__).parent / "bundled" / "motion_model"

@@ -15,9 +15,9 @@ from minivivit.models.classification import VivitForVideoClassification
 from minivivit.ops.cross_entropy import cross_entropy_backward as package_cross_entropy_backward
 from minivivit.ops.cross_entropy import cross_entropy_forward
 from minivivit.ops.softmax import softmax_forward
-from minivivit.training.adamw import AdamW
-from minivivit.training.motion import motion_clips
-from minivivit.training.sgd import SGD
+from minivivit.training.data.motion.clips import motion_clips
+from minivivit.training.optimisers.adamw import AdamW
+from minivivit.training.optimisers.sgd import SGD
 
 Rng = numpy.random.Generator
 Array = numpy.ndarray
@@ -43,7 +43,7 @@ def cross_entropy_backward(student: Callable, **options: Any) -> Report:
 def sgd_step(student: Callable, **options: Any) -> Report:
     """Check ``sgd_step(parameter, gradient, velocity, learning_rate, momentum) -> parameter, velocity``.
 
-    One step as in `minivivit.training.sgd`, into new arrays. The options are those of
+    One step as in `minivivit.training.optimisers.sgd`, into new arrays. The options are those of
     `minivivit.checks.run_check.run_check`.
     """
     return run_check(_SGD_STEP, student, **options)
@@ -52,8 +52,8 @@ def sgd_step(student: Callable, **options: Any) -> Report:
 def adamw_step(student: Callable, **options: Any) -> Report:
     """Check ``adamw_step(parameter, gradient, m, v, step, learning_rate, betas, eps, weight_decay)``.
 
-    It returns the new parameter, m and v: one step as in `minivivit.training.adamw`, into new arrays; `step` counts
-    from 1. The options are those of `minivivit.checks.run_check.run_check`.
+    It returns the new parameter, m and v: one step as in `minivivit.training.optimisers.adamw`, into new arrays;
+    `step` counts from 1. The options are those of `minivivit.checks.run_check.run_check`.
     """
     return run_check(_ADAMW_STEP, student, **options)
 

@@ -18,13 +18,13 @@ from minivivit.commands.progress import NameListener, num_attentions, num_layers
 from minivivit.commands.text_table import printable, text_table
 from minivivit.config import VivitConfig, uniform_frame_indices
 from minivivit.errors import InputError
+from minivivit.explore.attention_rollout import attention_rollout
 from minivivit.layers.trace import Trace
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.embeddings import token_grid
 from minivivit.models.multi_view import AVERAGES, average_views
 from minivivit.models.top_classes import check_classifies, class_probabilities, top_classes
-from minivivit.training.progress import progress_bar
-from minivivit.verification.attention_rollout import attention_rollout
+from minivivit.progress import progress_bar
 from minivivit.video.default_processor import load_processor
 from minivivit.video.image_processor import VivitImageProcessor
 from minivivit.video.picture import attention_picture, check_picture_path, save_picture

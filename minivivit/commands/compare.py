@@ -11,13 +11,13 @@ from minivivit.commands.text_table import printable, text_table
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
 from minivivit.files.tensor_data import listed
-from minivivit.training.progress import progress_bar
-from minivivit.verification.comparison import Comparison, Row, compare
-from minivivit.verification.comparison_page import comparison_page
-from minivivit.verification.layouts import NAMED_LAYOUTS
-from minivivit.verification.pairing import read_mapping
-from minivivit.verification.tensor_error import PRECISIONS
-from minivivit.verification.tensor_source import open_source
+from minivivit.progress import progress_bar
+from minivivit.verification.comparison.page import comparison_page
+from minivivit.verification.comparison.pairing import read_mapping
+from minivivit.verification.comparison.verdict import Comparison, Row, compare
+from minivivit.verification.tensors.error import PRECISIONS
+from minivivit.verification.tensors.layouts import NAMED_LAYOUTS
+from minivivit.verification.tensors.source import open_source
 
 NEIGHBOURS = 2  # rows of the table on either side of the first divergent one
 WORST = 3

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from minivivit.commands.text_table import printable
-from minivivit.training.progress import progress_bar
-from minivivit.verification.conformance import CASES, check_free, write_conformance_pack
+from minivivit.progress import progress_bar
+from minivivit.verification.conformance.pack import CASES, check_free, write_conformance_pack
 
 DESCRIPTION = """\
 Write a conformance pack: small models of all four kinds with their weights, inputs, every intermediate value and every

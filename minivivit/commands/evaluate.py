@@ -17,11 +17,11 @@ from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.top_classes import check_classifies
+from minivivit.progress import counted, progress_bar
+from minivivit.training.data.folders import FolderData, find_clips
+from minivivit.training.data.motion.batches import EVALUATION, check_motion_labels, motion_clip_size, stream
+from minivivit.training.data.motion.clips import motion_clips, shuffle_frames
 from minivivit.training.evaluation import Measurement, measure
-from minivivit.training.folder_data import FolderData, find_clips
-from minivivit.training.motion import motion_clips, shuffle_frames
-from minivivit.training.motion_data import EVALUATION, check_motion_labels, motion_clip_size, stream
-from minivivit.training.progress import counted, progress_bar
 from minivivit.training.setting_checks import whole
 from minivivit.training.settings import MOTION
 from minivivit.video.default_processor import load_processor

@@ -15,8 +15,8 @@ from minivivit.commands.trace import read_input
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.training.progress import progress_bar
-from minivivit.verification.gradient_table import (
+from minivivit.progress import progress_bar
+from minivivit.verification.gradients.table import (
     PIXELS,
     TOLERANCE,
     GradientRow,

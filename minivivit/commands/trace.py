@@ -20,11 +20,11 @@ from minivivit.files.tensor_data import listed
 from minivivit.files.weights import tensor_index
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.vivit import VivitModel
-from minivivit.training.progress import progress_bar
-from minivivit.verification.tensor_error import PRECISIONS
-from minivivit.verification.tensor_source import open_source
-from minivivit.verification.trace_directory import INPUT, check_replaceable
-from minivivit.verification.tracing import Model, trace_model
+from minivivit.progress import progress_bar
+from minivivit.verification.tensors.error import PRECISIONS
+from minivivit.verification.tensors.source import open_source
+from minivivit.verification.tracing.directory import INPUT, check_replaceable
+from minivivit.verification.tracing.recording import Model, trace_model
 from minivivit.video.default_processor import load_processor
 from minivivit.video.npy import open_array
 from minivivit.video.reading import count_frames, read_video

@@ -7,10 +7,10 @@ from typing import Any
 from minivivit.commands.notes import held_log, print_notes
 from minivivit.config import ATTENTION_TYPES, PRESETS
 from minivivit.errors import InputError
-from minivivit.training.checkpointing import LAST, has_checkpoint, read_state
+from minivivit.training.checkpoints import LAST, has_checkpoint, read_state
 from minivivit.training.loop import train
+from minivivit.training.run import Training, begin_training, resume_training, settings_of
 from minivivit.training.settings import MOTION, OPTIMISERS, SCHEDULES, make_settings, read_settings_file
-from minivivit.training.training import Training, begin_training, resume_training, settings_of
 
 # Options that are a setting of the same name, with dashes for underscores: name -> (type or choices, help).
 SETTING_OPTIONS: dict[str, tuple[Any, str]] = {

@@ -14,10 +14,9 @@ from minivivit.commands.text_table import text_table
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
 from minivivit.files.json_file import read_json, write_json
-from minivivit.training.own_process import run_in_own_process
-from minivivit.training.progress import progress_bar
-from minivivit.training.settings import TrainingSettings, read_settings_file
-from minivivit.training.variants import (
+from minivivit.progress import progress_bar
+from minivivit.training.experiments.own_process import run_in_own_process
+from minivivit.training.experiments.variants import (
     ENCODINGS,
     IMAGE_MODEL,
     MODELS,
@@ -28,6 +27,7 @@ from minivivit.training.variants import (
     variant_settings,
     variant_steps,
 )
+from minivivit.training.settings import TrainingSettings, read_settings_file
 
 JSON_FILE, MARKDOWN_FILE = "variants.json", "variants.md"
 FORMAT = "minivivit variants 1"

@@ -10,20 +10,20 @@ import numpy
 from tqdm import tqdm
 
 from minivivit.backend import Array
+from minivivit.progress import counted, progress_bar
 from minivivit.training.accumulation import BatchResult, batch_gradients
 from minivivit.training.curves import draw_curves
+from minivivit.training.data.pixels import to_pixel_values
 from minivivit.training.evaluation import Measurement, measure
-from minivivit.training.gradient_clipping import clip_by_global_norm, global_norm
 from minivivit.training.interruption import Interruption
-from minivivit.training.label_smoothing import one_hot
 from minivivit.training.log import read_log
-from minivivit.training.mixup import mixup
 from minivivit.training.nan_hunt import hunt
-from minivivit.training.pixels import to_pixel_values
-from minivivit.training.progress import counted, progress_bar
-from minivivit.training.schedules import learning_rate
+from minivivit.training.optimisers.clipping import clip_by_global_norm, global_norm
+from minivivit.training.optimisers.schedules import learning_rate
+from minivivit.training.regularisation.label_smoothing import one_hot
+from minivivit.training.regularisation.mixup import mixup
+from minivivit.training.run import LOG_FILE, Training
 from minivivit.training.settings import SCHEDULES, warm_up_steps
-from minivivit.training.training import LOG_FILE, Training
 
 CURVES_FILE = "curves.png"
 

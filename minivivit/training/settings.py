@@ -10,7 +10,7 @@ from typing import Any
 from minivivit.config import PRESETS, VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.json_file import read_json
-from minivivit.training.augmentations.pipeline import AugmentationParams
+from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams
 from minivivit.training.setting_checks import (
     Check,
     check_augmentation,
@@ -23,7 +23,7 @@ from minivivit.training.setting_checks import (
 )
 
 OPTIMISERS = ("adamw", "sgd")
-# The name of a schedule, and the factors that it is a product of (`minivivit.training.schedules`).
+# The name of a schedule, and the factors that it is a product of (`minivivit.training.optimisers.schedules`).
 SCHEDULES = {
     "cosine": "constant * cosine_decay * linear_warmup",
     "constant": "constant * linear_warmup",
@@ -104,7 +104,7 @@ class TrainingSettings:
     learning_rate : float
         The largest.
     weight_decay, momentum, beta1, beta2 : float
-        See `AdamW` and `SGD`; decay spares what `minivivit.training.weight_decay.decays` spares.
+        See `AdamW` and `SGD`; decay spares what `minivivit.training.optimisers.decay.decays` spares.
     warm_up : int, optional
         Updates during which the learning rate rises in a straight line, fewer than there are; None: a tenth of the
         updates, but no more than 200.

@@ -29,7 +29,7 @@ def attention_picture(
     frames : uint8 array, shape (times, height, width, 3)
         One frame for each temporal index, as the model sees it (resized and cropped).
     weights : array, shape (times, rows, columns)
-        How much each tubelet contributes; those of a clip sum to 1 (`minivivit.verification.attention_rollout`).
+        How much each tubelet contributes; those of a clip sum to 1 (`minivivit.explore.attention_rollout`).
     tubelet_size : (frames, height, width)
         A remainder of the frame that no tubelet covers stays dark.
     classes : sequence of dict

@@ -7,11 +7,11 @@ from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProces
 from minivivit.backend import _load_cupy, to_numpy
 from minivivit.config import ACTIVATION_NAMES
 from minivivit.layers.trace import Trace
-from minivivit.training.adamw import AdamW
-from minivivit.training.gradient_clipping import clip_by_global_norm
-from minivivit.training.sgd import SGD
-from minivivit.verification.tensor_source import open_source
-from minivivit.verification.tracing import trace_model
+from minivivit.training.optimisers.adamw import AdamW
+from minivivit.training.optimisers.clipping import clip_by_global_norm
+from minivivit.training.optimisers.sgd import SGD
+from minivivit.verification.tensors.source import open_source
+from minivivit.verification.tracing.recording import trace_model
 
 CUPY, REASON = _load_cupy()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(CUPY is None, reason=f"needs CuPy and an NVIDIA GPU: {REASON}")]

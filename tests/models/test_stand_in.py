@@ -10,9 +10,9 @@ from minivivit.backend import array_namespace, special_functions, to_numpy
 from minivivit.config import ACTIVATION_NAMES
 from minivivit.layers.trace import Trace
 from minivivit.models.parameters import map_tree
-from minivivit.training.adamw import AdamW
-from minivivit.training.gradient_clipping import clip_by_global_norm
-from minivivit.training.sgd import SGD
+from minivivit.training.optimisers.adamw import AdamW
+from minivivit.training.optimisers.clipping import clip_by_global_norm
+from minivivit.training.optimisers.sgd import SGD
 
 ALL_MODELS = pytest.mark.parametrize("number", MODELS)
 # "To the last digits": one block instead of several adds the same numbers in another order. Gradients are sums of more

@@ -9,7 +9,7 @@ from scipy import special
 from minivivit.ops.binary_cross_entropy import binary_cross_entropy_backward, binary_cross_entropy_forward
 from minivivit.ops.cross_entropy import cross_entropy_backward, cross_entropy_forward
 from minivivit.ops.mean_squared_error import mean_squared_error_backward, mean_squared_error_forward
-from minivivit.training.label_smoothing import one_hot, smooth_labels
+from minivivit.training.regularisation.label_smoothing import one_hot, smooth_labels
 
 
 def test_cross_entropy_by_hand():

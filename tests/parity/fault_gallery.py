@@ -10,12 +10,13 @@ from fault_planting import healthy_model, inputs, our_model
 from planted_faults import Fault
 from threadpoolctl import threadpool_limits
 
-from minivivit.verification.capture_transformers import capture_transformers
-from minivivit.verification.causes import Cause, likely_causes
-from minivivit.verification.comparison import Comparison, compare
-from minivivit.verification.rounding_budget import rounding_budgets
-from minivivit.verification.tensor_source import ArraySource
-from minivivit.verification.tracing import record_pass
+from minivivit.verification.comparison.evidence.cause import Cause
+from minivivit.verification.comparison.likely_causes import likely_causes
+from minivivit.verification.comparison.verdict import Comparison, compare
+from minivivit.verification.rounding.budget import rounding_budgets
+from minivivit.verification.tensors.source import ArraySource
+from minivivit.verification.tracing.capture_transformers import capture_transformers
+from minivivit.verification.tracing.recording import record_pass
 
 MODEL = our_model()
 PRECISIONS = ("float64", "float32", "bfloat16")

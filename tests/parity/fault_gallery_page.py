@@ -25,8 +25,8 @@ cause, where one is claimed, must be the right one.
    by name. With `--budget` it also measures what the rounding of your precision does to each of them.
 2. Your port saves its own intermediate values, under our names where you can: a dictionary that is filled as the
    layers run, and `numpy.savez` at the end. `pixel_values` belongs into it too. For a model of transformers that is
-   `minivivit.verification.capture_transformers`. Other names are mapped (`--map names.json`), or paired by shape
-   and order (`--pair order`). Begin with few: the output of each layer shows in which layer to look.
+   `minivivit.verification.tracing.capture_transformers`. Other names are mapped (`--map names.json`), or paired by
+   shape and order (`--pair order`). Begin with few: the output of each layer shows in which layer to look.
 3. `compare` names the first tensor, in the order of execution, that differs by more than rounding explains, and
    what made it so, if it can tell. It does not guess: for each mistake that it knows it computes what our inputs
    would have become, and claims the mistake only where that is your tensor.

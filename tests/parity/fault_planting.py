@@ -14,7 +14,7 @@ import transformers
 from hugging_face import published_name, reference
 
 from minivivit import VivitConfig, VivitForVideoClassification
-from minivivit.verification.precision import round_to_precision
+from minivivit.verification.rounding.precisions import round_to_precision
 
 # Frames as high as they are wide, a square grid and square projections, as in the published checkpoint: that is why so
 # many of these bugs raise no error. Heads, head size, hidden size and tokens differ, so that no two scales are equal.

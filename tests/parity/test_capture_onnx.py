@@ -7,10 +7,10 @@ import numpy
 import pytest
 
 from minivivit import InputError, MissingExtraError, VivitForVideoClassification
-from minivivit.verification.capture_onnx import capture_onnx
-from minivivit.verification.pairing import pair_by_name, pair_by_order
-from minivivit.verification.tensor_source import open_source
-from minivivit.verification.tracing import record_pass
+from minivivit.verification.comparison.pairing import pair_by_name, pair_by_order
+from minivivit.verification.tensors.source import open_source
+from minivivit.verification.tracing.capture_onnx import capture_onnx
+from minivivit.verification.tracing.recording import record_pass
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")

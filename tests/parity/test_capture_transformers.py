@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from minivivit import InputError
-from minivivit.verification.capture_transformers import capture_transformers, published_name
+from minivivit.verification.tracing.capture_transformers import capture_transformers, published_name
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")

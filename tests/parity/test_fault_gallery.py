@@ -13,7 +13,7 @@ from fault_gallery import MODEL, PRECISIONS, find, one_thread, our_trace, their_
 from fault_gallery_page import page  # noqa: E402
 from planted_faults import FAULTS  # noqa: E402
 
-from minivivit.verification.causes import likely  # noqa: E402
+from minivivit.verification.comparison import likely_causes as likely  # noqa: E402
 
 PAGE = Path(__file__).parent.parent.parent / "notebooks" / "fault_gallery.md"
 IN_ATTENTION = [fault for fault in FAULTS if fault.first_wrong.endswith((".scores", ".probs"))]

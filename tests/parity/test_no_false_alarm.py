@@ -10,11 +10,11 @@ from hugging_face import published_name, random_clip, random_settings, reference
 from threadpoolctl import threadpool_limits  # noqa: E402
 
 from minivivit import VivitConfig, VivitForVideoClassification  # noqa: E402
-from minivivit.verification.capture_transformers import capture_transformers  # noqa: E402
-from minivivit.verification.comparison import compare  # noqa: E402
-from minivivit.verification.rounding_budget import rounding_budgets  # noqa: E402
-from minivivit.verification.tensor_source import ArraySource  # noqa: E402
-from minivivit.verification.tracing import record_pass  # noqa: E402
+from minivivit.verification.comparison.verdict import compare  # noqa: E402
+from minivivit.verification.rounding.budget import rounding_budgets  # noqa: E402
+from minivivit.verification.tensors.source import ArraySource  # noqa: E402
+from minivivit.verification.tracing.capture_transformers import capture_transformers  # noqa: E402
+from minivivit.verification.tracing.recording import record_pass  # noqa: E402
 
 pytestmark = pytest.mark.parity
 

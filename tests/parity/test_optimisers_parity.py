@@ -3,10 +3,10 @@
 import numpy
 import pytest
 
-from minivivit.training.adamw import AdamW
-from minivivit.training.gradient_clipping import clip_by_global_norm
-from minivivit.training.label_smoothing import one_hot, smooth_labels
-from minivivit.training.sgd import SGD
+from minivivit.training.optimisers.adamw import AdamW
+from minivivit.training.optimisers.clipping import clip_by_global_norm
+from minivivit.training.optimisers.sgd import SGD
+from minivivit.training.regularisation.label_smoothing import one_hot, smooth_labels
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")

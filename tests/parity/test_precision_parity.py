@@ -10,10 +10,10 @@ from verification import conformance_reader
 
 from minivivit import VivitForVideoClassification
 from minivivit.layers.trace import Trace
-from minivivit.verification import conformance
-from minivivit.verification.precision import round_to_precision
-from minivivit.verification.rounding_budget import rounding_budgets
-from minivivit.verification.tensor_source import ArraySource
+from minivivit.verification.conformance import pack as conformance
+from minivivit.verification.rounding.budget import rounding_budgets
+from minivivit.verification.rounding.precisions import round_to_precision
+from minivivit.verification.tensors.source import ArraySource
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")
@@ -21,7 +21,7 @@ transformers = pytest.importorskip("transformers")
 
 from hugging_face import random_clip, reference  # noqa: E402
 
-from minivivit.verification.capture_transformers import capture_transformers  # noqa: E402
+from minivivit.verification.tracing.capture_transformers import capture_transformers  # noqa: E402
 
 CONFIGS = {
     "small": {

@@ -7,8 +7,8 @@ import pytest
 
 from minivivit import VivitForVideoClassification, VivitModel
 from minivivit.config import ACTIVATION_NAMES
-from minivivit.verification.capture_transformers import capture_transformers
-from minivivit.verification.tracing import record_pass
+from minivivit.verification.tracing.capture_transformers import capture_transformers
+from minivivit.verification.tracing.recording import record_pass
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")

@@ -4,9 +4,9 @@ import numpy
 import pytest
 
 from minivivit import VivitForVideoClassification
-from minivivit.training.adamw import AdamW
-from minivivit.training.gradient_clipping import clip_by_global_norm
-from minivivit.training.sgd import SGD
+from minivivit.training.optimisers.adamw import AdamW
+from minivivit.training.optimisers.clipping import clip_by_global_norm
+from minivivit.training.optimisers.sgd import SGD
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")

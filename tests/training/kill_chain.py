@@ -20,9 +20,9 @@ from tiny_training import tiny_training
 
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training import loop
-from minivivit.training.checkpointing import has_checkpoint, read_state
+from minivivit.training.checkpoints import has_checkpoint, read_state
 from minivivit.training.loop import make_step, train
-from minivivit.training.training import resume_training
+from minivivit.training.run import resume_training
 
 
 def live(output: Path, steps: int, last_step: int | None) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from minivivit.errors import InputError
-from minivivit.training.augmentations.colour import (
+from minivivit.training.regularisation.augmentations.colour import (
     adjust_brightness,
     adjust_contrast,
     adjust_hue,
@@ -15,16 +15,23 @@ from minivivit.training.augmentations.colour import (
     colour_drop,
     random_colour_jitter,
 )
-from minivivit.training.augmentations.crop import random_crop
-from minivivit.training.augmentations.enhance import (
+from minivivit.training.regularisation.augmentations.crop import random_crop
+from minivivit.training.regularisation.augmentations.enhance import (
     adjust_colour_balance,
     adjust_global_contrast,
     scale_brightness,
     sharpen,
 )
-from minivivit.training.augmentations.flip import horizontal_flip, random_horizontal_flip
-from minivivit.training.augmentations.geometry import cutout, rotate, shear_x, shear_y, translate_x, translate_y
-from minivivit.training.augmentations.intensity import (
+from minivivit.training.regularisation.augmentations.flip import horizontal_flip, random_horizontal_flip
+from minivivit.training.regularisation.augmentations.geometry import (
+    cutout,
+    rotate,
+    shear_x,
+    shear_y,
+    translate_x,
+    translate_y,
+)
+from minivivit.training.regularisation.augmentations.intensity import (
     autocontrast,
     equalize,
     invert,
@@ -32,10 +39,10 @@ from minivivit.training.augmentations.intensity import (
     solarize,
     solarize_add,
 )
-from minivivit.training.augmentations.pipeline import AugmentationParams, augment_clip
-from minivivit.training.augmentations.rand_augment import OPERATIONS, VIDEO_OPERATIONS, rand_augment
-from minivivit.training.augmentations.resize import bilinear_resize, resize_smallest
-from minivivit.training.augmentations.scale_jitter import random_scale_jitter
+from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams, augment_clip
+from minivivit.training.regularisation.augmentations.rand_augment import OPERATIONS, VIDEO_OPERATIONS, rand_augment
+from minivivit.training.regularisation.augmentations.resize import bilinear_resize, resize_smallest
+from minivivit.training.regularisation.augmentations.scale_jitter import random_scale_jitter
 
 
 def generator(seed=0):

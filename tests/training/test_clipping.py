@@ -5,8 +5,8 @@ import pytest
 
 from minivivit import backend
 from minivivit.errors import InputError
-from minivivit.training import blocks
-from minivivit.training.gradient_clipping import clip_by_global_norm, global_norm
+from minivivit.training.optimisers import blocks
+from minivivit.training.optimisers.clipping import clip_by_global_norm, global_norm
 
 
 def test_by_hand():

@@ -7,10 +7,8 @@ import pytest
 from tiny_training import TINY_MODEL, write_clips
 
 from minivivit import InputError, VivitConfig
-from minivivit.training.augmentations.pipeline import AugmentationParams
-from minivivit.training.folder_data import FolderData, find_clips, split_clips
-from minivivit.training.motion import motion_clips
-from minivivit.training.motion_data import (
+from minivivit.training.data.folders import FolderData, find_clips, split_clips
+from minivivit.training.data.motion.batches import (
     EVALUATION,
     TRAINING,
     VALIDATION,
@@ -18,6 +16,8 @@ from minivivit.training.motion_data import (
     check_motion_labels,
     stream,
 )
+from minivivit.training.data.motion.clips import motion_clips
+from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams
 
 CONFIG = VivitConfig(**TINY_MODEL)
 

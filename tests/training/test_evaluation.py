@@ -9,13 +9,12 @@ import numpy
 import pytest
 from tiny_training import TINY_MODEL, run_tiny_training, write_clips
 
-from minivivit import InputError, VivitConfig, VivitForVideoClassification, VivitImageProcessor
+from minivivit import InputError, VivitConfig, VivitForVideoClassification, VivitImageProcessor, progress
 from minivivit.commands.classify import add_classify_arguments, run_classify
 from minivivit.commands.evaluate import add_evaluate_arguments, run_evaluate
 from minivivit.files.weights import read_weights, write_weights
-from minivivit.training import progress
+from minivivit.training.data.pixels import new_processor, to_pixel_values
 from minivivit.training.evaluation import measure
-from minivivit.training.pixels import new_processor, to_pixel_values
 
 MODEL = {**TINY_MODEL, "initializer_range": 0.3}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from minivivit.errors import InputError
-from minivivit.training.freezing import trainable_names
+from minivivit.training.optimisers.freezing import trainable_names
 
 NAMES = [
     "vivit.embeddings.cls_token",

@@ -7,21 +7,21 @@ import numpy
 import pytest
 from tiny_training import TINY_MODEL, run_tiny_training, tiny_training, write_clips
 
-from minivivit import InputError, VivitConfig, VivitForVideoClassification, VivitImageProcessor
+from minivivit import InputError, VivitConfig, VivitForVideoClassification, VivitImageProcessor, progress
 from minivivit.backend import num_threads, set_num_threads
-from minivivit.training import loop, progress
+from minivivit.training import loop
 from minivivit.training.accumulation import batch_gradients
-from minivivit.training.adamw import AdamW
 from minivivit.training.curves import draw_curves
-from minivivit.training.gradient_clipping import clip_by_global_norm
+from minivivit.training.data.pixels import new_processor, to_pixel_values
 from minivivit.training.log import read_log
 from minivivit.training.loop import make_step, train, validate
 from minivivit.training.nan_hunt import NonFiniteError
-from minivivit.training.pixels import new_processor, to_pixel_values
-from minivivit.training.schedules import learning_rate
+from minivivit.training.optimisers.adamw import AdamW
+from minivivit.training.optimisers.clipping import clip_by_global_norm
+from minivivit.training.optimisers.decay import decays
+from minivivit.training.optimisers.schedules import learning_rate
+from minivivit.training.run import begin_training, resume_training
 from minivivit.training.settings import make_settings
-from minivivit.training.training import begin_training, resume_training
-from minivivit.training.weight_decay import decays
 
 PLAIN_MODEL = {**TINY_MODEL, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 PLAIN_MODEL["stochastic_droplayer_rate"] = 0.0

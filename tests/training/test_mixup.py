@@ -4,8 +4,8 @@ import numpy
 import pytest
 
 from minivivit.errors import InputError
-from minivivit.training.label_smoothing import one_hot, smooth_labels
-from minivivit.training.mixup import mixup
+from minivivit.training.regularisation.label_smoothing import one_hot, smooth_labels
+from minivivit.training.regularisation.mixup import mixup
 
 
 def batch(size=4, dtype="float32"):

@@ -10,7 +10,8 @@ from scipy.stats import ks_2samp
 
 from minivivit.backend import num_threads, set_num_threads
 from minivivit.errors import InputError
-from minivivit.training.motion import (
+from minivivit.training.data.motion.backgrounds import value_noise
+from minivivit.training.data.motion.clips import (
     MOTION_CLASSES,
     SPAN,
     TURN,
@@ -22,8 +23,7 @@ from minivivit.training.motion import (
     render_motion,
     shuffle_frames,
 )
-from minivivit.training.motion_backgrounds import value_noise
-from minivivit.training.motion_shapes import GLYPHS, glyph_coverage
+from minivivit.training.data.motion.shapes import GLYPHS, glyph_coverage
 
 NUM_CLASSES = len(MOTION_CLASSES)
 

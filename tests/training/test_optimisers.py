@@ -6,11 +6,11 @@ from safetensors.numpy import load, save
 
 from minivivit import backend
 from minivivit.errors import InputError
-from minivivit.training import blocks
-from minivivit.training.adamw import AdamW
-from minivivit.training.blocks import for_each_block, split_into_blocks
-from minivivit.training.sgd import SGD
-from minivivit.training.weight_decay import decays
+from minivivit.training.optimisers import blocks
+from minivivit.training.optimisers.adamw import AdamW
+from minivivit.training.optimisers.blocks import for_each_block, split_into_blocks
+from minivivit.training.optimisers.decay import decays
+from minivivit.training.optimisers.sgd import SGD
 
 OPTIMISERS = [
     pytest.param(lambda p: SGD(p, momentum=0.9, weight_decay=0.1), id="sgd"),

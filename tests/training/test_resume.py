@@ -13,7 +13,7 @@ from tiny_training import TINY, run_tiny_training, same_training, tiny_training,
 import minivivit.training.loop as loop
 from minivivit import InputError
 from minivivit.errors import MissingExtraError
-from minivivit.training.checkpointing import (
+from minivivit.training.checkpoints import (
     generator_from_state,
     has_checkpoint,
     read_state,
@@ -21,7 +21,7 @@ from minivivit.training.checkpointing import (
 )
 from minivivit.training.log import Log, read_log
 from minivivit.training.loop import make_step, train
-from minivivit.training.training import resume_training
+from minivivit.training.run import resume_training
 
 AUGMENTATION = {
     "crop_size": 16,

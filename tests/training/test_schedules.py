@@ -5,7 +5,7 @@ import math
 import pytest
 
 from minivivit.errors import InputError
-from minivivit.training.schedules import cosine_decay, learning_rate, linear_warmup
+from minivivit.training.optimisers.schedules import cosine_decay, learning_rate, linear_warmup
 
 
 def test_constant():

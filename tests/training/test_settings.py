@@ -14,10 +14,10 @@ from tiny_training import TINY, write_clips
 from minivivit import InputError
 from minivivit.cli import main
 from minivivit.commands.train import _given_settings, add_train_arguments, run_train
+from minivivit.training.data.motion.clips import MOTION_CLASSES
 from minivivit.training.log import read_log
-from minivivit.training.motion import MOTION_CLASSES
+from minivivit.training.run import begin_training
 from minivivit.training.settings import TrainingSettings, make_settings, model_config, read_settings_file, warm_up_steps
-from minivivit.training.training import begin_training
 
 
 @pytest.mark.parametrize(

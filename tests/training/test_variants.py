@@ -12,11 +12,9 @@ from minivivit import InputError, VivitForVideoClassification
 from minivivit.cli import main
 from minivivit.commands import variants as command
 from minivivit.models.counting import count, total
-from minivivit.training.loop import make_step
-from minivivit.training.own_process import peak_memory, run_in_own_process
-from minivivit.training.still_data import STILL_CLASSES, StillData, still_frames
-from minivivit.training.training import begin_training
-from minivivit.training.variants import (
+from minivivit.training.data.motion.stills import STILL_CLASSES, StillData, still_frames
+from minivivit.training.experiments.own_process import peak_memory, run_in_own_process
+from minivivit.training.experiments.variants import (
     ENCODINGS,
     IMAGE_MODEL,
     IMAGE_STEPS,
@@ -28,6 +26,8 @@ from minivivit.training.variants import (
     variant_config,
     variant_settings,
 )
+from minivivit.training.loop import make_step
+from minivivit.training.run import begin_training
 
 CLIPS = 24
 SETTINGS = {

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy
 
 from minivivit.training.loop import train
+from minivivit.training.run import Training, begin_training
 from minivivit.training.settings import make_settings
-from minivivit.training.training import Training, begin_training
 
 TINY_MODEL = {
     "image_size": 16,

@@ -6,14 +6,14 @@ import pytest
 from minivivit import VivitConfig, VivitForVideoClassification, VivitModel
 from minivivit.config import ATTENTION_TYPES
 from minivivit.ops.activation import ACTIVATIONS
-from minivivit.verification.causes import evidence as evidence_module
-from minivivit.verification.causes import likely_causes
-from minivivit.verification.causes.dropout import dropout_hypotheses
-from minivivit.verification.causes.evidence import Evidence, Hypothesis, relative_error
-from minivivit.verification.comparison import compare
-from minivivit.verification.precision import round_to_precision
-from minivivit.verification.tensor_source import ArraySource
-from minivivit.verification.tracing import record_pass
+from minivivit.verification.comparison.causes.dropout import dropout_hypotheses
+from minivivit.verification.comparison.evidence import evidence as evidence_module
+from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis, relative_error
+from minivivit.verification.comparison.likely_causes import likely_causes
+from minivivit.verification.comparison.verdict import compare
+from minivivit.verification.rounding.precisions import round_to_precision
+from minivivit.verification.tensors.source import ArraySource
+from minivivit.verification.tracing.recording import record_pass
 
 LAYER = "vivit.encoder.layer.1"
 LABELS = numpy.array([1, 3])

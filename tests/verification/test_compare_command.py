@@ -10,8 +10,8 @@ from safetensors.numpy import save_file
 
 from minivivit.cli import main
 from minivivit.commands import compare as command
-from minivivit.verification.tensor_source import TRACE_INDEX, open_source
-from minivivit.verification.tracing import trace_model
+from minivivit.verification.tensors.source import TRACE_INDEX, open_source
+from minivivit.verification.tracing.recording import trace_model
 
 
 def model_of(dtype="float64", **changes):

@@ -9,12 +9,12 @@ import pytest
 from model_cases import clip_for, tiny_config, tiny_model
 
 from minivivit.errors import InputError
-from minivivit.verification.comparison import compare
-from minivivit.verification.judgement import FACTORS, GRADIENT_FACTORS, NOISE_FACTORS, budgets_in, judge
-from minivivit.verification.rounding_budget import rounding_budgets
-from minivivit.verification.tensor_error import TensorError, unit_roundoff
-from minivivit.verification.tensor_source import ArraySource
-from minivivit.verification.tracing import record_pass
+from minivivit.verification.comparison.judgement import FACTORS, GRADIENT_FACTORS, NOISE_FACTORS, budgets_in, judge
+from minivivit.verification.comparison.verdict import compare
+from minivivit.verification.rounding.budget import rounding_budgets
+from minivivit.verification.tensors.error import TensorError, unit_roundoff
+from minivivit.verification.tensors.source import ArraySource
+from minivivit.verification.tracing.recording import record_pass
 
 U = unit_roundoff("float32")
 PRECISIONS = ["float32", "bfloat16", "float16"]

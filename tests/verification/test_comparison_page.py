@@ -8,10 +8,10 @@ import numpy
 import pytest
 
 from minivivit.config import VivitConfig
-from minivivit.verification.comparison import compare
-from minivivit.verification.comparison_page import MOST_LISTED, comparison_page
-from minivivit.verification.comparison_pictures import MOST_MARKS
-from minivivit.verification.tensor_source import ArraySource
+from minivivit.verification.comparison.page import MOST_LISTED, comparison_page
+from minivivit.verification.comparison.pictures import MOST_MARKS
+from minivivit.verification.comparison.verdict import compare
+from minivivit.verification.tensors.source import ArraySource
 
 CONFIG = VivitConfig(image_size=16, num_frames=4, tubelet_size=(2, 4, 8), hidden_size=8, num_attention_heads=2)
 EVIL = '<script>alert("1")</script>\n\x1b[31m&\u202e\ud800.layer.99999999999.x'

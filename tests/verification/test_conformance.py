@@ -15,10 +15,10 @@ from minivivit import InputError, VivitForVideoClassification
 from minivivit.backend import num_threads, set_num_threads
 from minivivit.cli import main
 from minivivit.config import VivitConfig
-from minivivit.verification import conformance
-from minivivit.verification.conformance import CASES, SMALL, case_model, write_conformance_pack
-from minivivit.verification.tensor_error import PRECISIONS
-from minivivit.verification.tensor_source import open_source
+from minivivit.verification.conformance import pack as conformance
+from minivivit.verification.conformance.pack import CASES, SMALL, case_model, write_conformance_pack
+from minivivit.verification.tensors.error import PRECISIONS
+from minivivit.verification.tensors.source import open_source
 
 READER = Path(__file__).with_name("conformance_reader.py")
 

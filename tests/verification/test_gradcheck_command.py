@@ -8,8 +8,8 @@ from model_cases import MODELS, clip_for, tiny_config, tiny_model
 
 from minivivit import InputError, VivitForVideoClassification, cli
 from minivivit.models import single_encoder
-from minivivit.verification import gradient_table as table
-from minivivit.verification.gradient_table import STEP, choose_parameters, gradient_table, num_passes
+from minivivit.verification.gradients import table
+from minivivit.verification.gradients.table import STEP, choose_parameters, gradient_table, num_passes
 
 
 def rng(seed=0):

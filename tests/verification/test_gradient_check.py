@@ -8,7 +8,7 @@ import pytest
 from minivivit.errors import InputError
 from minivivit.ops.layer_norm import layer_norm_backward, layer_norm_forward
 from minivivit.ops.linear import linear_backward, linear_forward
-from minivivit.verification.gradient_check import GradientReport, assert_gradients, check_gradients
+from minivivit.verification.gradients.check import GradientReport, assert_gradients, check_gradients
 
 INPUTS = {
     "x": numpy.random.default_rng(0).normal(size=(3, 4)),

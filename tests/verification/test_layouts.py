@@ -4,7 +4,7 @@ import numpy
 import pytest
 
 from minivivit.errors import InputError
-from minivivit.verification.layouts import find_layout, undo_layout
+from minivivit.verification.tensors.layouts import find_layout, undo_layout
 
 BATCH, TOKENS, HEADS, SIZE = 2, 10, 3, 4
 RNG = numpy.random.default_rng(0)

@@ -6,8 +6,8 @@ import numpy
 import pytest
 
 from minivivit.errors import InputError
-from minivivit.verification.pairing import LONGEST_ORDER, Pair, pair_by_name, pair_by_order, read_mapping
-from minivivit.verification.tensor_source import ArraySource
+from minivivit.verification.comparison.pairing import LONGEST_ORDER, Pair, pair_by_name, pair_by_order, read_mapping
+from minivivit.verification.tensors.source import ArraySource
 
 OURS = ["embeddings", "layer.0.query", "layer.0.key", "layer.1.query", "layer.1.key", "head"]
 

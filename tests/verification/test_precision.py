@@ -12,7 +12,7 @@ from small_models import MODELS, clip_for, small_model
 
 from minivivit import InputError
 from minivivit.backend import array_namespace, to_numpy
-from minivivit.verification.precision import (
+from minivivit.verification.rounding.precisions import (
     EMULATIONS,
     EmulatedArray,
     in_precision,

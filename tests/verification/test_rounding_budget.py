@@ -14,10 +14,10 @@ from small_models import MODELS, clip_for, fill, small_model
 
 from minivivit import InputError, VivitConfig, VivitForVideoClassification, VivitModel
 from minivivit.layers.trace import Trace
-from minivivit.verification.precision import in_precision, round_to_precision, stored
-from minivivit.verification.rounding_budget import BudgetStore, rounding_budgets
-from minivivit.verification.tensor_error import PRECISIONS, unit_roundoff
-from minivivit.verification.tensor_source import ArraySource
+from minivivit.verification.rounding.budget import BudgetStore, rounding_budgets
+from minivivit.verification.rounding.precisions import in_precision, round_to_precision, stored
+from minivivit.verification.tensors.error import PRECISIONS, unit_roundoff
+from minivivit.verification.tensors.source import ArraySource
 
 LABELS = numpy.array([0, 2])
 LOWER = ("float32", "tf32", "bfloat16", "float16")

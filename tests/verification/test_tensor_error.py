@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from minivivit.errors import InputError
-from minivivit.verification.tensor_error import PRECISIONS, RELATIVE_FLOOR, TensorError, tensor_error, unit_roundoff
+from minivivit.verification.tensors.error import PRECISIONS, RELATIVE_FLOOR, TensorError, tensor_error, unit_roundoff
 
 SHAPE = (7, 5, 3)
 

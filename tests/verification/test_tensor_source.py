@@ -13,8 +13,8 @@ from small_models import clip_for, small_model
 from minivivit.errors import InputError
 from minivivit.files.safetensors_file import write_safetensors
 from minivivit.files.tensor_data import BLOCK_ELEMENTS
-from minivivit.verification.tensor_source import TRACE_INDEX, open_source
-from minivivit.verification.tracing import trace_model
+from minivivit.verification.tensors.source import TRACE_INDEX, open_source
+from minivivit.verification.tracing.recording import trace_model
 
 ARRAYS = {
     "second": numpy.arange(6, dtype="float32").reshape(2, 3).T,

@@ -3,8 +3,8 @@
 import numpy
 import pytest
 
-from minivivit.verification.comparison import compare
-from minivivit.verification.token_errors import pixel_errors, rms_by_position, token_errors
+from minivivit.verification.comparison.token_errors import pixel_errors, rms_by_position, token_errors
+from minivivit.verification.comparison.verdict import compare
 
 GRID = (3, 2, 4)
 RNG = numpy.random.default_rng(0)

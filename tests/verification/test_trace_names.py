@@ -13,7 +13,7 @@ from small_models import MODELS, clip_for, small_config, small_model
 from minivivit import VivitModel
 from minivivit.checkpoints.names import scenic_parameters
 from minivivit.models.embeddings import token_grid
-from minivivit.verification.tracing import record_pass
+from minivivit.verification.tracing.recording import record_pass
 
 PAGE = Path(__file__).parents[2] / "notebooks" / "trace_names.md"
 ALL_MODELS = pytest.mark.parametrize("number", MODELS)

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
 from small_models import MODELS, clip_for, small_model
 from stand_in_array import xp
 
-from minivivit import VivitConfig, VivitForVideoClassification, VivitModel
+from minivivit import VivitConfig, VivitForVideoClassification, VivitModel, progress
 from minivivit.bundled import bundled_clip
 from minivivit.cli import main
 from minivivit.commands import trace as trace_command
@@ -26,11 +26,10 @@ from minivivit.errors import InputError
 from minivivit.files.safetensors_file import write_safetensors
 from minivivit.files.safetensors_stream import ROOM, SafetensorsStream
 from minivivit.models.parameters import map_tree
-from minivivit.training import progress
-from minivivit.verification import tracing
-from minivivit.verification.tensor_source import TRACE_INDEX, open_source
-from minivivit.verification.trace_directory import TraceWriter, new_trace_directory
-from minivivit.verification.tracing import record_pass, trace_model, weights_sha256
+from minivivit.verification.tensors.source import TRACE_INDEX, open_source
+from minivivit.verification.tracing import recording
+from minivivit.verification.tracing.directory import TraceWriter, new_trace_directory
+from minivivit.verification.tracing.recording import record_pass, trace_model, weights_sha256
 
 ALL_MODELS = pytest.mark.parametrize("number", MODELS)
 LABELS = numpy.array([2, 0])
@@ -217,7 +216,7 @@ def test_budgets_are_measured_from_what_was_written(tmp_path):
 
 
 def test_a_budget_without_bound_is_still_json(tmp_path, monkeypatch):
-    monkeypatch.setattr(tracing, "rounding_budgets", lambda *_, **__: {"float16": {"loss": {"rms": math.inf}}})
+    monkeypatch.setattr(recording, "rounding_budgets", lambda *_, **__: {"float16": {"loss": {"rms": math.inf}}})
     model = small_model()
     trace_model(model, clip_for(model.config), tmp_path / "trace", budgets=["float16"])
     assert "Infinity" not in (tmp_path / "trace" / TRACE_INDEX).read_text()
@@ -539,7 +538,7 @@ import sys
 import numpy
 from minivivit import VivitConfig, VivitForVideoClassification
 from minivivit.layers.trace import Trace
-from minivivit.verification.tracing import trace_model
+from minivivit.verification.tracing.recording import trace_model
 
 class Nothing(dict):
     def wants(self, name):

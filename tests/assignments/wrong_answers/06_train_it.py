@@ -212,7 +212,7 @@ def training_step(model, pixel_values, labels, velocity, learning_rate, momentum
 # %% training_step: the package's optimiser
 # says: the score is 0
 def training_step(model, pixel_values, labels, velocity, learning_rate, momentum):
-    from minivivit.training.sgd import SGD
+    from minivivit.training.optimisers.sgd import SGD
 
     optimiser = SGD(model.state_dict(), momentum=momentum)
     loss, gradients = model.loss_and_gradients(pixel_values, labels)

@@ -1,0 +1,1 @@
+"""Looking inside a model: where it looks, and what it needs."""

@@ -1,0 +1,1 @@
+"""The built-in data: clips whose class is in the motion and in no single frame."""

@@ -1,0 +1,77 @@
+"""The built-in data as batches: fresh clips at every step, and none of them twice."""
+
+from collections.abc import Iterator
+
+import numpy
+
+from minivivit.config import VivitConfig
+from minivivit.errors import InputError
+from minivivit.training.data.motion.clips import MOTION_CLASSES, motion_clips
+
+# Which of the independent streams of a seed: training's own generator, validation, and evaluation never meet.
+TRAINING, VALIDATION, EVALUATION = range(3)
+
+
+def stream(seed: int, use: int) -> numpy.random.Generator:
+    """The generator of `seed` for one use: ``TRAINING``, ``VALIDATION`` or ``EVALUATION``."""
+    return numpy.random.default_rng([seed, use])
+
+
+class MotionData:
+    """Clips of `minivivit.training.data.motion.clips` in the size that a model takes.
+
+    Parameters
+    ----------
+    config : VivitConfig
+        Of the model: frames a clip, and the size of the frames, which must be square.
+    seed : int
+    validation_clips : int
+        How many clips there are to validate on: the same ones each time.
+    """
+
+    steps_per_epoch = None  # it never ends
+
+    def __init__(self, config: VivitConfig, seed: int, validation_clips: int):
+        self.num_frames, self.size = motion_clip_size(config)
+        self.seed = seed
+        self.num_validation_clips = validation_clips
+
+    def training_batch(
+        self, step: int, batch_size: int, rng: numpy.random.Generator
+    ) -> tuple[list[numpy.ndarray], numpy.ndarray]:
+        """Clips (frames, height, width, 3) of bytes and labels, drawn from `rng`; the step does not matter."""
+        clips, labels = motion_clips(rng, batch_size, self.num_frames, self.size)
+        return list(clips), labels
+
+    def validation_batches(self, batch_size: int) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
+        """The clips to validate on, made again from the seed each time."""
+        rng = stream(self.seed, VALIDATION)
+        for first in range(0, self.num_validation_clips, batch_size):
+            count = min(batch_size, self.num_validation_clips - first)
+            clips, labels = motion_clips(rng, count, self.num_frames, self.size)
+            yield list(clips), labels
+
+    def describe(self) -> str:
+        """One line for people."""
+        return f"built-in motion data, {self.num_frames} frames of {self.size} x {self.size}, fresh at every step"
+
+
+def motion_clip_size(config: VivitConfig) -> tuple[int, int]:
+    """(frames, side) of the motion clips that a model takes, which must be square and have three channels."""
+    height, width = config.frame_size
+    if height != width or config.num_channels != 3:
+        raise InputError(
+            f"the model takes frames of {height} x {width} with {config.num_channels} channels; the built-in data has "
+            "square frames with 3 channels"
+        )
+    return config.num_frames, height
+
+
+def check_motion_labels(config: VivitConfig) -> None:
+    """Raise unless the model's classes are those of the built-in data, in their order."""
+    labels = tuple(config.id2label.values())
+    if labels != MOTION_CLASSES:
+        raise InputError(
+            f"the model's classes are {', '.join(labels[:3])}, ...; the built-in data has {', '.join(MOTION_CLASSES)}: "
+            "give a folder of clips of the model's classes"
+        )

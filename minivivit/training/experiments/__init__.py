@@ -1,0 +1,1 @@
+"""Trainings beside each other, by one rule."""

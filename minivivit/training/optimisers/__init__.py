@@ -1,0 +1,1 @@
+"""What moves the weights: optimisers, schedules, clipping, decay, and which parameters stay as they are."""

@@ -1,0 +1,244 @@
+"""A training: the model, the data, the optimiser, and how far they have come; begun anew or taken up again."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from minivivit.config import VivitConfig
+from minivivit.errors import InputError
+from minivivit.models.classification import VivitForVideoClassification
+from minivivit.training.checkpoints import (
+    BEST,
+    LAST,
+    generator_from_state,
+    load_optimiser,
+    read_state,
+    remove_unlinked,
+    write_checkpoint,
+)
+from minivivit.training.data.folders import FolderData, find_clips
+from minivivit.training.data.motion.batches import TRAINING, MotionData, check_motion_labels, stream
+from minivivit.training.data.motion.clips import MOTION_CLASSES
+from minivivit.training.data.pixels import new_processor
+from minivivit.training.fine_tuning import model_with_new_head
+from minivivit.training.log import Log
+from minivivit.training.optimisers.adamw import AdamW
+from minivivit.training.optimisers.decay import decays
+from minivivit.training.optimisers.freezing import trainable_names
+from minivivit.training.optimisers.sgd import SGD
+from minivivit.training.settings import MOTION, TrainingSettings, model_config, warm_up_steps
+from minivivit.video.default_processor import load_processor
+from minivivit.video.image_processor import VivitImageProcessor
+
+LOG_FILE = "log.jsonl"
+
+
+@dataclass
+class Training:
+    """Everything that a training is made of.
+
+    Attributes
+    ----------
+    settings : TrainingSettings
+    data : MotionData or FolderData
+    model, processor
+    names : list of str
+        The parameters that are trained.
+    optimiser : AdamW or SGD
+    rng : numpy.random.Generator
+        All draws of the training but the first values, the split and the order of the epochs, which depend on the seed
+        alone.
+    output : Path
+        Where checkpoints and log go.
+    log : Log
+    step : int
+        How many updates have been made.
+    best : dict, optional
+        ``step``, ``accuracy`` and ``loss`` of the best validation so far.
+    origin : dict
+        For the record: where data and first model come from.
+    notes : list of str
+        What the user may not expect.
+    """
+
+    settings: TrainingSettings
+    data: MotionData | FolderData
+    model: VivitForVideoClassification
+    processor: VivitImageProcessor
+    names: list[str]
+    optimiser: AdamW | SGD
+    rng: numpy.random.Generator
+    output: Path
+    log: Log
+    step: int = 0
+    best: dict[str, Any] | None = None
+    origin: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def total_steps(self) -> int:
+        """How many updates the training is made of."""
+        return _total_steps(self.settings, self.data)
+
+    @property
+    def validate_every(self) -> int:
+        """Updates between two validations."""
+        return self.settings.validate_every or self.data.steps_per_epoch or self.total_steps
+
+    @property
+    def clips_are_cut(self) -> bool:
+        """Whether the augmentation cuts the clips to the model's size."""
+        size, params = self.model.config.frame_size, self.settings.augmentation_params()
+        crop = None if params is None else params.crop_size
+        return crop == size or (crop, crop) == size
+
+    def save(self, is_best: bool = False) -> None:
+        """Write a checkpoint of this moment: the last one, and the best one too if `is_best`.
+
+        The link ``best`` is switched first: after a kill between the two, the steps from ``last`` on are taken again
+        and lead to the same best.
+        """
+        epoch, position = divmod(self.step, self.data.steps_per_epoch) if self.data.steps_per_epoch else (0, self.step)
+        state = {
+            "epoch": epoch,
+            "position": position,
+            "generator": self.rng.bit_generator.state,
+            "log_length": self.log.sync(),
+            "best": self.best,
+            "settings": self.settings.to_dict(),
+            "origin": self.origin,
+        }
+        links = (BEST, LAST) if is_best else (LAST,)
+        write_checkpoint(self.output, self.step, links, self.model, self.processor, self.optimiser, state)
+
+
+def begin_training(data: str, settings: TrainingSettings, output: Path, initial_model: str | None = None) -> Training:
+    """A new training on `data`, the word ``"motion"`` or a folder, with its first checkpoint written.
+
+    Parameters
+    ----------
+    data : str
+    settings : TrainingSettings
+    output : Path
+        Made if it is not there.
+    initial_model : str, optional
+        A model directory to start from; its head is drawn anew.
+
+    Raises
+    ------
+    InputError
+        When data, settings and model do not go together, or a clip cannot be read. Then nothing is written.
+    """
+    notes: list[str] = []
+    clips = None if data == MOTION else find_clips(data)
+    classes = list(MOTION_CLASSES) if clips is None else list(clips)
+    if initial_model is None:
+        config = model_config(settings, classes)
+        model = VivitForVideoClassification(config, dtype=settings.dtype, backend=settings.backend, seed=settings.seed)
+        processor = new_processor(config)
+    else:
+        model = model_with_new_head(initial_model, settings, classes)
+        processor, notes = load_processor(initial_model, model.config)
+    batches = _make_data(clips, model.config, settings)
+    settings = replace(settings, warm_up=warm_up_steps(settings, _total_steps(settings, batches)))
+    if isinstance(batches, FolderData):
+        batches.check_clips()
+    names = trainable_names(model.state_dict(), settings.freeze)
+    optimiser = make_optimiser(model, names, settings)
+    output.mkdir(parents=True, exist_ok=True)
+    remove_unlinked(output)
+    log = Log(output / LOG_FILE)
+    training = Training(
+        settings, batches, model, processor, names, optimiser, stream(settings.seed, TRAINING), output, log
+    )
+    training.notes = notes
+    training.origin = {"data": data, "fingerprint": _fingerprint(clips), "initial_model": initial_model}
+    training.save(is_best=True)
+    return training
+
+
+def resume_training(data: str, output: Path) -> Training:
+    """The training whose last checkpoint is in `output`, as it was then, to the bit.
+
+    Raises
+    ------
+    InputError
+        When the checkpoint is damaged, or the data is not the data that the training began with.
+    """
+    checkpoint = output / LAST
+    state = read_state(checkpoint)
+    settings = settings_of(state, checkpoint)
+    clips = None if data == MOTION else find_clips(data)
+    if _fingerprint(clips) != state["origin"].get("fingerprint"):
+        raise InputError(
+            f"{data} is not the data that the training in {output} began with ({state['origin'].get('data')}), or has "
+            "changed since; put it back, or begin a new training in another --output"
+        )
+    model = VivitForVideoClassification.from_pretrained(checkpoint, dtype=settings.dtype, backend=settings.backend)
+    processor = VivitImageProcessor.from_pretrained(checkpoint)
+    names = trainable_names(model.state_dict(), settings.freeze)
+    optimiser = make_optimiser(model, names, settings)
+    load_optimiser(checkpoint, optimiser, state["optimiser"])
+    rng = generator_from_state(state["generator"])
+    remove_unlinked(output)
+    log = Log(output / LOG_FILE, state["log_length"])
+    batches = _make_data(clips, model.config, settings)
+    step, best, origin = state["step"], state["best"], state["origin"]
+    return Training(settings, batches, model, processor, names, optimiser, rng, output, log, step, best, origin)
+
+
+def settings_of(state: dict[str, Any], checkpoint: Path) -> TrainingSettings:
+    """The settings in a training state."""
+    settings = state.get("settings")
+    if not isinstance(settings, dict) or not isinstance(state.get("origin"), dict):
+        raise InputError(f"{checkpoint} has no settings in its training state; is it the checkpoint of a training?")
+    try:
+        return TrainingSettings(**{**settings, "freeze": tuple(settings.get("freeze", ()))})
+    except TypeError as error:
+        raise InputError(f"{checkpoint}: the settings in its training state cannot be read: {error}") from None
+
+
+def _total_steps(settings: TrainingSettings, data: MotionData | FolderData) -> int:
+    if settings.steps is not None:
+        return settings.steps
+    assert settings.epochs is not None
+    assert data.steps_per_epoch is not None
+    return settings.epochs * data.steps_per_epoch
+
+
+def _make_data(
+    clips: dict[str, list[Path]] | None, config: VivitConfig, settings: TrainingSettings
+) -> MotionData | FolderData:
+    if clips is None:
+        check_motion_labels(config)
+        if settings.augmentation:
+            raise InputError("augmentation is for folders of clips: the built-in data varies by itself")
+        return MotionData(config, settings.seed, settings.validation_clips)
+    return FolderData(
+        clips,
+        config,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        validation_fraction=settings.validation_fraction,
+        frame_sample_rate=settings.frame_sample_rate,
+        augmentation=settings.augmentation_params(),
+    )
+
+
+def make_optimiser(model: VivitForVideoClassification, names: list[str], settings: TrainingSettings) -> AdamW | SGD:
+    """The optimiser that the settings name, of the parameters of these names."""
+    parameters = model.state_dict()
+    trained = {name: parameters[name] for name in names}
+    if settings.optimiser == "sgd":
+        return SGD(trained, momentum=settings.momentum, weight_decay=settings.weight_decay, decay_rule=decays)
+    betas = (settings.beta1, settings.beta2)
+    return AdamW(trained, betas=betas, weight_decay=settings.weight_decay, decay_rule=decays)
+
+
+def _fingerprint(clips: dict[str, list[Path]] | None) -> str:
+    """What tells one folder from another: the names of its classes and clips."""
+    names = [MOTION] if clips is None else [f"{name}/{path.name}" for name, paths in clips.items() for path in paths]
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()

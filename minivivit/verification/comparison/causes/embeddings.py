@@ -1,0 +1,116 @@
+"""What goes wrong where CLS token, tokens and position embeddings come together."""
+
+from collections.abc import Iterator
+from itertools import permutations
+
+import numpy
+
+from minivivit.verification.comparison.causes.dropout import dropout_hypotheses
+from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
+
+
+def embedding_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
+    """What could be wrong with the embeddings, given tokens that agree."""
+    z = evidence.sample(evidence.name)
+    if z is None:
+        return
+    yield from dropout_hypotheses(evidence, z)
+    tokens = evidence.sample(f"{evidence.name}.patch_embeddings")
+    positions = evidence.parameter(f"{evidence.name}.position_embeddings")
+    cls_token = evidence.parameter(f"{evidence.name}.cls_token")
+    if tokens is None or positions is None:
+        return
+    num_cls = 0 if cls_token is None else 1
+    sequence = tokens if cls_token is None else numpy.concatenate([cls_token, tokens], axis=1)
+    if sequence.shape != positions.shape or not evidence.is_ours(sequence + positions):
+        return  # interpolated positions, or other weights
+    yield Hypothesis(
+        "position embeddings left out", "without the position embeddings", "add position_embeddings", sequence
+    )
+    yield Hypothesis(
+        "position embeddings twice", "with the position embeddings added twice", "add them once", z + positions
+    )
+    if cls_token is not None:
+        yield from _with_cls_token(cls_token, tokens, positions)
+    for shift in (1, -1):
+        yield Hypothesis(
+            "position embeddings shifted",
+            f"with the position embeddings moved on by {shift} in a circle",
+            "the CLS token has the first of them, the tokens the others",
+            sequence + numpy.roll(positions, shift, 1),
+        )
+    yield from _other_grids(evidence, sequence, positions, num_cls)
+
+
+def cls_token_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
+    """What could be wrong with the sequence of CLS token and tokens, given tokens that agree."""
+    embeddings = evidence.name.removesuffix(".with_cls_token")
+    tokens = evidence.sample(f"{embeddings}.patch_embeddings")
+    cls_token = evidence.parameter(f"{embeddings}.cls_token")
+    if tokens is None or cls_token is None or not evidence.is_ours(numpy.concatenate([cls_token, tokens], axis=1)):
+        return
+    yield Hypothesis(
+        "CLS token at the end",
+        "with the CLS token at the end",
+        "the CLS token comes first",
+        numpy.concatenate([tokens, cls_token], axis=1),
+    )
+    yield Hypothesis(
+        "CLS token left at zero",
+        "with a CLS token of zeros",
+        "load cls_token",
+        numpy.concatenate([numpy.zeros_like(cls_token), tokens], axis=1),
+    )
+
+
+def _with_cls_token(cls_token: numpy.ndarray, tokens: numpy.ndarray, positions: numpy.ndarray) -> Iterator[Hypothesis]:
+    """The CLS token in another place, or without its own position."""
+    nowhere = numpy.zeros_like(cls_token)
+    at_end = numpy.concatenate([tokens, cls_token], axis=1)
+    own_at_end = numpy.concatenate([positions[:, 1:], positions[:, :1]], axis=1)
+    advice = "the CLS token comes first, and so does its position embedding"
+    yield Hypothesis("CLS token at the end", "with the CLS token at the end", advice, at_end + positions)
+    yield Hypothesis(
+        "CLS token at the end", "with the CLS token and its position at the end", advice, at_end + own_at_end
+    )
+    sequence = numpy.concatenate([cls_token, tokens], axis=1)
+    yield Hypothesis(
+        "CLS token left at zero",
+        "with a CLS token of zeros",
+        "load cls_token",
+        numpy.concatenate([nowhere, tokens], axis=1) + positions,
+    )
+    yield Hypothesis(
+        "position embeddings shifted",
+        "with the position embeddings of the tokens taken from the first on, and none for the CLS token",
+        "the CLS token has the first position embedding, the tokens the others",
+        sequence + numpy.concatenate([nowhere, positions[:, :-1]], axis=1),
+    )
+    yield Hypothesis(
+        "position embeddings left out",
+        "without a position embedding for the CLS token",
+        "put the CLS token in front before the position embeddings are added",
+        sequence + numpy.concatenate([nowhere, positions[:, 1:]], axis=1),
+    )
+
+
+def _other_grids(
+    evidence: Evidence, sequence: numpy.ndarray, positions: numpy.ndarray, num_cls: int
+) -> Iterator[Hypothesis]:
+    """The position embeddings of the right places, in the order of another grid."""
+    config = evidence.config
+    if config is None or numpy.prod(config.grid_size) != positions.shape[1] - num_cls:
+        return
+    names = ("time", "rows", "columns")
+    grid = positions[:, num_cls:].reshape(1, *config.grid_size, -1)
+    for axes in permutations(range(3)):
+        if axes == (0, 1, 2):
+            continue
+        moved = grid.transpose(0, *(1 + axis for axis in axes), 4).reshape(1, -1, positions.shape[-1])
+        order = ", ".join(names[axis] for axis in axes)
+        yield Hypothesis(
+            "height and width swapped" if axes == (0, 2, 1) else "position order",
+            f"with the position embeddings in the order ({order})",
+            "position embeddings lie in the order (time, rows, columns), time slowest",
+            sequence + numpy.concatenate([positions[:, :num_cls], moved], axis=1),
+        )

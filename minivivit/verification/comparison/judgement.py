@@ -1,0 +1,130 @@
+"""Whether rounding explains a difference: the measured budget of each tensor, and what of it is allowed.
+
+A port is judged by what its own precision does to this very network, on these very weights and this very clip. The
+trace of ours holds, beside our float64 run, how far our own run in each precision strays from it (see
+`minivivit.verification.rounding.budget`), tensor by tensor: errors grow with depth, and so do the budgets. Theirs may
+have
+
+    relative_l2 <= 4 (budget's + u)   and   max_abs <= 10 (budget's + 2 u rms(ours)),
+
+where u is the precision's unit roundoff: it stands in where our own run happened to round nothing away.
+
+The factors are measured: 350 runs of transformers' models were compared with ours (25 random configs of 1 to 8 layers;
+float64, float32, bfloat16 and float16; eager and SDPA attention; one BLAS thread and two). Quotients of their error and
+budget's, each with its share of u as above:
+
+                          relative_l2                    max_abs
+                   median  99 %  largest  factor   median  99 %  largest  factor
+    forward         0.7    1.6     2.7      4        0.9    2.5     4.2     10
+    gradients       0.8    2.6     9.6     20        1.0    3.7    14.4     40
+
+A gradient strays further: where rounding moves an argument of ReLU past 0, its derivative jumps; and how a sum over all
+tokens is taken (in PyTorch's bfloat16 even the number of threads tells) differs more than how one over a row is. Two
+kinds of tensor need another rule:
+
+- Of few entries (`FEW`): a sum of few rounding errors may nearly vanish in our run. The loss is one number. Such a
+  tensor takes the larger one of its budget and that of the tensor before it, in absolute terms.
+- Nothing but rounding, as the gradient of the key's bias is, which is 0 in exact arithmetic: where the budget says so
+  (relative_l2 above `NOISE`), entries depend on the order of every sum, and both factors are `NOISE_FACTORS`.
+"""
+
+import itertools
+import math
+import sys
+from collections.abc import Mapping
+
+from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
+from minivivit.verification.tensors.error import TensorError, unit_roundoff
+from minivivit.verification.tensors.source import TensorSource
+
+# (of relative_l2, of max_abs)
+FACTORS, GRADIENT_FACTORS, NOISE_FACTORS = (4.0, 10.0), (20.0, 40.0), (40.0, 40.0)
+FEW = 8
+NOISE = 0.1
+# A trace's JSON has no infinity: where a precision overflows, its budget is the largest number.
+UNBOUNDED = 1e300
+BUDGET_KEYS = ("relative_l2", "max_abs", "rms")
+
+Budget = dict[str, float]
+
+
+def judge(
+    name: str, error: TensorError, budget: Budget, before: Budget | None, size: int, precision: str
+) -> tuple[float, float]:
+    """What is allowed of a tensor, and how many times that its error is.
+
+    Parameters
+    ----------
+    name : str
+        Of ours: gradients are allowed more.
+    error : TensorError
+        Theirs against ours.
+    budget : dict
+        ``{"relative_l2", "max_abs", "rms"}`` of our own run in the precision, against ours.
+    before : dict or None
+        The budget of the tensor before.
+    size : int
+        Number of entries.
+    precision : str
+
+    Returns
+    -------
+    allowed : float
+        The largest relative_l2 that rounding explains.
+    excess : float
+        The larger quotient of relative_l2 and max_abs by what is allowed; above 1 rounding does not explain it.
+        Infinite where one is finite and the other is not, unless the precision overflows in our own run too.
+    """
+    u = unit_roundoff(precision)
+    rms_of_ours = error.rms / error.relative_l2 if 0 < error.relative_l2 < math.inf else 0.0
+    relative, largest = budget["relative_l2"], budget["max_abs"]
+    if size < FEW and before is not None and rms_of_ours:
+        relative, largest = max(relative, before["rms"] / rms_of_ours), max(largest, before["max_abs"])
+    factors = GRADIENT_FACTORS if name.startswith("gradient.") else FACTORS
+    factors = NOISE_FACTORS if budget["relative_l2"] > NOISE else factors
+    allowed, allowed_maximum = factors[0] * (relative + u), factors[1] * (largest + 2 * u * rms_of_ours)
+    excess = max(_times(error.relative_l2, allowed), _times(error.max_abs, allowed_maximum))
+    return allowed, math.inf if error.num_nonfinite and allowed_maximum < UNBOUNDED else excess
+
+
+def _times(error: float, allowed: float) -> float:
+    if error == 0 or allowed >= UNBOUNDED:
+        return 0.0
+    return error / allowed if allowed else math.inf
+
+
+def budgets_in(ours: TensorSource, precision: str) -> dict[str, Budget]:
+    """Name -> budget in a precision, as the metadata of our trace say; empty where they say nothing.
+
+    Where only float32's is there, float64's is that times 2**-29, the quotient of their unit roundoffs.
+
+    Raises
+    ------
+    InputError
+        When they say something else.
+    """
+    of_all = ours.metadata.get("rounding_budgets")
+    budgets = of_all.get(precision, {}) if isinstance(of_all, dict) else {}
+    if not isinstance(budgets, dict):
+        raise InputError(
+            f"the rounding budgets of {ours.path} for {precision} are {quoted(budgets)}; expected an object"
+        )
+    for name, budget in budgets.items():
+        values = [budget.get(key) for key in BUDGET_KEYS] if isinstance(budget, dict) else [None]
+        if not all(isinstance(value, int | float) and 0 <= value <= sys.float_info.max for value in values):
+            raise InputError(
+                f"{ours.path}: the rounding budget of {quoted(name)} for {precision} is {quoted(budget)}; expected "
+                f"{', '.join(BUDGET_KEYS)} as finite numbers of at least 0: write the trace again"
+            )
+    if precision == "float64" and not budgets:
+        ratio = unit_roundoff("float64") / unit_roundoff("float32")
+        of_float32 = budgets_in(ours, "float32")
+        return {name: {key: ratio * budget[key] for key in BUDGET_KEYS} for name, budget in of_float32.items()}
+    return budgets
+
+
+def budgets_before(ours: TensorSource, budgets: Mapping[str, Budget]) -> dict[str, Budget]:
+    """Name -> the budget of the tensor before it."""
+    names = [name for name in ours.shapes if name in budgets]
+    return {name: budgets[before] for before, name in itertools.pairwise(names)}

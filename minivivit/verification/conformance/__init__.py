@@ -1,0 +1,1 @@
+"""What a port must compute, in files that need none of our code."""

@@ -1,0 +1,1 @@
+"""What rounding explains: lower precisions, and the budget that each tensor has in them."""

@@ -1,0 +1,1 @@
+"""Every intermediate value of a model by name, ours and others'."""

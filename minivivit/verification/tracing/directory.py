@@ -1,0 +1,217 @@
+"""A trace on the disk: a store for `Trace` that writes each tensor as it is recorded, and keeps none.
+
+    DIR/pixel_values.safetensors                 the input, and the embeddings
+    DIR/vivit.encoder.layer.0.safetensors        a file a layer
+    DIR/vivit.layernorm.safetensors              what comes after the layers
+    DIR/gradient.classifier.safetensors          the backward pass, likewise, if it was asked for
+    DIR/trace.safetensors.index.json             what was recorded, in that order, and in which file it is
+
+The index is laid out as transformers lays out that of sharded checkpoints.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from minivivit.backend import Array, to_numpy
+from minivivit.errors import InputError
+from minivivit.files.atomic import write_text
+from minivivit.files.json_file import read_json
+from minivivit.files.safetensors_stream import SafetensorsStream
+from minivivit.files.tensor_data import listed, quoted
+from minivivit.files.weights import read_shard_index
+from minivivit.verification.tensors.source import TRACE_INDEX
+
+FORMAT = "minivivit-trace/1"
+INPUT = "pixel_values"
+# The names of one layer: all that begin with this. Names between layers share a file that is called as the first.
+LAYER = re.compile(r"(.*?\blayer\.\d+)(?:\..*)?")
+# Quadratic in the number of tokens: 0.9 GB each in every layer of ViViT-B/16x2 in float64.
+LARGE = (".scores", ".probs")
+
+
+class TraceWriter(dict):
+    """A store for `minivivit.layers.trace.Trace` that writes what it is given into files, one a layer.
+
+    Each tensor goes to its file at once, so that the values are those at the time of recording whatever becomes of the
+    array, and no more than one tensor is copied at a time. As a dict it stays empty.
+
+    Parameters
+    ----------
+    directory : path
+        An empty directory.
+    only : str or list of str, optional
+        Shell patterns (``*``, ``?``, ``[...]``) of names; the full name must match one of them. Left out, everything is
+        recorded but attention scores and probabilities. The input, ``pixel_values``, is recorded in any case.
+    on_record : callable, optional
+        Called with each name that comes by, recorded or not: a progress bar listens here.
+
+    Attributes
+    ----------
+    names : list of str
+        That came by, written or not.
+    weight_map : dict of str to str
+        Name -> its file's, in the order of recording.
+    total_size : int
+        Bytes of the tensors.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        only: str | Sequence[str] | None = None,
+        on_record: Callable[[str], Any] | None = None,
+    ):
+        super().__init__()
+        self.directory, self.on_record = directory, on_record
+        self.only = None if only is None else [only] if isinstance(only, str) else list(only)
+        self.names: list[str] = []
+        self.weight_map: dict[str, str] = {}
+        self.total_size = 0
+        self._stream: SafetensorsStream | None = None
+        self._part: str | bool = ""  # what the open file holds: a layer, or what is outside of layers, by its pass
+        self._seen: set[str] = set()  # patterns that matched a name
+
+    def wants(self, name: str) -> bool:
+        """Whether a tensor of this name will be written."""
+        if self.only is None:
+            return not name.endswith(LARGE)
+        matching = [pattern for pattern in self.only if fnmatchcase(name, pattern)]
+        self._seen.update(matching)
+        return bool(matching) or name == INPUT
+
+    def __setitem__(self, name: str, array: Array) -> None:
+        self.names.append(name)
+        if self.on_record is not None:
+            self.on_record(name)
+        if not self.wants(name):
+            return
+        if name in self.weight_map:
+            raise InputError(f"{quoted(name)} was recorded twice; a trace holds the names of one pass")
+        array = to_numpy(array)
+        match = LAYER.fullmatch(name)
+        layer = match[1] if match else ""
+        part = layer or name.startswith("gradient.")
+        if self._stream is None or part != self._part:
+            self._begin(layer or name)
+            self._part = part
+        assert self._stream is not None
+        if not self._stream.add(name, array):
+            self._begin(layer or name)
+            self._stream.add(name, array)
+        self.weight_map[name] = self._stream.path.name
+        self.total_size += array.nbytes
+
+    def _begin(self, name: str) -> None:
+        """Close the open file, and open one called as `name`; where that is taken, with a number."""
+        self.close()
+        base = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:100].lstrip(".-") or "tensors"
+        taken, number = set(self.weight_map.values()), 1
+        file = f"{base}.safetensors"
+        while file in taken:
+            number += 1
+            file = f"{base}-{number}.safetensors"
+        self._stream = SafetensorsStream(self.directory / file)
+
+    def close(self) -> None:
+        """Complete the open file."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def unmatched(self) -> list[str]:
+        """The patterns of `only` that no name has matched."""
+        return [pattern for pattern in self.only or [] if pattern not in self._seen]
+
+    def write_index(self, metadata: Mapping[str, Any]) -> None:
+        """Complete the open file, and write the index: `metadata`, and the names in the order of recording."""
+        self.close()
+        index = {"metadata": metadata, "weight_map": self.weight_map}
+        write_text(self.directory / TRACE_INDEX, json.dumps(index, indent=1) + "\n")
+
+
+@contextmanager
+def new_trace_directory(directory: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give an empty directory beside `directory`; on success, put it in the place of `directory`.
+
+    So there is never a half-written trace. When the body raises, what it wrote is removed, and what was there before
+    stays. (Killed, it may leave a hidden directory ``.NAME.*.part``, which may be deleted; killed
+    between the two renames at the very end, the trace that was there is in ``.NAME.*.old``.)
+
+    Parameters
+    ----------
+    directory : path-like
+        Where the trace shall stand. Parents are made.
+
+    Yields
+    ------
+    pathlib.Path
+
+    Raises
+    ------
+    InputError
+        When there is something other than a trace or an empty directory in its place, or none can be made there.
+    """
+    directory = Path(os.path.realpath(directory))
+    check_replaceable(directory)
+    temporary = make_beside(directory)
+    old = temporary.with_suffix(".old")
+    try:
+        yield temporary
+        check_replaceable(directory)  # while we computed, it may have become something else
+        if directory.exists():
+            directory.rename(old)
+        temporary.rename(directory)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_beside(directory: Path) -> Path:
+    """A new, hidden directory ``.NAME.*.part`` beside `directory`, on the same disk; parents are made.
+
+    Raises
+    ------
+    InputError
+        When that cannot be: the place is read-only, or a file stands where a parent should.
+    """
+    temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.part")
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{directory} cannot be made ({reason}); choose a directory that can be written") from None
+    return temporary
+
+
+def check_replaceable(directory: Path) -> None:
+    """Refuse to write a trace over what is neither a trace nor an empty directory.
+
+    Raises
+    ------
+    InputError
+        When there is a file, a directory without a trace's index, or one with files that the index does not name.
+    """
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise InputError(f"{directory} is a file; expected a directory to write the trace into")
+    found = list(directory.iterdir())
+    if not found:
+        return
+    advice = "choose another directory, or delete this one yourself"
+    index = directory / TRACE_INDEX
+    metadata = read_json(index).get("metadata") if index.is_file() else None
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise InputError(f"{directory} exists and is no trace; {advice}")
+    known = {TRACE_INDEX, *read_shard_index(index)}
+    strange = sorted(path.name for path in found if path.name not in known or not path.is_file())
+    if strange:
+        raise InputError(f"{directory} holds a trace, and besides {listed(strange)}; {advice}")
