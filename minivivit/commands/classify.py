@@ -13,7 +13,7 @@ import numpy
 from minivivit.backend import BACKENDS, DTYPES, to_numpy
 from minivivit.bundled import bundled_clip, bundled_model_directory
 from minivivit.commands.arguments import positive, views
-from minivivit.commands.notes import print_notes
+from minivivit.commands.notes import held_log, print_notes
 from minivivit.commands.progress import NameListener, num_attentions, num_layers, step_when_done
 from minivivit.commands.text_table import printable, text_table
 from minivivit.config import VivitConfig, uniform_frame_indices
@@ -114,7 +114,11 @@ def run_classify(arguments: argparse.Namespace) -> None:
         shown, places = numpy.unique(indices, return_inverse=True)
         frames, places = read_video(clip, shown), places.reshape(indices.shape)  # (num_clips, frames of a clip)
         bar.update()
-        model = VivitForVideoClassification.from_pretrained(directory, dtype=arguments.dtype, backend=arguments.backend)
+        with held_log() as messages:
+            model = VivitForVideoClassification.from_pretrained(
+                directory, dtype=arguments.dtype, backend=arguments.backend
+            )
+        notes.extend(messages)
         bar.update()
         views = _views(frames, places, processor, num_crops)
         logits, weights = _forward_views(model, views, num_views, bar, pictured, notes)

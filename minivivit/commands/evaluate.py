@@ -11,7 +11,7 @@ import numpy
 
 from minivivit.backend import BACKENDS
 from minivivit.bundled import bundled_model_directory
-from minivivit.commands.notes import print_notes
+from minivivit.commands.notes import held_log, print_notes
 from minivivit.commands.text_table import printable
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
@@ -75,10 +75,11 @@ def run_evaluate(args: argparse.Namespace) -> None:
         count, batches = _folder_batches(config, args.data, args.stride)
     if args.shuffle_frames:
         batches = (([shuffle_frames(rng, clip[None])[0] for clip in clips], labels) for clips, labels in batches)
-    model = VivitForVideoClassification.from_pretrained(directory, backend=args.backend)
+    with held_log() as messages:
+        model = VivitForVideoClassification.from_pretrained(directory, backend=args.backend)
     with progress_bar(count, "evaluate", "clip") as bar:
         measured = measure(model, processor, counted(batches, bar))
-    print_notes(notes)
+    print_notes([*notes, *messages])
     _print_measurement(args, config, measured)
 
 
