@@ -112,7 +112,7 @@ def save_as_lightning(model, directory):
 
 
 WAYS = (save_pretrained, save_pretrained_in_shards, save_file, save_data_parallel, save_compiled)
-MORE_WAYS = (save_compiled_in_parts, save_averaged)
+MORE_WAYS = (save_compiled_in_parts, save_averaged, save_as_lightning)
 
 
 @pytest.mark.parametrize("kind", KINDS)
