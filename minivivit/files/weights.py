@@ -34,6 +34,7 @@ from minivivit.files.torch_file import read_torch, torch_index
 
 SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 WEIGHT_FILES = (SINGLE_FILE, INDEX_FILE, "pytorch_model.bin", "pytorch_model.bin.index.json")
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 VARIANT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 # The names of weights that are some variant's: of a file, or of an index as transformers or others name it.
 VARIANT_FILE = re.compile(
@@ -50,8 +51,8 @@ SHARD_NAME = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 
 
 def _is_safetensors(path: Path) -> bool:
-    if path.suffix not in (".safetensors", ".bin", ".pt", ".pth"):
-        raise InputError(f"{path} is no file of weights by its name; expected .safetensors, .bin, .pt or .pth")
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path} is no file of weights by its name; expected {', '.join(SUFFIXES)}")
     return path.suffix == ".safetensors"
 
 
@@ -110,14 +111,17 @@ def _file_names(variant: str | None) -> tuple[str, ...]:
 
 def _no_weights(directory: Path, names: tuple[str, ...], variant: str | None) -> str:
     """That there are no weights of these names, and which variants there are."""
+    files = sorted(path.name for path in directory.iterdir() if path.is_file())
     variants: dict[str, str] = {}
-    for name in sorted(path.name for path in directory.iterdir() if path.is_file()):
+    for name in files:
         match = VARIANT_FILE.fullmatch(name)
         if match and not SHARD.search(name):
             variants.setdefault(next(filter(None, match.groups())), name)
     what = "no weights" if variant is None else f"no weights of the variant {variant!r}"
     if not variants:
-        return f"{directory} holds {what}; looked for {', '.join(names)}"
+        others = [name for name in files if name.endswith(SUFFIXES)]
+        advice = f"; it holds {listed(others, 3)}: rename what has the weights" if others else ""
+        return f"{directory} holds {what}; looked for {', '.join(names)}{advice}"
     found = listed(f"{own} ({file})" for own, file in variants.items())
     some = next(iter(variants))
     return (

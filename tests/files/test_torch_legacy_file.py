@@ -128,6 +128,14 @@ def test_other_pickles(path):
     refused(path, "has more than 2,097,152 bytes")
 
 
+def test_a_count_before_the_numbers_that_lies(path):
+    data = write_legacy_file(path, assemble({"w": WHOLE}), {"140": NUMBERS}).read_bytes()
+    place = len(data) - NUMBERS.nbytes - 8
+    for count in (11, 13, -1, 1 << 62):
+        path.write_bytes(data[:place] + count.to_bytes(8, "little", signed=True) + data[place + 8 :])
+        refused(path, "storage '140' has not the 12 elements that were promised")
+
+
 def test_truncation_anywhere_is_refused(path):
     data = write_legacy_file(path, assemble({"w": WHOLE}), {"140": NUMBERS}).read_bytes()
     for length in range(len(data)):

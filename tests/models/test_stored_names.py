@@ -175,3 +175,9 @@ def test_what_is_no_variant(tmp_path, variant):
     with pytest.raises(InputError, match=r"variant is .*; expected letters and digits") as caught:
         read_weights(tmp_path, variant=variant)
     assert len(str(caught.value)) < 300
+
+
+def test_weights_under_another_name(tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"pytorch_model\.bin.*; it holds 'last\.ckpt': rename what has the weights"):
+        read_weights(tmp_path)
