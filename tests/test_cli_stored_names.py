@@ -47,6 +47,7 @@ COMMANDS = {
     "gradcheck": ["gradcheck", "--parameter", "classifier.*", "--entries", "0", "--json", "--model", "MODEL"],
     "evaluate": ["evaluate", "--clips", "2", "--model", "MODEL"],
     "train": ["train", "motion", "--steps", "1", "--batch-size", "2", "--output", "OUT", "--model", "MODEL"],
+    "convert": ["convert", "MODEL", "OUT"],
     "info": ["info", "--json", "--model", "MODEL"],
 }
 

@@ -1,7 +1,10 @@
 """``minivivit convert``: scenic's checkpoints in the Hugging Face layout, and the other way."""
 
 import argparse
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,6 +21,7 @@ from minivivit.checkpoints.convert import (
 from minivivit.checkpoints.target import check_target
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.models.classification import VivitForVideoClassification
 from minivivit.video.default_processor import load_processor
 
 DESCRIPTION = f"""\
@@ -58,9 +62,22 @@ def run_convert(arguments: argparse.Namespace) -> int:
         raise InputError(f"--preset says what model a scenic checkpoint is; {source} has a {CONFIG} that says so")
     check_target(directory, arguments.overwrite)
     config = None if arguments.preset is None else VivitConfig.from_preset(arguments.preset)
-    description = "reading" if from_scenic else "writing"
+    with _notes() as notes:
+        model = _convert(source, directory, config, from_scenic, arguments.overwrite)
+    if from_scenic:
+        notes += _notes_on_scenic(source, directory, arguments.preset, model.config)
+    for note in notes:
+        print(f"minivivit: note: {note}", file=sys.stderr)
+    written = "config.json and model.safetensors" if from_scenic else f"{CHECKPOINT} and {CONFIG}"
+    print(f"{directory}: {written}, {model.config.attention_type}, {model.num_parameters():,} parameters")
+    return 0
+
+
+def _convert(
+    source: Path, directory: Path, config: VivitConfig | None, from_scenic: bool, overwrite: bool
+) -> VivitForVideoClassification:
     with tqdm(
-        desc=description,
+        desc="reading" if from_scenic else "writing",
         unit="B",
         unit_scale=True,
         total=_size(source) if from_scenic else None,
@@ -70,25 +87,30 @@ def run_convert(arguments: argparse.Namespace) -> int:
         disable=not sys.stderr.isatty(),
     ) as bar:
         if from_scenic:
-            model = scenic_to_hugging_face(source, directory, config, bar.update, arguments.overwrite)
-        else:
-            model = hugging_face_to_scenic(source, directory, bar.update, arguments.overwrite)
-    if from_scenic:
-        _print_notes(source, directory, arguments.preset, model.config)
-    written = "config.json and model.safetensors" if from_scenic else f"{CHECKPOINT} and {CONFIG}"
-    print(f"{directory}: {written}, {model.config.attention_type}, {model.num_parameters():,} parameters")
-    return 0
+            return scenic_to_hugging_face(source, directory, config, bar.update, overwrite)
+        return hugging_face_to_scenic(source, directory, bar.update, overwrite)
 
 
-def _print_notes(source: Path, directory: Path, preset: str | None, config: VivitConfig) -> None:
+@contextmanager
+def _notes() -> Iterator[list[str]]:
+    """What the package logs meanwhile, for its user; nothing of it is shown when the conversion fails."""
+    logger, handler, notes = logging.getLogger("minivivit"), logging.Handler(), []  # type: ignore[var-annotated]
+    handler.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    try:
+        yield notes
+    finally:
+        logger.removeHandler(handler)
+
+
+def _notes_on_scenic(source: Path, directory: Path, preset: str | None, config: VivitConfig) -> list[str]:
     """What the checkpoint did not say, and the user may not expect."""
     _, notes = load_processor(directory, config)
     if preset is not None and (checkpoint_file(source).parent / CONFIG).is_file():
         notes.append(
             f"the {CONFIG} beside the checkpoint was not read, nor the names of classes in it: --preset goes first"
         )
-    for note in notes:
-        print(f"minivivit: note: {note}", file=sys.stderr)
+    return notes
 
 
 def _size(source: Path) -> int:
