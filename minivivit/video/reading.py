@@ -33,9 +33,9 @@ def read_video(path: str | os.PathLike[str], indices: Sequence[int] | numpy.ndar
     not rise, and frame counts in headers can be wrong. So everything before the last wanted frame is decoded, but only
     wanted frames are turned into RGB and kept, and decoding ends after the last of them.
 
-    Pixels of containers are PyAV's ``to_ndarray(format="rgb24")``, then turned by the display rotation that the file
-    states (in quarter turns). Pixels of pictures are Pillow's ``convert("RGB")`` (transparency is dropped), then turned
-    as EXIF says.
+    Pixels of containers are PyAV's ``to_ndarray(format="rgb24")``, turned and mirrored by the display matrix that the
+    file states, as FFmpeg does (an angle between quarter turns keeps the frame's size and has black corners). Pixels of
+    pictures are Pillow's ``convert("RGB")`` (transparency is dropped), turned and mirrored as EXIF says.
 
     A damaged clip gives the frames before the damage to a call whose `indices` all lie before it, and to any other an
     error that says where it fails. Damage that the decoder hides goes unnoticed, and so may a cut between two frames.
