@@ -39,9 +39,9 @@ DEFAULT_STRIDE = 2
 DESCRIPTION = """\
 Name the classes of a clip.
 
-CLIP is an MP4, MKV, WebM, AVI or MOV file (these need  pip install 'minivivit[video]'), an animated GIF, PNG or WebP, a
-multi-page TIFF, a folder of images, or a .npy file of uint8 (frames, height, width, 3). Left out, it is a sample that
-ships with minivivit, and so is the model.
+CLIP is an MP4, MOV, MKV, WebM, AVI, MPEG, TS, WMV, FLV or OGG file (these need  pip install 'minivivit[video]'), an
+animated GIF, PNG or WebP, a multi-page TIFF, a folder of images, or a .npy file of uint8 (frames, height, width, 3).
+Left out, it is a sample that ships with minivivit, and so is the model.
 
 Which frames the model sees: as many as its config says (or --frames), about every second one (or every --stride-th),
 from the middle of the clip; no draw is made, so the same clip gives the same answer. A clip too short for that is

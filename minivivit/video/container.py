@@ -1,4 +1,4 @@
-"""Frames of a video container (MP4, MOV, MKV, WebM, AVI), decoded by FFmpeg through PyAV."""
+"""Frames of a video container (MP4, MKV, AVI, MPEG, WMV and others), decoded by FFmpeg through PyAV."""
 
 import math
 from collections.abc import Iterator
@@ -12,10 +12,15 @@ import numpy
 from minivivit.errors import InputError, MissingExtraError
 from minivivit.video.gathering import MAX_FRAME_PIXELS, Frame, check_frame_size
 
-# FFmpeg by itself would also follow playlists, in files of any name, to other files and to the network. Only these
-# containers are looked into, and only the file itself is opened.
+# FFmpeg by itself would also follow playlists, scripts and patterns, in files of any name, to other files and to the
+# network. Only these of its demuxers are let in, which read one file and no other, and only the file itself is opened.
+_DEMUXERS = (
+    "mov",  # MP4, MOV, M4V, 3GP, F4V; references to other files (enable_drefs) are off
+    *("matroska", "avi", "asf", "flv", "ogg", "mpeg", "mpegts", "mxf", "gxf", "nut", "ivf", "dv", "rm", "wtv"),
+    *("mjpeg", "yuv4mpegpipe", "h264", "hevc", "m4v", "mpegvideo", "av1", "obu", "vc1", "flic", "smjpeg", "dhav"),
+)
 _CONTAINER_OPTIONS = {
-    "format_whitelist": "mov,matroska,avi",
+    "format_whitelist": ",".join(_DEMUXERS),
     "protocol_whitelist": "file",
     "max_pixels": str(MAX_FRAME_PIXELS),
 }
@@ -59,14 +64,17 @@ def container_frames(path: Path) -> Iterator[Frame]:
 
 
 def _open(av: Any, path: Path) -> Any:
+    # PyAV before 18 crashes where it passes options on to the streams of a container that names them late, as MPEG and
+    # FLV do. There a claim of too many pixels is found by `_video_stream`, and by the decoder's own limit (2**28).
+    options = {"options" if int(av.__version__.split(".")[0]) >= 18 else "container_options": _CONTAINER_OPTIONS}
     try:
         # "file:" keeps a colon in the name from being read as a protocol; texts in other encodings than UTF-8 are none
         # of our business.
-        return av.open(f"file:{path}", options=_CONTAINER_OPTIONS, metadata_errors="ignore")
+        return av.open(f"file:{path}", metadata_errors="ignore", **options)
     except av.error.FFmpegError as error:
         raise InputError(
-            f"{path} cannot be opened as a video ({_reason(error)}); expected MP4, MOV, MKV, WebM, AVI, GIF, PNG, "
-            "WebP, TIFF, .npy or a folder of images, complete and undamaged"
+            f"{path} cannot be opened as a video ({_reason(error)}); expected MP4, MOV, MKV, WebM, AVI, MPEG, TS, "
+            "WMV, FLV, OGG, GIF, PNG, WebP, TIFF, .npy or a folder of images, complete and undamaged, and no playlist"
         ) from None
 
 
@@ -173,7 +181,8 @@ def _rotate(frame: Any, degrees: int) -> Any:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Is the file complete? For the other containers FFmpeg reports a cut; a cut Matroska file merely seems to end.
+# Is the file complete? FFmpeg reports a cut of MP4 and AVI; a cut Matroska file merely seems to end, though it says how
+# long it is, and so do streams (MPEG, TS, FLV, OGG), which do not.
 # --------------------------------------------------------------------------------------------------------------------
 
 
