@@ -130,4 +130,5 @@ def _draw_classes(draw: ImageDraw.ImageDraw, top: int, width: int, classes: Sequ
 
 
 def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, colour: tuple[int, int, int]) -> None:
+    text = "".join(letter if letter.isprintable() else " " for letter in text)  # labels come from files
     draw.text(place, text, fill=colour, font=ImageFont.load_default(size=13))

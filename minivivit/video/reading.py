@@ -10,7 +10,7 @@ import numpy
 
 from minivivit.errors import InputError
 from minivivit.video.container import container_frames
-from minivivit.video.gathering import Frame, checked_indices, gather_frames
+from minivivit.video.gathering import Frame, check_frames, checked_indices, gather_frames
 from minivivit.video.images import animation_frames, folder_frames
 from minivivit.video.npy import open_npy, read_npy
 
@@ -95,6 +95,23 @@ def count_frames(path: str | os.PathLike[str]) -> int:
     if count == 0:
         raise InputError(f"{path} holds no frames; expected a clip with at least one")
     return count
+
+
+def check_video(path: str | os.PathLike[str]) -> int:
+    """The number of frames of a clip of which ``read_video(path, indices)`` can return any.
+
+    Every frame is decoded and turned into RGB, one after the other, and none is kept.
+
+    Raises
+    ------
+    InputError, MissingExtraError, OSError
+        As `read_video` does, for whatever is wrong with any frame, frames of several sizes included.
+    """
+    path = Path(path)
+    if _is_npy(path):
+        return len(open_npy(path))
+    with closing(_frames(path)) as frames:
+        return check_frames(frames, str(path))
 
 
 def _frames(path: Path) -> Generator[Frame, None, None]:
