@@ -20,7 +20,11 @@ COLOURS = numpy.array([(12, 8, 60), (96, 20, 110), (186, 54, 85), (240, 120, 32)
 
 
 def attention_picture(
-    frames: numpy.ndarray, weights: numpy.ndarray, tubelet_size: Sequence[int], classes: Sequence[dict[str, Any]]
+    frames: numpy.ndarray,
+    captions: Sequence[str],
+    weights: numpy.ndarray,
+    tubelet_size: Sequence[int],
+    classes: Sequence[dict[str, Any]],
 ) -> Image.Image:
     """Draw frames, the same frames with the attention over them, and a bar for each class.
 
@@ -28,6 +32,8 @@ def attention_picture(
     ----------
     frames : uint8 array, shape (times, height, width, 3)
         One frame for each temporal index, as the model sees it (resized and cropped).
+    captions : sequence of str
+        What to write over each of them (`frames_caption`).
     weights : array, shape (times, rows, columns)
         How much each tubelet contributes; those of a clip sum to 1 (`minivivit.explore.attention_rollout`).
     tubelet_size : (frames, height, width)
@@ -56,7 +62,7 @@ def attention_picture(
     for column, time in enumerate(chosen):
         left = MARGIN + column * (FRAME_WIDTH + GAP)
         heat = _heat(weights[time], weights.max(), (height, width), tubelet_size)  # (height, width)
-        _write(draw, (left, MARGIN), f"{time + 1} of {times}", FAINT)
+        _write(draw, (left, MARGIN), captions[time], FAINT)
         for row, pixels in enumerate((frames[time], _overlay(frames[time], heat))):
             image = Image.fromarray(pixels).resize(frame_size, Image.Resampling.BICUBIC)
             picture.paste(image, (left, top + row * step))
@@ -64,6 +70,12 @@ def attention_picture(
     caption = f"lower row: attention rollout; brightest = {weights.max() * weights.size:.1f} times an equal share"
     _write(draw, (MARGIN, size[1] - MARGIN - LINE // 2), caption, FAINT)
     return picture
+
+
+def frames_caption(indices: Sequence[int], count: int) -> str:
+    """Which of the `count` frames that were classified a tubelet holds, counted from 1, in words."""
+    first, last = min(indices) + 1, max(indices) + 1
+    return f"frame {first} of {count}" if first == last else f"frames {first} to {last} of {count}"
 
 
 def check_picture_path(path: str | os.PathLike[str]) -> None:
@@ -118,4 +130,5 @@ def _draw_classes(draw: ImageDraw.ImageDraw, top: int, width: int, classes: Sequ
 
 
 def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, colour: tuple[int, int, int]) -> None:
+    text = "".join(letter if letter.isprintable() else " " for letter in text)  # labels come from files
     draw.text(place, text, fill=colour, font=ImageFont.load_default(size=13))
