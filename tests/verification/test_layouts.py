@@ -4,7 +4,7 @@ import numpy
 import pytest
 
 from minivivit.errors import InputError
-from minivivit.verification.tensors.layouts import find_layout, undo_layout
+from minivivit.verification.tensors.layouts import find_layout, find_layouts, same_axes, undo_layout
 
 BATCH, TOKENS, HEADS, SIZE = 2, 10, 3, 4
 RNG = numpy.random.default_rng(0)
@@ -107,3 +107,79 @@ def test_layouts_that_are_none_are_refused(layout, message):
     with pytest.raises(InputError, match=message) as error:
         undo_layout(numpy.zeros((4, 6)), layout, (4, 6))
     assert "\n" not in str(error.value)
+
+
+FOLDED = RNG.standard_normal((BATCH, 5, TOKENS, HEADS * SIZE))  # (batch, times, tokens, hidden)
+OURS = FOLDED.reshape(-1, TOKENS, HEADS * SIZE)
+FOLDED_HEADS = FOLDED.reshape(BATCH, 5, TOKENS, HEADS, SIZE).swapaxes(2, 3)  # (batch, times, heads, tokens, size)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "layout", "ours"),
+    [
+        (FOLDED, "", OURS),
+        (OURS, "", FOLDED),
+        (numpy.concatenate([FOLDED + 1, FOLDED, FOLDED], -1), "qkv[1]", OURS),
+        (numpy.stack([FOLDED, FOLDED + 1, FOLDED], -1).reshape(BATCH, 5, TOKENS, -1), "qkv[2] innermost", OURS),
+        (FOLDED_HEADS, "heads split", OURS),
+        (FOLDED_HEADS[0, 0], "heads split", OURS[0]),
+        (FOLDED, "heads merged", FOLDED_HEADS.reshape(-1, HEADS, TOKENS, SIZE)),
+        (FOLDED.swapaxes(2, 3), "transposed", OURS),
+        (CLIP[0].transpose(0, 2, 3, 1), "channels last", CLIP[:1]),
+        (CLIP.reshape(1, *CLIP.shape).swapaxes(2, 3), "channels first", CLIP),
+        # words together
+        (numpy.concatenate([FOLDED_HEADS, FOLDED_HEADS + 1, FOLDED_HEADS], -1), "qkv[0] heads split", OURS),
+        (numpy.concatenate([FOLDED + 1, FOLDED], 2), "reshape(2, 5, 2, 10, 12) take(2, 1)", OURS),
+        (numpy.concatenate([FOLDED.swapaxes(2, 3)] * 3, 2), "transposed qkv[2]", OURS),
+        (FOLDED_HEADS.swapaxes(-1, -2), "transposed heads split", OURS),
+        (FOLDED_HEADS.reshape(-1, TOKENS, SIZE), "reshape(10, 3, 10, 4) heads split", OURS),
+        (numpy.stack([OURS, OURS + 1]), "take(0, 0) qkv[0]", OURS[..., :4]),
+    ],
+)
+def test_words_take_any_leading_axes_and_go_together(theirs, layout, ours):
+    numpy.testing.assert_array_equal(undo_layout(theirs, layout, ours.shape, HEADS), ours)
+
+
+@pytest.mark.parametrize(
+    ("shape", "goal"),
+    [((2, 3, 4), (2, 4, 3)), ((6, 4), (8, 3)), ((2, 12), (24,)), ((4, 3, 5), (6, 2, 5)), ((3, 0), (0, 4)), ((), (2,))],
+)
+def test_only_axes_before_the_last_are_merged_or_apart(shape, goal):
+    assert not same_axes(shape, goal)
+    with pytest.raises(InputError, match="but ours is"):
+        undo_layout(numpy.zeros(shape), "", goal)
+
+
+def test_layouts_are_found_for_single_numbers_and_for_nothing():
+    number = numpy.array(3.0)
+    assert find_layouts(number, number) == [""]
+    assert find_layouts(number, numpy.array([4.0])) == [""]
+    assert find_layouts(number, numpy.zeros(2)) == []
+    assert undo_layout(number, "", ()) == 3
+    assert find_layouts(numpy.zeros((0, 3)), numpy.zeros((0, 3))) == [""]
+
+
+def test_each_layout_that_is_found_can_be_undone():
+    """Also where a last reshape was left out, and where theirs is like ours in none."""
+    rng = numpy.random.default_rng(5)
+    for shape in [(2, 10, 3, 4), (2, 3, 10, 4), (2, 10, 3, 3, 4), (20, 36), (2, 10, 36), (3, 2, 10, 12), (2, 2, 5, 3, 4)]:
+        layouts = find_layouts(QUERY, rng.standard_normal(shape), HEADS)
+        assert 0 < len(layouts) <= 24
+        for layout in layouts:
+            assert undo_layout(rng.standard_normal(shape), layout, QUERY.shape, HEADS).shape == QUERY.shape
+    dropped = split(QUERY).transpose(0, 2, 1, 3)  # (batch, tokens, heads, size), not put together
+    assert find_layouts(QUERY, dropped, HEADS) == ["reshape(2, 10, 12)"]
+
+
+def test_where_none_agrees_the_right_one_is_among_those_that_remain():
+    """A convolution's output with wrong numbers in it."""
+    wrong = TUBELETS[:, ::-1] @ RNG.standard_normal((12, 12))
+    theirs = wrong.reshape(2, 2, 3, 4, 12).transpose(0, 4, 1, 2, 3)
+    undone = [undo_layout(theirs, layout, TUBELETS.shape) for layout in find_layouts(TUBELETS, theirs)]
+    assert any(numpy.array_equal(one, wrong) for one in undone)
+    assert len(undone) == len({one.tobytes() for one in undone})
+
+
+def test_a_layout_line_has_an_end():
+    with pytest.raises(InputError, match="is no layout"):
+        undo_layout(numpy.zeros((2, 2)), "transposed " * 1000, (2, 2))

@@ -1,18 +1,22 @@
 """Layouts: the same numbers in another order of axes, and how that is undone, when told or when asked to find it.
 
-A layout says what to do with their tensor to get ours. It is a line of three words,
+A layout says what to do with their tensor to get ours. It is a line of words, one after the other with spaces between,
 
     reshape(2, 10, 3, 8)     the same numbers, row-major, in another shape; one size may be -1
     transpose(0, 2, 1)       axis i of the result is the named axis of what goes in, as in numpy.transpose
     take(2, 0)               of axis 2, the entry 0; the axis is gone
 
-one after the other, with spaces between, or one of the names of `NAMED_LAYOUTS`, which stand for such lines.
+and the names of `NAMED_LAYOUTS`, which say how a tensor lies and are undone. These look at the last axes alone: whatever
+axes come before, (batch, times, places, ...) or (batch * times, places, ...), stay as they are. What comes out needs not
+have our shape to the axis: axes of one entry may be missing or too many, and axes before the last may be merged or apart.
+(In a mapping sizes may also be named, see `minivivit.verification.tensors.layout_sizes`.)
 """
 
 import itertools
 import math
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy
 
@@ -24,24 +28,30 @@ Step = tuple[str, tuple[int, ...]]  # ("transpose", (0, 2, 1))
 
 NAMED_LAYOUTS = {
     "transposed": "the last two axes are swapped",
-    "channels last": "frames as (batch, frames, height, width, channels)",
-    "channels first": "frames as (batch, channels, frames, height, width)",
-    "heads merged": "(batch, tokens, heads * d), where ours is (batch, heads, tokens, d)",
-    "heads split": "(batch, heads, tokens, d), where ours is (batch, tokens, heads * d)",
+    "channels last": "frames as (..., frames, height, width, channels)",
+    "channels first": "frames as (..., channels, frames, height, width)",
+    "heads merged": "(..., tokens, heads * d), where ours is (..., heads, tokens, d)",
+    "heads split": "(..., heads, tokens, d), where ours is (..., tokens, heads * d)",
     "qkv[I]": "part I (0, 1 or 2) of query, key and value one after the other on the last axis",
     "qkv[I] by head": "the same, with each head's query, key and value together",
     "qkv[I] innermost": "the same, with query, key and value alternating number by number",
 }
 FIND = "find"  # in the place of a layout: find it
 
-STEP = re.compile(r"\s*(reshape|transpose|take)\(([-0-9, ]{0,200})\)\s*")
-QKV = re.compile(r"qkv\[([012])\]( by head| innermost|)")
+LONGEST_LAYOUT = 1000  # characters
+WORD = re.compile(
+    r"\s*(?:(?P<step>reshape|transpose|take)\((?P<numbers>[-0-9, ]{0,200})\)"
+    r"|qkv\[(?P<part>[012])\](?P<packing> by head| innermost|)"
+    r"|(?P<name>heads merged|heads split|transposed|channels last|channels first))(?:\s+|\Z|(?<=[\])])(?=[a-z]))"
+)
 SAMPLE = 1 << 14  # entries that candidates are judged by
 DEEPEST = 6  # axes that are permuted, at most: 6! = 720 candidates
 # As it stands, a tensor of our shape is taken for ours when its relative difference is below this, ...
 LIKENESS = 0.1
 # ... and another layout is preferred when its difference is below this part of the plainest's.
 CLEARLY_SMALLER = 0.5
+# Where none agrees, so many remain for others to try: the likest, and then the plainest.
+LIKEST, MOST_CANDIDATES = 6, 24
 
 
 def undo_layout(array: numpy.ndarray, layout: str, goal: Shape, heads: int | None = None) -> numpy.ndarray:
@@ -52,11 +62,11 @@ def undo_layout(array: numpy.ndarray, layout: str, goal: Shape, heads: int | Non
     array : array
         Theirs.
     layout : str
-        A line of words, or a name; see this module. "" is for the same layout.
+        A line of words; see this module. "" is for the same layout.
     goal : tuple of int
-        Shape of ours. Axes of one entry may be missing or too many.
+        Shape of ours. Axes of one entry may be missing or too many, and those before the last merged or apart.
     heads : int, optional
-        Number of attention heads, for "by head".
+        Number of attention heads, for "by head" and "heads merged".
 
     Returns
     -------
@@ -69,76 +79,103 @@ def undo_layout(array: numpy.ndarray, layout: str, goal: Shape, heads: int | Non
         For a layout that is none, or does not lead from their shape to ours.
     """
     result = _apply(array, parse_layout(layout, array.shape, goal, heads))
-    if _without_ones(result.shape) != _without_ones(goal):
+    if not same_axes(result.shape, goal):
         raise InputError(f"layout {quoted(layout)} makes {result.shape} of {array.shape}, but ours is {goal}")
     return result.reshape(goal)
+
+
+def same_axes(shape: Shape, goal: Shape) -> bool:
+    """Whether two shapes are of one tensor, row-major: but for axes of one entry, and for merged ones before the last."""
+    shape, goal = _without_ones(shape), _without_ones(goal)
+    if shape == goal:
+        return True
+    return shape[-1:] == goal[-1:] and (_merges(shape, goal) or _merges(goal, shape))
 
 
 def parse_layout(layout: str, shape: Shape, goal: Shape, heads: int | None = None) -> list[Step]:
     """The steps that a layout stands for, for a tensor of theirs of shape `shape` and one of ours of shape `goal`."""
     text = layout.strip()
-    named = _named(text, shape, goal, heads)
-    if named is not None:
-        return named
-    steps, end = [], 0
+    steps: list[Step] = []
+    result, end = _weightless(shape), 0
     while end < len(text):
-        match = STEP.match(text, end)
-        if match is None:
+        word = WORD.match(text, end) if len(text) <= LONGEST_LAYOUT else None
+        if word is None:
             raise InputError(
                 f"{quoted(layout)} is no layout; expected {', '.join(NAMED_LAYOUTS)}, find, or a line such as "
                 "'reshape(1, 10, 2, 4) transpose(0, 2, 1, 3) take(2, 0)'"
             )
-        try:
-            numbers = tuple(int(number) for number in match[2].split(",") if number.strip())
-        except ValueError:
-            raise InputError(f"{quoted(match[0].strip())} in a layout; expected whole numbers") from None
-        steps.append((match[1], numbers))
-        end = match.end()
+        for step in _steps(word, result.shape, goal, heads):
+            result = _apply(result, [step])
+            steps.append(step)
+        end = word.end()
     return steps
 
 
-def _named(text: str, shape: Shape, goal: Shape, heads: int | None) -> list[Step] | None:
-    """The steps of a layout that has a name."""
-    order = {"channels last": (0, 1, 4, 2, 3), "channels first": (0, 2, 1, 3, 4)}.get(text)
-    if text == "transposed":
-        axes = range(len(shape))
-        order = (*axes[:-2], *axes[:-3:-1])
-    if order is not None:
-        return [("transpose", order)]
-    qkv = QKV.fullmatch(text)
-    if text not in ("heads merged", "heads split") and qkv is None:
-        return None
-    if text == "heads split" and len(shape) == 4:
-        return [("transpose", (0, 2, 1, 3)), ("reshape", goal)]
-    if text == "heads merged" and len(shape) == 3 and len(goal) == 4 and goal[1]:
-        return [("reshape", (*shape[:2], goal[1], -1)), ("transpose", (0, 2, 1, 3))]
-    if qkv is None or not shape:
-        raise InputError(f"layout {quoted(text)} does not lead from their shape {shape} to ours, {goal}")
+def keeps_order(layout: str) -> bool:
+    """Whether a layout leaves the numbers where they are, row-major: it has no words but reshape."""
+    return re.fullmatch(r"(\s*reshape\([-0-9, ]{0,200}\)\s*)*", layout[:LONGEST_LAYOUT]) is not None
+
+
+def _weightless(shape: Shape) -> numpy.ndarray:
+    """A tensor that takes no memory, to try steps on."""
+    return numpy.broadcast_to(numpy.float64(0), shape)
+
+
+def _steps(word: re.Match[str], shape: Shape, goal: Shape, heads: int | None) -> list[Step]:
+    """The steps that one word of a layout stands for, for a tensor of `shape`."""
+    if word["step"]:
+        try:
+            return [(word["step"], tuple(int(number) for number in word["numbers"].split(",") if number.strip()))]
+        except ValueError:
+            raise InputError(f"{quoted(word[0].strip())} in a layout; expected whole numbers") from None
+    if word["part"]:
+        return _third(int(word["part"]), word["packing"].strip(), word[0].strip(), shape, heads)
+    axes, last = tuple(range(len(shape))), len(shape) - 1
+    name = word["name"]
+    if name == "transposed":
+        return [("transpose", (*axes[:-2], *axes[:-3:-1]))]
+    if name in ("channels last", "channels first"):
+        order = (0, 3, 1, 2) if name == "channels last" else (1, 0, 2, 3)
+        before = max(len(shape) - 4, 0)
+        return [("transpose", (*range(before), *(before + axis for axis in order)))]
+    if name == "heads split" and len(shape) >= 3:
+        merged = (*shape[:-3], shape[-2], shape[-3] * shape[-1])
+        return [("transpose", (*axes[:-3], last - 1, last - 2, last)), ("reshape", merged)]
+    count = heads or (goal[-3] if len(goal) >= 3 else 0)
+    if name == "heads merged" and len(shape) >= 2 and count:
+        split = (*shape[:-1], count, shape[-1] // count)
+        return [("reshape", split), ("transpose", (*range(last - 1), last, last - 1, last + 1))]
+    raise InputError(f"layout {quoted(name)} does not lead from their shape {shape} to ours, {goal}")
+
+
+def _third(part: int, packing: str, shown: str, shape: Shape, heads: int | None) -> list[Step]:
+    """The steps to query, key or value of a tensor that holds all three on its last axis."""
+    if not shape:
+        raise InputError(f"layout {quoted(shown)} cannot be done to a single number")
     *others, last = shape
-    part = int(qkv[1])
-    if qkv[2] == "":
+    if packing == "":
         return [("reshape", (*others, 3, last // 3)), ("take", (len(others), part))]
-    if qkv[2] == " innermost":
+    if packing == "innermost":
         return [("reshape", (*others, last // 3, 3)), ("take", (len(others) + 1, part))]
     if not heads:
-        raise InputError(f"layout {quoted(text)} needs the number of heads, which our trace does not say; write it out")
+        raise InputError(f"layout {quoted(shown)} needs the number of heads, which our trace does not say; write it out")
     steps: list[Step] = [("reshape", (*others, heads, 3, last // (3 * heads))), ("take", (len(others) + 1, part))]
     return [*steps, ("reshape", (*others, last // 3))]
 
 
 def _apply(array: numpy.ndarray, steps: list[Step]) -> numpy.ndarray:
     for word, numbers in steps:
-        shown = f"{word}({', '.join(map(str, numbers))})"
         try:
             if word == "reshape":
                 array = array.reshape(numbers)
             elif word == "transpose":
                 array = array.transpose(numbers)
             elif len(numbers) == 2:
-                array = array.take(numbers[1], axis=numbers[0])
+                array = numpy.moveaxis(array, numbers[0], 0)[numbers[1]]  # a view
             else:
                 raise ValueError
         except (ValueError, IndexError, OverflowError):
+            shown = quoted(f"{word}({', '.join(map(str, numbers))})")[1:-1]
             raise InputError(f"layout: {shown} cannot be done to a tensor of shape {array.shape}") from None
     return array
 
@@ -148,13 +185,20 @@ def _apply(array: numpy.ndarray, steps: list[Step]) -> numpy.ndarray:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def find_layout(ours: numpy.ndarray, theirs: numpy.ndarray, heads: int | None = None) -> str | None:
-    """The layout in which theirs is most like ours.
+class Candidate(NamedTuple):
+    """A layout that leads to our shape, and how far theirs is from ours then: ||theirs - ours|| / ||ours||."""
 
-    Candidates are all orders of the axes, with the axis of the heads on its own or merged with its neighbour, with axes
-    merged or divided where ours has them so, with axes of one entry missing or too many, and, when theirs is three
-    times as large as ours, each third of an axis in the three ways that query, key and value are put together. They are
-    judged by the relative difference on some thousand entries spread over the tensor.
+    layout: str
+    difference: float
+
+
+def candidate_layouts(ours: numpy.ndarray, theirs: numpy.ndarray, heads: int | None = None) -> Iterator[Candidate]:
+    """Every layout that leads from their shape to ours, the plainest first; of those that do the same, the first.
+
+    They are all orders of the axes, with the axis of the heads on its own or merged with its neighbour, with axes merged
+    or divided where ours has them so, with axes of one entry missing or too many, and, when theirs is three times as
+    large as ours, each third of an axis in the three ways that query, key and value are put together. They are judged by
+    some thousand entries spread over the tensor.
 
     Parameters
     ----------
@@ -162,28 +206,60 @@ def find_layout(ours: numpy.ndarray, theirs: numpy.ndarray, heads: int | None = 
     heads : int, optional
         Number of attention heads; left out, that of ours when it has four axes.
 
-    Returns
-    -------
-    str or None
-        A line of words, "" when theirs is laid out as ours; None when no layout leads to our shape. When none is
-        clearly better than the plainest that fits, the plainest.
+    Yields
+    ------
+    Candidate
     """
     if heads is None and ours.ndim == 4:
         heads = ours.shape[1]
     places = _spread(ours.size)
     sample = ours.reshape(-1)[places]
-    plainest: float | None = None
-    best = (math.inf, "")
-    for layout in _candidates(theirs.shape, ours.shape, heads):
+    seen: set[bytes] = set()
+    for layout in _lines(theirs.shape, ours.shape, heads):
         found = _entries(theirs, parse_layout(layout, theirs.shape, ours.shape, heads), places)
-        difference = _relative(sample, found)
-        if plainest is None:
-            plainest, best = difference, (difference, layout)
-            if difference < LIKENESS:
-                break
-        elif difference < min(best[0], CLEARLY_SMALLER * plainest):
-            best = (difference, layout)
-    return None if plainest is None else best[1]
+        effect = found.tobytes()
+        if effect not in seen:
+            seen.add(effect)
+            yield Candidate(layout, _relative(sample, found))
+
+
+def find_layouts(ours: numpy.ndarray, theirs: numpy.ndarray, heads: int | None = None) -> list[str]:
+    """The layout in which theirs is most like ours; and where it is like ours in none, those that may be meant besides.
+
+    The first is the plainest that fits, unless another is clearly better: half as far from ours, or, where even the
+    plainest is another than ours, nearer by more than chance makes one. A tensor that is wrong is near ours in no layout,
+    and which is meant can only be told by what explains it: so the others follow, for `likely_causes` to try.
+
+    Parameters
+    ----------
+    ours, theirs, heads : see `candidate_layouts`
+
+    Returns
+    -------
+    layouts : list of str
+        Lines of words, "" for a tensor that is laid out as ours. Empty when none leads to our shape; at most 24.
+    """
+    found: list[Candidate] = []
+    for candidate in candidate_layouts(ours, theirs, heads):
+        found.append(candidate)
+        if len(found) == 1 and candidate.difference < LIKENESS:
+            break
+    if not found:
+        return []
+    plainest, likest = found[0], min(found, key=lambda candidate: candidate.difference)
+    # The relative difference of n unrelated numbers varies by about 1 / sqrt(n) of itself.
+    by_chance = max(0.0, 1 - 6 / math.sqrt(max(min(ours.size, SAMPLE), 1)))
+    margin = CLEARLY_SMALLER if plainest.layout == "" else max(CLEARLY_SMALLER, by_chance)
+    chosen = likest if likest.difference < margin * plainest.difference else plainest
+    if chosen.difference < LIKENESS:
+        return [chosen.layout]
+    others = sorted(found, key=lambda candidate: candidate.difference)[:LIKEST] + found
+    return list(dict.fromkeys([chosen.layout, *(other.layout for other in others)]))[:MOST_CANDIDATES]
+
+
+def find_layout(ours: numpy.ndarray, theirs: numpy.ndarray, heads: int | None = None) -> str | None:
+    """The first of `find_layouts`; None when no layout leads to our shape."""
+    return next(iter(find_layouts(ours, theirs, heads)), None)
 
 
 def _spread(size: int) -> numpy.ndarray:
@@ -196,19 +272,24 @@ def _spread(size: int) -> numpy.ndarray:
 def _entries(theirs: numpy.ndarray, steps: list[Step], places: numpy.ndarray) -> numpy.ndarray:
     """The entries that come to lie at `places`; a last reshape, which would copy the tensor, moves none of them."""
     view = _apply(theirs, steps[:-1] if steps and steps[-1][0] == "reshape" else steps)
-    return view[numpy.unravel_index(places, view.shape)] if places.size else numpy.empty(0)
+    if view.ndim == 0 or places.size == 0:
+        return view.reshape(-1)[: places.size]
+    return view[numpy.unravel_index(places, view.shape)]
 
 
 def _relative(ours: numpy.ndarray, theirs: numpy.ndarray) -> float:
     """||theirs - ours|| / ||ours||; what is not finite in either is left out."""
     finite = numpy.isfinite(ours) & numpy.isfinite(theirs)
-    with numpy.errstate(over="ignore", invalid="ignore"):
-        difference = numpy.linalg.norm((theirs - ours)[finite])
-        norm = numpy.linalg.norm(ours[finite])
+    ours, theirs = ours[finite], theirs[finite]
+    # In units of the power of two above the largest number: squares do not overflow, and no digit changes.
+    exponent = numpy.frexp(max(abs(ours).max(initial=0.0), abs(theirs).max(initial=0.0)))[1]
+    with numpy.errstate(under="ignore"):
+        ours, theirs = numpy.ldexp(ours, -exponent), numpy.ldexp(theirs, -exponent)
+        difference, norm = numpy.linalg.norm(theirs - ours), numpy.linalg.norm(ours)
     return float(difference / norm) if norm else float(difference)
 
 
-def _candidates(shape: Shape, goal: Shape, heads: int | None) -> Iterator[str]:
+def _lines(shape: Shape, goal: Shape, heads: int | None) -> Iterator[str]:
     """Layouts that lead from `shape` to `goal`, the plainest first, and those with a name before those without."""
     if _without_ones(shape) == _without_ones(goal):
         yield ""
@@ -226,12 +307,12 @@ def _candidates(shape: Shape, goal: Shape, heads: int | None) -> Iterator[str]:
 
 
 def _leads_to(layout: str, shape: Shape, goal: Shape, heads: int | None) -> bool:
-    """Whether a named layout fits. The steps are tried on a tensor that takes no memory."""
+    """Whether a named layout fits."""
     try:
-        result = _apply(numpy.broadcast_to(numpy.float64(0), shape), parse_layout(layout, shape, goal, heads))
+        result = _apply(_weightless(shape), parse_layout(layout, shape, goal, heads))
     except InputError:
         return False
-    return _without_ones(result.shape) == _without_ones(goal)
+    return same_axes(result.shape, goal)
 
 
 def _thirds(shape: Shape, goal_size: int, heads: int | None) -> Iterator[tuple[Shape, str]]:
@@ -272,9 +353,9 @@ def _merges(shape: Shape, goal: Shape) -> bool:
 
 
 def _written(split: Shape, order: Shape, goal: Shape) -> str:
-    words = [f"reshape{_list(split)}"]
+    words = [f"reshape{_list(goal)}"]
     if order != tuple(sorted(order)):
-        words += [f"transpose{_list(order)}", f"reshape{_list(goal)}"]
+        words = [f"reshape{_list(split)}", f"transpose{_list(order)}", *words]
     return " ".join(words)
 
 
