@@ -12,10 +12,11 @@ from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
 from minivivit.files.tensor_data import listed
 from minivivit.progress import progress_bar
+from minivivit.verification.comparison.mapping import read_mapping
 from minivivit.verification.comparison.page import comparison_page
-from minivivit.verification.comparison.pairing import read_mapping
 from minivivit.verification.comparison.verdict import Comparison, Row, compare
 from minivivit.verification.tensors.error import PRECISIONS
+from minivivit.verification.tensors.layout_sizes import NAMED_SIZES
 from minivivit.verification.tensors.layouts import NAMED_LAYOUTS
 from minivivit.verification.tensors.source import open_source
 
@@ -35,21 +36,31 @@ float64 (minivivit trace ... --budget float16), tensor by tensor."""
 
 LAYOUT_LINES = "\n".join(f"  {name:<18} {meaning}" for name, meaning in NAMED_LAYOUTS.items())
 
+SIZES = ", ".join(NAMED_SIZES)
+
 EXAMPLES = f"""\
-The file of --map is a JSON object: our name -> their name, or {{"name": ..., "layout": ...}}, or null to leave a tensor
-out. {{N}}, or another word in braces, stands for a number, the same in both names. Names that it lacks are paired with
-equal ones.
+The file of --map is a JSON object: our name -> their name, or {{"name": ..., "layout": ..., "optional": ...}}, or null
+to leave a tensor out. {{N}}, or another word in braces, stands for a number, the same in both names, and {{N+1}} for
+the next. {{P:a|b}} stands for one of the alternatives; in their name and layout {{P}} is the same one, and {{P:x|y}}
+the one at its place. What the mapping does not name is paired by equal names, or with --pair order by shape and order.
 
   {{
     "vivit.encoder.layer.{{N}}": "blocks.{{N}}",
-    "vivit.encoder.layer.{{N}}.attention.attention.query": {{"name": "blocks.{{N}}.qkv", "layout": "qkv[0]"}},
+    "vivit.encoder.layer.{{N}}.attention.attention.{{P:query|key|value}}":
+      {{"name": "blocks.{{N}}.qkv", "layout": "qkv[{{P:0|1|2}}]"}},
     "pixel_values": {{"name": "clip", "layout": "channels last"}}
   }}
 
-A layout says what to do with theirs to get ours: words of NumPy one after the other, as in
-"reshape(1, 10, 2, 4) transpose(0, 2, 1, 3) take(2, 0)", or "find", or one of these, which say how theirs is laid out:
+Lines for what theirs lacks are listed, so that one mapping serves recordings of much and of little. Where "optional" is
+true nothing is said of them, and where it is false theirs must have it.
+
+A layout says what to do with theirs to get ours: words one after the other, as in
+"reshape(batch, tokens, 2, -1) transpose(0, 2, 1, 3) take(1, 0)", or "find". Some are of NumPy, with sizes in numbers or
+in these words, joined by +, - and *: {SIZES}. The others say how theirs is laid out:
 
 {LAYOUT_LINES}
+
+Axes of one entry may be missing or too many, and those before the last merged or apart.
 
 examples:
   minivivit compare ours theirs.npz
@@ -57,8 +68,8 @@ examples:
   minivivit compare ours theirs.npz --pair order --find-layouts --rtol 1e-3 --atol 1e-5
 
 Exit codes: 0 nothing differs by more than is allowed; 1 something does, or is of another shape, or is missing though
---map names it; 2 something that you can mend, said in one line on standard error. What theirs lacks otherwise is listed
-as "only in ours" and not judged."""
+its line in the mapping says "optional": false; 2 something that you can mend, said in one line on standard error. What
+theirs lacks otherwise is listed as "only in ours" and not judged."""
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,8 +100,6 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_compare(arguments: argparse.Namespace) -> int:
     """Compare, and print what was found: 0 when they agree, 1 when they do not."""
-    if arguments.map is not None and arguments.pair == "order":
-        raise InputError("--map pairs by name; leave it out, or leave out --pair order")
     if arguments.html is not None:
         _check_page_place(Path(arguments.html))
     mapping = None if arguments.map is None else read_mapping(arguments.map)

@@ -247,17 +247,27 @@ def test_layouts_are_undone_when_told_and_found_when_asked():
 def test_one_side_may_lack_what_the_other_has():
     source = budgeted({"a": VALUES, "b": VALUES[None]}, float32=SMALL)
     comparison = compare(source, {"b": VALUES, "z": VALUES}, mapping={"a": "absent"})
+    assert comparison.agrees
+    assert comparison.unpaired_ours == ["a"]
+    assert comparison.verdict == "The one pair agrees to the bit. Not compared: 1 of ours that theirs lacks ('a')."
+    assert comparison.notes == ["theirs lacks a tensor that the mapping names, not compared: 'absent'"]
+    mapping = {"a": {"name": "absent", "optional": False}}
+    comparison = compare(source, {"b": VALUES, "z": VALUES}, mapping=mapping)
     assert [row.status for row in comparison.rows] == ["missing", "equal"]  # an axis of one entry makes no difference
     assert comparison.unpaired_theirs == ["z"]
     assert not comparison.agrees
     assert comparison.first_divergent is None
-    assert comparison.verdict == "1 of 2 pairs agree to the bit. Theirs lacks 'absent', which the mapping names."
+    assert comparison.verdict == (
+        "1 of 2 pairs agree to the bit. Theirs lacks 'absent', which the mapping says it must have."
+    )
     with pytest.raises(InputError, match=r"no tensor of memory has its like in memory .*--map FILE.*--pair order"):
         compare(source, {"z": VALUES})
-    assert [row.their_name for row in compare(source, {"x": VALUES, "y": VALUES[None]}, by_order=True).rows] == [
-        "x",
-        "y",
-    ]
+    by_order = compare(source, {"x": VALUES, "y": VALUES[None]}, by_order=True)
+    assert [row.their_name for row in by_order.rows] == ["x", "y"]
+    assert by_order.verdict == "All 2 pairs agree to the bit. 2 of the pairs are guesses, by shape and order."
+    assert [row["guessed"] for row in by_order.to_json()["rows"]] == [True, True]
+    differing = compare(source, {"x": VALUES + 1, "y": VALUES[None]}, by_order=True)
+    assert differing.verdict.endswith("times what is allowed. 2 of the pairs are guesses, by shape and order.")
 
 
 def test_strange_tensors_are_compared():

@@ -162,7 +162,15 @@ def test_layouts_are_found_for_single_numbers_and_for_nothing():
 def test_each_layout_that_is_found_can_be_undone():
     """Also where a last reshape was left out, and where theirs is like ours in none."""
     rng = numpy.random.default_rng(5)
-    for shape in [(2, 10, 3, 4), (2, 3, 10, 4), (2, 10, 3, 3, 4), (20, 36), (2, 10, 36), (3, 2, 10, 12), (2, 2, 5, 3, 4)]:
+    for shape in [
+        (2, 10, 3, 4),
+        (2, 3, 10, 4),
+        (2, 10, 3, 3, 4),
+        (20, 36),
+        (2, 10, 36),
+        (3, 2, 10, 12),
+        (2, 2, 5, 3, 4),
+    ]:
         layouts = find_layouts(QUERY, rng.standard_normal(shape), HEADS)
         assert 0 < len(layouts) <= 24
         for layout in layouts:

@@ -4,7 +4,7 @@ import math
 
 import numpy
 
-from minivivit.verification.comparison.pairing import Pair
+from minivivit.verification.comparison.mapping import Pair
 from minivivit.verification.comparison.verdict import Comparison, Row, Source, their_blocks
 from minivivit.verification.tensors.layouts import undo_layout
 from minivivit.verification.tensors.source import open_source

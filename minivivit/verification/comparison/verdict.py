@@ -14,9 +14,10 @@ from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed, quoted
 from minivivit.verification.comparison.judgement import Budget, budgets_before, budgets_in, judge
 from minivivit.verification.comparison.likely_causes import likely_causes
-from minivivit.verification.comparison.pairing import Counterpart, Pair, pair_by_name, pair_by_order
+from minivivit.verification.comparison.mapping import Counterpart, Pair
+from minivivit.verification.comparison.pairing import pair_tensors
 from minivivit.verification.tensors.error import PRECISIONS, TensorError, tensor_error, unit_roundoff
-from minivivit.verification.tensors.layouts import FIND, Shape, find_layout, undo_layout
+from minivivit.verification.tensors.layouts import FIND, Shape, find_layout, find_layouts, keeps_order, undo_layout
 from minivivit.verification.tensors.source import ArraySource, TensorSource, open_source
 
 # Theirs may have been computed in another precision when most errors are above this part of its budget.
@@ -47,7 +48,11 @@ class Row:
         where there is nothing to judge by.
     status : str
         "equal"; "rounding" or, with tolerances, "close"; "diverged"; "shape" (theirs does not fit); "missing" (the
-        mapping names a tensor that they do not have); "unjudged" (no budget).
+        mapping says that theirs must have it, and it has not); "unjudged" (no budget).
+    guessed : bool
+        Whether shape and order paired them, not names.
+    layout_found : bool
+        Whether the layout was found, not told.
     """
 
     name: str
@@ -60,6 +65,8 @@ class Row:
     allowed: float | None
     excess: float
     status: str
+    guessed: bool = False
+    layout_found: bool = False
 
 
 @dataclass
@@ -113,15 +120,18 @@ class Comparison:
     def verdict(self) -> str:
         """The result in a sentence or two; names in it are quoted and escaped."""
         missing = [row.their_name for row in self.rows if row.status == "missing"]
-        absent = f" Theirs lacks {listed(missing, 3)}, which the mapping names." if missing else ""
+        absent = f" Theirs lacks {listed(missing, 3)}, which the mapping says it must have." if missing else ""
+        guessed = sum(row.guessed for row in self.rows)
+        guesses = f" {guessed} of the pairs are guesses, by shape and order." if guessed else ""
         row, number = self.first_divergent, len(self.rows)
         if row is None:
-            return f"{_agreement(self)}{absent}{_unseen(self)}"
+            return f"{_agreement(self)}{absent}{guesses}{_unseen(self)}"
         place = f"{quoted(row.name)} ({self.rows.index(row) + 1} of {number})"
         if row.status == "shape" or row.error is None:
-            return f"The first tensor that differs is {place}: ours is {row.shape}, theirs {row.their_shape}.{absent}"
+            shapes = f"ours is {row.shape}, theirs {row.their_shape}"
+            return f"The first tensor that differs is {place}: {shapes}.{absent}{guesses}"
         what = "the tolerances" if self.tolerances else f"rounding to {self.precision}"
-        return f"The first tensor that differs by more than {what} is {place}: {_extent(row)}.{absent}"
+        return f"The first tensor that differs by more than {what} is {place}: {_extent(row)}.{absent}{guesses}"
 
     def to_json(self) -> dict[str, Any]:
         """A dict that JSON can hold; infinities and NaN become the strings "inf", "-inf" and "nan"."""
@@ -204,17 +214,18 @@ def compare(
         See `minivivit.verification.tensors.source.open_source`. They are read block by block; where a layout has to be
         undone, the tensor of theirs is read whole, and where one has to be found, ours too.
     mapping : dict, optional
-        Our names -> theirs, see `minivivit.verification.comparison.pairing.pair_by_name`. What it does not name is
+        Our names -> theirs, see `minivivit.verification.comparison.mapping.apply_mapping`. What it does not name is
         paired by equal names.
     by_order : bool
-        Pair by shape and order instead of by name, see `minivivit.verification.comparison.pairing.pair_by_order`.
+        Pair what the mapping does not name by shape and order instead, see
+        `minivivit.verification.comparison.pairing.pair_by_order`.
     precision : {"float64", "float32", "tf32", "bfloat16", "float16"}, optional
         In which theirs was computed. Left out, the lowest one that either is stored in.
     rtol, atol : float, optional
         When either is given, these decide instead of the budgets, as in `numpy.allclose`: a tensor diverges where
         abs(d) > atol + rtol * abs(ours). The one that is left out is 0.
     find_layouts : bool
-        Find layout differences and undo them, see `minivivit.verification.tensors.layouts.find_layout`.
+        Find layout differences and undo them, see `minivivit.verification.tensors.layouts.find_layouts`.
     model : VivitModel or VivitForVideoClassification, optional
         That made ours: its weights help to find the cause.
     on_row : callable, optional
@@ -228,12 +239,7 @@ def compare(
         for what `open_source` refuses.
     """
     ours, theirs = open_source(ours), open_source(theirs)
-    if by_order:
-        pairs = pair_by_order(ours, theirs, find_layouts)
-    else:
-        pairs = pair_by_name(list(ours.shapes), mapping or {}, theirs.shapes)
-    if not pairs:
-        raise InputError(_no_pair(ours, theirs))
+    pairs, notes = pair_tensors(ours, theirs, mapping, by_order, find_layouts)
     _check_floating_point(pairs, theirs)
     precision = precision or _stored_precision(ours, theirs, pairs)
     unit_roundoff(precision)
@@ -247,17 +253,19 @@ def compare(
         tolerances=tolerances,
         unpaired_ours=[name for name in ours.shapes if name not in left[0]],
         unpaired_theirs=[name for name in theirs.shapes if name not in left[1]],
+        notes=notes,
         config=config if isinstance(config, dict) else {},
     )
     before = budgets_before(ours, budgets)
     for pair in pairs:
-        row = _compare_pair(pair, ours, theirs, comparison, find_layouts)
+        row = compare_pair(pair, ours, theirs, comparison, find_layouts)
         row = _judged(row, budgets, before, precision) if tolerances is None else row
         if tolerances is None and not budgets and row.status == "unjudged":
             raise InputError(_no_budget(ours, precision))
         comparison.rows.append(row)
         if on_row is not None:
             on_row(row)
+    _settle_layout(comparison, ours, theirs, model, lambda row: _judged(row, budgets, before, precision))
     comparison.notes += [*_left_out(ours, "ours"), *_left_out(theirs, "theirs"), *_notes(comparison, ours)]
     if comparison.first_divergent is not None:
         comparison.hints += [cause.sentence for cause in likely_causes(comparison, ours, theirs, model)]
@@ -287,17 +295,37 @@ def _stored_precision(ours: TensorSource, theirs: TensorSource, pairs: list[Pair
     return max(stored, key=unit_roundoff)
 
 
-def _compare_pair(
-    pair: Pair, ours: TensorSource, theirs: TensorSource, comparison: Comparison, find_layouts: bool
+def _settle_layout(
+    comparison: Comparison, ours: TensorSource, theirs: TensorSource, model: Any, judged: Callable[[Row], Row]
+) -> None:
+    """Where the first tensor that differs is like ours in no layout: take the layout in which its error has a cause."""
+    first = comparison.first_divergent
+    if first is None or first.error is None or not first.layout_found:
+        return
+    place = comparison.rows.index(first)
+    array, other = ours.read(first.name), theirs.read(first.their_name)
+    for layout in find_layouts(array, other, comparison.heads):
+        pair = Pair(first.name, first.their_name, layout, guessed=first.guessed)
+        row = compare_pair(pair, ours, theirs, comparison)
+        row = judged(row) if comparison.tolerances is None else row
+        comparison.rows[place] = dataclasses.replace(row, layout_found=True)
+        if row.status != "diverged" or likely_causes(comparison, ours, theirs, model):
+            return
+    comparison.rows[place] = first
+
+
+def compare_pair(
+    pair: Pair, ours: TensorSource, theirs: TensorSource, comparison: Comparison, any_layout: bool = False
 ) -> Row:
     """The row of a pair, without a judgement unless tolerances give one."""
     name, shape = pair.name, ours.shapes[pair.name]
     if pair.their_name not in theirs:
         return Row(name, pair.their_name, pair.layout, shape, None, None, None, None, math.inf, "missing")
     their_shape = theirs.shapes[pair.their_name]
-    layout, blocks = their_blocks(pair, ours, theirs, comparison.heads, find_layouts)
+    found = pair.layout == FIND or (any_layout and pair.layout == "")
+    layout, blocks = their_blocks(pair, ours, theirs, comparison.heads, any_layout)
     if blocks is None:
-        return Row(name, pair.their_name, layout, shape, their_shape, None, None, None, math.inf, "shape")
+        return Row(name, pair.their_name, layout, shape, their_shape, None, None, None, math.inf, "shape", pair.guessed)
     error = tensor_error(ours.blocks(name), blocks(), shape, comparison.precision)
     status, excess = "unjudged", math.nan
     if comparison.tolerances is not None:
@@ -305,11 +333,12 @@ def _compare_pair(
             math.inf if error.num_nonfinite else _tolerance_excess(ours.blocks(name), blocks(), *comparison.tolerances)
         )
         status = "diverged" if excess > 1 else "equal" if error.where is None else "close"
-    return Row(name, pair.their_name, layout, shape, their_shape, error, None, None, excess, status)
+    how = pair.guessed, found
+    return Row(name, pair.their_name, layout, shape, their_shape, error, None, None, excess, status, *how)
 
 
 def their_blocks(
-    pair: Pair, ours: TensorSource, theirs: TensorSource, heads: int | None, find_layouts: bool = False
+    pair: Pair, ours: TensorSource, theirs: TensorSource, heads: int | None, any_layout: bool = False
 ) -> tuple[str, Callable[[], Iterator[numpy.ndarray]] | None]:
     """The layout of theirs, and a function that gives its blocks in ours; None where the shapes do not fit.
 
@@ -317,18 +346,26 @@ def their_blocks(
     """
     shape, their_shape, layout = ours.shapes[pair.name], theirs.shapes[pair.their_name], pair.layout
     fits = _without_ones(shape) == _without_ones(their_shape)
-    if layout == "" and not find_layouts:
+    if layout == "" and not any_layout:
         return layout, (lambda: theirs.blocks(pair.their_name)) if fits else None
-    array = theirs.read(pair.their_name)
     if layout in ("", FIND):
-        found = find_layout(ours.read(pair.name), array, heads)
+        sizes = math.prod(shape), 3 * math.prod(shape)  # query, key and value may be one tensor
+        found = None
+        if math.prod(their_shape) in sizes:
+            array = theirs.read(pair.their_name)
+            found = find_layout(ours.read(pair.name), array, heads)
         if found is None:
             return "", None
         layout = found
-    try:
-        undone = ArraySource({"": undo_layout(array, layout, shape, heads)})
-    except InputError as error:
-        raise InputError(f"{quoted(pair.their_name)}: {error}") from None
+    else:
+        try:  # the steps, with a tensor that takes no memory, before theirs is read
+            undo_layout(numpy.broadcast_to(numpy.float64(0), their_shape), layout, shape, heads)
+        except InputError as error:
+            raise InputError(f"{quoted(pair.their_name)}: {error}") from None
+        if keeps_order(layout):
+            return layout, lambda: theirs.blocks(pair.their_name)
+        array = theirs.read(pair.their_name)
+    undone = ArraySource({"": undo_layout(array, layout, shape, heads)})
     return layout, lambda: undone.blocks("")
 
 
@@ -368,13 +405,6 @@ def _judged(row: Row, budgets: Mapping[str, Budget], before: Mapping[str, Budget
     allowed, excess = judge(row.name, error, budget, before.get(row.name), math.prod(row.shape), precision)
     status = "diverged" if excess > 1 else "rounding"
     return dataclasses.replace(row, budget=budget, allowed=allowed, excess=excess, status=status)
-
-
-def _no_pair(ours: TensorSource, theirs: TensorSource) -> str:
-    return (
-        f"no tensor of {ours.path} has its like in {theirs.path} (ours: {listed(ours.shapes, 2)}; theirs: "
-        f"{listed(theirs.shapes, 2)}); give a mapping (--map FILE), or pair by shape and order (--pair order)"
-    )
 
 
 def _no_budget(ours: TensorSource, precision: str) -> str:

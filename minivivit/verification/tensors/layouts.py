@@ -6,10 +6,10 @@ A layout says what to do with their tensor to get ours. It is a line of words, o
     transpose(0, 2, 1)       axis i of the result is the named axis of what goes in, as in numpy.transpose
     take(2, 0)               of axis 2, the entry 0; the axis is gone
 
-and the names of `NAMED_LAYOUTS`, which say how a tensor lies and are undone. These look at the last axes alone: whatever
-axes come before, (batch, times, places, ...) or (batch * times, places, ...), stay as they are. What comes out needs not
-have our shape to the axis: axes of one entry may be missing or too many, and axes before the last may be merged or apart.
-(In a mapping sizes may also be named, see `minivivit.verification.tensors.layout_sizes`.)
+and the names of `NAMED_LAYOUTS`, which say how a tensor lies and are undone. These look at the last axes alone:
+whatever axes come before, (batch, times, places, ...) or (batch * times, places, ...), stay as they are. What comes out
+need not have our shape to the axis: axes of one entry may be missing or too many, and axes before the last may be
+merged or apart. (In a mapping sizes may also be named, see `minivivit.verification.tensors.layout_sizes`.)
 """
 
 import itertools
@@ -85,7 +85,7 @@ def undo_layout(array: numpy.ndarray, layout: str, goal: Shape, heads: int | Non
 
 
 def same_axes(shape: Shape, goal: Shape) -> bool:
-    """Whether two shapes are of one tensor, row-major: but for axes of one entry, and for merged ones before the last."""
+    """Whether two shapes are of one tensor: but for axes of one entry, and for merged ones before the last."""
     shape, goal = _without_ones(shape), _without_ones(goal)
     if shape == goal:
         return True
@@ -158,7 +158,8 @@ def _third(part: int, packing: str, shown: str, shape: Shape, heads: int | None)
     if packing == "innermost":
         return [("reshape", (*others, last // 3, 3)), ("take", (len(others) + 1, part))]
     if not heads:
-        raise InputError(f"layout {quoted(shown)} needs the number of heads, which our trace does not say; write it out")
+        shown = quoted(shown)
+        raise InputError(f"layout {shown} needs the number of heads, which our trace does not say; write it out")
     steps: list[Step] = [("reshape", (*others, heads, 3, last // (3 * heads))), ("take", (len(others) + 1, part))]
     return [*steps, ("reshape", (*others, last // 3))]
 
@@ -195,10 +196,10 @@ class Candidate(NamedTuple):
 def candidate_layouts(ours: numpy.ndarray, theirs: numpy.ndarray, heads: int | None = None) -> Iterator[Candidate]:
     """Every layout that leads from their shape to ours, the plainest first; of those that do the same, the first.
 
-    They are all orders of the axes, with the axis of the heads on its own or merged with its neighbour, with axes merged
-    or divided where ours has them so, with axes of one entry missing or too many, and, when theirs is three times as
-    large as ours, each third of an axis in the three ways that query, key and value are put together. They are judged by
-    some thousand entries spread over the tensor.
+    They are all orders of the axes, with the axis of the heads on its own or merged with its neighbour, with axes
+    merged or divided where ours has them so, with axes of one entry missing or too many, and, when theirs is three
+    times as large as ours, each third of an axis in the three ways that query, key and value are put together. They are
+    judged by some thousand entries spread over the tensor.
 
     Parameters
     ----------
@@ -227,8 +228,8 @@ def find_layouts(ours: numpy.ndarray, theirs: numpy.ndarray, heads: int | None =
     """The layout in which theirs is most like ours; and where it is like ours in none, those that may be meant besides.
 
     The first is the plainest that fits, unless another is clearly better: half as far from ours, or, where even the
-    plainest is another than ours, nearer by more than chance makes one. A tensor that is wrong is near ours in no layout,
-    and which is meant can only be told by what explains it: so the others follow, for `likely_causes` to try.
+    plainest is another than ours, nearer by more than chance makes one. A tensor that is wrong is near ours in no
+    layout, and which is meant can only be told by what explains it: so the others follow, for `likely_causes` to try.
 
     Parameters
     ----------

@@ -1,15 +1,16 @@
 """Tensors by name, wherever they lie, read a block at a time: what traces are compared from."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy
+from safetensors import safe_open
 
 from minivivit.backend import Array, to_numpy
 from minivivit.errors import InputError
-from minivivit.files.json_file import read_json
+from minivivit.files.json_file import parse_json_object, read_json
 from minivivit.files.npz_file import npz_index, read_npz
 from minivivit.files.safetensors_file import SafetensorsReader
 from minivivit.files.tensor_data import BLOCK_ELEMENTS, STORED_TYPES, listed, quoted
@@ -18,6 +19,9 @@ from minivivit.files.weights import read_shard_index
 # A trace is laid out as transformers lays out sharded checkpoints; this is the name of its index.
 TRACE_INDEX = "trace.safetensors.index.json"
 INDEX_FILES = (TRACE_INDEX, "model.safetensors.index.json")
+# In the metadata of a safetensors file: its names in the order of execution, a JSON list.
+ORDER = "order"
+WIDTHS = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}  # bytes
 
 
 class TensorSource:
@@ -35,6 +39,8 @@ class TensorSource:
         What the index says beside the names; empty for a single file.
     left_out : dict of str to str
         Name -> dtype of what is stored there too and is no floating-point tensor.
+    order_given : bool
+        Whether the order was written down as that of execution, and is not just how the file lies.
     """
 
     path: str
@@ -42,6 +48,7 @@ class TensorSource:
     dtypes: dict[str, str]
     metadata: dict[str, Any]
     left_out: dict[str, str]
+    order_given: bool = False
 
     def blocks(self, name: str) -> Iterator[numpy.ndarray]:
         """The tensor, row-major, as flat arrays of float64 of at most 2**20 elements, one after the other."""
@@ -58,6 +65,13 @@ class TensorSource:
 
     def __contains__(self, name: str) -> bool:
         return name in self.shapes
+
+    @property
+    def alphabetical(self) -> bool:
+        """Whether the names are sorted, as writers do that know no order: by name, or those of one dtype by name."""
+        names = list(self.shapes)
+        by_width = sorted(names, key=lambda name: (-WIDTHS[self.dtypes[name]], name))
+        return not self.order_given and len(names) > 2 and names in (by_width, sorted(names))
 
     def _index(self, entries: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
         stored = {name: dtype for name, (_, dtype) in entries.items()}
@@ -102,7 +116,9 @@ class SafetensorsSource(TensorSource):
         if not path.is_dir():
             reader = SafetensorsReader(path)
             self.readers = dict.fromkeys(reader.index, reader)
-            self._index(reader.index)
+            order = _written_order(path, reader.index)
+            self.order_given = order is not None
+            self._index({name: reader.index[name] for name in order or reader.index})
             return
         index = next((path / name for name in INDEX_FILES if (path / name).is_file()), None)
         if index is None:
@@ -119,6 +135,7 @@ class SafetensorsSource(TensorSource):
         self.metadata = contents.get("metadata", {})
         if not isinstance(self.metadata, dict):
             raise InputError(f"the metadata of {index} is {quoted(self.metadata)}; expected an object")
+        self.order_given = index.name == TRACE_INDEX
         self._index({name: found[name] for name in contents["weight_map"]})
 
     def blocks(self, name: str) -> Iterator[numpy.ndarray]:
@@ -127,6 +144,29 @@ class SafetensorsSource(TensorSource):
         for start in range(0, size, BLOCK_ELEMENTS):
             count = min(BLOCK_ELEMENTS, size - start)
             yield self.readers[name].read_elements(name, start, count).astype("float64", copy=False)
+
+
+def _written_order(path: Path, names: Iterable[str]) -> list[str] | None:
+    """The names of a safetensors file in the order of execution, where its metadata say it; what they omit comes last.
+
+    Raises
+    ------
+    InputError
+        For an order that is no list of names of the file.
+    """
+    with safe_open(path, framework="np") as file:
+        text = (file.metadata() or {}).get(ORDER)
+    if text is None:
+        return None
+    known = dict.fromkeys(names)
+    where = f"the metadata {ORDER!r} of {path}"
+    order = parse_json_object(f'{{"{ORDER}": {text}}}'.encode(), where)[ORDER]
+    if not isinstance(order, list) or any(not isinstance(name, str) for name in order):
+        raise InputError(f"{where} is {quoted(order)}; expected a list of names")
+    strange = [name for name in order if name not in known]
+    if strange or len(set(order)) < len(order):
+        raise InputError(f"{where} names {listed(strange or order, 3)}, which it does not hold, or names one twice")
+    return list(dict.fromkeys([*order, *known]))
 
 
 def open_source(source: str | os.PathLike[str] | Mapping[str, Array] | TensorSource) -> TensorSource:
