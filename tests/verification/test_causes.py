@@ -12,6 +12,7 @@ from minivivit.verification.comparison.evidence.evidence import Evidence, Hypoth
 from minivivit.verification.comparison.likely_causes import likely_causes
 from minivivit.verification.comparison.verdict import compare
 from minivivit.verification.rounding.precisions import round_to_precision
+from minivivit.verification.tensors.layouts import undo_layout
 from minivivit.verification.tensors.source import ArraySource
 from minivivit.verification.tracing.recording import record_pass
 
@@ -375,3 +376,29 @@ def test_relative_error():
     assert relative_error(x, numpy.array([numpy.nan, 4.0])) == numpy.inf
     assert relative_error(numpy.array([-numpy.inf, 5.0]), numpy.array([-numpy.inf, 5.5])) == pytest.approx(0.1)
     assert relative_error(x * 1e300, x * 1.1e300) == pytest.approx(0.1)
+
+
+def convolved(tokens):
+    """(batch, places, hidden) as a convolution gives it: (batch, hidden, times, rows, columns)."""
+    return tokens.reshape(2, 6, 2, 2, 16).transpose(0, 4, 1, 2, 3)
+
+
+@pytest.mark.parametrize("found", ["mapping", "find_layouts"])
+def test_a_cause_is_found_in_a_layout_that_was_not_told(model, found):
+    """The output of a convolution, as it lies, of a clip with its colours in another order: it is like ours in none."""
+    name = "vivit.embeddings.patch_embeddings"
+    ours = trace_of(model)
+    pixels = ours.read("pixel_values")[:, :, ::-1]
+    wrong: dict = {}
+    record_pass(model, numpy.ascontiguousarray(pixels), wrong)
+    theirs = {"pixel_values": ours.read("pixel_values"), "conv": convolved(numpy.array(wrong[name]))}
+    mapping = {name: {"name": "conv", "layout": "find"}} if found == "mapping" else {name: "conv"}
+    comparison = compare(
+        ours, theirs, mapping=mapping, rtol=1e-9, atol=1e-9, model=model, find_layouts=found == "find_layouts"
+    )
+    assert comparison.first_divergent.name == name
+    assert any("BGR" in hint for hint in comparison.hints), comparison.hints
+    undone = undo_layout(theirs["conv"], comparison.first_divergent.layout, ours.shapes[name], 4)
+    numpy.testing.assert_array_equal(undone, wrong[name])
+    error = relative_error(ours.read(name), wrong[name])
+    assert comparison.first_divergent.error.relative_l2 == pytest.approx(error, rel=1e-9)

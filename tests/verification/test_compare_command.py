@@ -235,3 +235,14 @@ def test_help_shows_how(capsys):
     assert code == 0
     for word in ("--find-layouts", "qkv[I] by head", '"blocks.{N}.qkv"', "Exit codes"):
         assert word in out
+
+
+def test_layouts_are_found_beside_a_single_number(tmp_path, capsys):
+    """A trace with labels holds the loss."""
+    model = model_of()
+    pixels = clip_for(model.config, numpy.random.default_rng(1))
+    trace_model(model, pixels, tmp_path / "ours", labels=numpy.zeros(len(pixels), int), budgets=["float32"])
+    assert open_source(tmp_path / "ours").shapes["loss"] == ()
+    code, out, _ = run(capsys, tmp_path / "ours", tmp_path / "ours", "--find-layouts")
+    assert code == 0
+    assert "pairs agree to the bit" in out

@@ -142,7 +142,7 @@ def test_what_theirs_lacks_is_listed_or_is_optional_or_must_be_there():
     assert notes == ["theirs lacks a tensor that the mapping names, not compared: 'b.1'"]
     mapping["head"] = {"name": "logits", "optional": False}
     assert [pair.name for pair in pair_tensors(ours, theirs, mapping)[0]] == ["embeddings", "layer.0.query", "head"]
-    with pytest.raises(InputError, match="no tensor of memory has its like in memory .* look whether the mapping"):
+    with pytest.raises(InputError, match=r"no tensor of memory has its like in memory .* look whether the mapping"):
         pair_tensors(ours, numbers("other", "another", shape=(7,)), mapping, by_order=True)
 
 
@@ -154,7 +154,7 @@ def test_a_full_mapping_fits_a_coarse_trace_of_ours():
     assert [pair.name for pair in pair_tensors(ours, ours, mapping)[0]] == ["embeddings"]
     with pytest.raises(InputError, match=r"names 'layer.\{N\}.quarry', which fits no tensor of ours"):
         pair_tensors(ours, ours, {"layer.{N}.quarry": "q.{N}"})
-    with pytest.raises(InputError, match="names 'gradient.head'"):
+    with pytest.raises(InputError, match=r"names 'gradient.head'"):
         pair_tensors(numbers(*names), numbers(*names), mapping)
 
 

@@ -202,3 +202,45 @@ def test_a_header_that_claims_too_much(trace):
     refused(trace, "is not a valid safetensors file")
     path.write_bytes((1 << 60).to_bytes(8, "little") + data[8:])
     refused(trace, "truncated or not a safetensors file")
+
+
+def test_a_safetensors_file_may_say_its_order(tmp_path):
+    path = tmp_path / "port.safetensors"
+    arrays = {name: numpy.full(2, value, "f4") for value, name in enumerate(["tokens", "block", "attention", "head"])}
+    write_safetensors(path, arrays)
+    assert open_source(path).alphabetical
+    write_safetensors(path, arrays, metadata={"order": json.dumps(list(arrays))})
+    source = open_source(path)
+    assert list(source.shapes) == list(arrays)
+    assert source.order_given
+    assert not source.alphabetical
+    write_safetensors(path, arrays, metadata={"order": '["tokens", "head"]'})  # what it omits comes last
+    assert list(open_source(path).shapes) == ["tokens", "head", "attention", "block"]
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        ("[", "the metadata 'order' of .* is not valid JSON"),
+        ('["a"] , "b": 3', "names 'a', which it does not hold"),
+        ("3", "is 3; expected a list of names"),
+        ('["x", 3]', "expected a list of names"),
+        ('["x", "z"]', "names 'z', which it does not hold"),
+        ('["x", "x"]', "or names one twice"),
+        ("[" * 100_000, "is not valid JSON"),
+        ('["x"], "order": ["y"]', "occurs twice"),
+    ],
+)
+def test_an_order_that_is_none(tmp_path, order, message):
+    write_safetensors(tmp_path / "port.safetensors", {"x": numpy.zeros(2), "y": numpy.zeros(2)}, {"order": order})
+    with pytest.raises(InputError, match=message) as error:
+        open_source(tmp_path / "port.safetensors")
+    assert "\n" not in str(error.value)
+
+
+def test_names_that_are_sorted_only_by_the_width_of_their_numbers(tmp_path):
+    arrays = {"z": numpy.zeros(2), "a": numpy.zeros(2, "f4"), "b": numpy.zeros(2, "f4"), "y": numpy.zeros(2, "f2")}
+    write_safetensors(tmp_path / "port.safetensors", arrays)
+    assert list(open_source(tmp_path / "port.safetensors").shapes) == ["z", "a", "b", "y"]
+    assert open_source(tmp_path / "port.safetensors").alphabetical
+    assert not open_source({"b": numpy.zeros(1), "a": numpy.zeros(1), "c": numpy.zeros(1)}).alphabetical
