@@ -25,6 +25,7 @@ from minivivit.verification.tensors.error import PRECISIONS
 from minivivit.verification.tensors.source import open_source
 from minivivit.verification.tracing.directory import INPUT, check_replaceable
 from minivivit.verification.tracing.recording import Model, trace_model
+from minivivit.verification.tracing.telling_weights import perturb
 from minivivit.video.default_processor import load_processor
 from minivivit.video.npy import open_array
 from minivivit.video.reading import count_frames, read_video
@@ -49,6 +50,7 @@ EXAMPLES = """\
 examples:
   minivivit trace clip.mp4 ours --model vivit-b-16x2-kinetics400
   minivivit trace pixel_values.npy ours --model DIR --gradients --label 7
+  minivivit trace pixel_values.npy ours --model FRESH --perturb
   minivivit trace clip.mp4 ours --only '*.layer.0.*' '*.layer.11.*.probs' classifier"""
 
 
@@ -65,6 +67,15 @@ def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
     add("--gradients", action="store_true", help="run backward too, and write the gradients; needs --label")
     add("--label", type=int, nargs="+", metavar="N", help="index of the class, of each clip or of all, for the loss")
     add(
+        "--perturb",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="SEED",
+        help="add random numbers to every weight first, the same for the same seed (default: 0), so that none is 0 or "
+        "1 and hides a mistake; the model is written into DIR too, for the port to load",
+    )
+    add(
         "--budget",
         nargs="*",
         choices=PRECISIONS,
@@ -76,7 +87,7 @@ def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_trace(arguments: argparse.Namespace) -> None:
     """Trace the model and the input that `arguments` name, and say what was written."""
-    check_replaceable(Path(arguments.directory))
+    _check_places(arguments)
     if arguments.gradients and arguments.label is None:
         raise InputError("--gradients starts from the loss, which needs the class: pass --label N")
     model_directory = Path(arguments.model) if arguments.model is not None else bundled_model_directory()
@@ -90,6 +101,8 @@ def run_trace(arguments: argparse.Namespace) -> None:
         bar.update()
         with held_log() as messages:
             model = _load(model_directory, config, arguments.dtype, arguments.backend)
+        if arguments.perturb is not None:
+            model.load_state_dict(perturb(model.state_dict(), arguments.perturb))
         bar.update()
         interpolate = needs_interpolation(pixel_values.shape, config)
         if interpolate:
@@ -106,10 +119,26 @@ def run_trace(arguments: argparse.Namespace) -> None:
                 budgets=budgets,
                 interpolate_pos_encoding=interpolate,
                 model_directory=model_directory,
+                perturbed=arguments.perturb,
                 on_record=_listener(bar),
             )
+    if metadata["hiding_weights"]:
+        notes.append(
+            f"{', '.join(metadata['hiding_weights'])}, as in a model that was never trained: a port that lacks them "
+            "computes the same; with --perturb none is"
+        )
     print_notes([*notes, *messages])
     _print_summary(arguments, metadata)
+
+
+def _check_places(arguments: argparse.Namespace) -> None:
+    """Refuse, before anything is computed, a place that is taken, by the model too, and a seed that is none."""
+    directory = Path(arguments.directory)
+    if arguments.model is not None and directory.exists() and directory.samefile(arguments.model):
+        raise InputError(f"{directory} is the model; choose another directory for the trace")
+    check_replaceable(directory)
+    if arguments.perturb is not None and arguments.perturb < 0:
+        raise InputError(f"--perturb {arguments.perturb} is no seed; expected a whole number of at least 0")
 
 
 def read_input(path: Path, model_directory: Path, config: VivitConfig) -> tuple[numpy.ndarray, list[str]]:
@@ -198,4 +227,6 @@ def _print_summary(arguments: argparse.Namespace, metadata: dict[str, Any]) -> N
     print(f"written to {directory}: from {next(iter(shapes))} to {next(reversed(shapes))}")
     if metadata["rounding_budgets"]:
         print(f"rounding measured in {', '.join(metadata['rounding_budgets'])}")
+    if arguments.perturb is not None:
+        print(f"the model with perturbed weights is in {directory} too: config.json and model.safetensors")
     print(f"compare a port's with it:  minivivit compare {directory} THEIRS")

@@ -429,6 +429,12 @@ def _left_out(source: TensorSource, whose: str) -> list[str]:
 
 def _notes(comparison: Comparison, ours: TensorSource) -> list[str]:
     notes = []
+    hiding = ours.metadata.get("hiding_weights")
+    if comparison.agrees and isinstance(hiding, list) and hiding:
+        notes.append(
+            f"ours was traced with weights of which {listed(hiding, 4)}: theirs may lack them and agree; trace "
+            "with --perturb"
+        )
     unjudged = [row.name for row in comparison.rows if row.status == "unjudged"]
     if unjudged:
         notes.append(

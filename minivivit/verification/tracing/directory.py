@@ -4,6 +4,7 @@
     DIR/vivit.encoder.layer.0.safetensors        a file a layer
     DIR/vivit.layernorm.safetensors              what comes after the layers
     DIR/gradient.classifier.safetensors          the backward pass, likewise, if it was asked for
+    DIR/config.json, DIR/model.safetensors       the model, where its weights were perturbed
     DIR/trace.safetensors.index.json             what was recorded, in that order, and in which file it is
 
 The index is laid out as transformers lays out that of sharded checkpoints.
@@ -33,6 +34,9 @@ FORMAT = "minivivit-trace/1"
 INPUT = "pixel_values"
 # The names of one layer: all that begin with this. Names between layers share a file that is called as the first.
 LAYER = re.compile(r"(.*?\blayer\.\d+)(?:\..*)?")
+# What a trace of perturbed weights holds besides: the model that they are of, for a port to load.
+PROCESSOR = "preprocessor_config.json"
+MODEL_FILES = ("config.json", "model.safetensors", PROCESSOR)
 # Quadratic in the number of tokens: 0.9 GB each in every layer of ViViT-B/16x2 in float64.
 LARGE = (".scores", ".probs")
 
@@ -126,6 +130,10 @@ class TraceWriter(dict):
             self._stream.close()
             self._stream = None
 
+    def unwritten(self) -> list[str]:
+        """The names that came by and were not written."""
+        return [name for name in self.names if name not in self.weight_map]
+
     def unmatched(self) -> list[str]:
         """The patterns of `only` that no name has matched."""
         return [pattern for pattern in self.only or [] if pattern not in self._seen]
@@ -212,6 +220,8 @@ def check_replaceable(directory: Path) -> None:
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise InputError(f"{directory} exists and is no trace; {advice}")
     known = {TRACE_INDEX, *read_shard_index(index)}
+    if isinstance(metadata.get("perturbed"), dict):
+        known.update(MODEL_FILES)
     strange = sorted(path.name for path in found if path.name not in known or not path.is_file())
     if strange:
         raise InputError(f"{directory} holds a trace, and besides {listed(strange)}; {advice}")

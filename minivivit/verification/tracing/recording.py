@@ -23,6 +23,7 @@ from minivivit.verification.rounding.budget import rounding_budgets
 from minivivit.verification.tensors.error import PRECISIONS
 from minivivit.verification.tensors.source import open_source
 from minivivit.verification.tracing.directory import FORMAT, INPUT, TraceWriter, check_replaceable, new_trace_directory
+from minivivit.verification.tracing.telling_weights import hiding_weights, write_model
 
 Model = VivitForVideoClassification | VivitModel
 BLOCK_BYTES = 1 << 22
@@ -39,6 +40,7 @@ def trace_model(
     budgets: Sequence[str] = (),
     interpolate_pos_encoding: bool = False,
     model_directory: str | os.PathLike[str] | None = None,
+    perturbed: int | None = None,
     on_record: Callable[[str], Any] | None = None,
 ) -> dict[str, Any]:
     """Write every intermediate value of one pass into a directory.
@@ -73,6 +75,9 @@ def trace_model(
         As in ``model.forward``.
     model_directory : path-like, optional
         Where the model was read from, for the metadata.
+    perturbed : int, optional
+        The seed by which the weights were perturbed since, see `minivivit.verification.tracing.telling_weights`. The
+        model is then written beside the trace, in float32, and the metadata name it there.
     on_record : callable, optional
         Called with each name as it is made, and with ``"rounding_budgets"`` at the end: a progress bar listens here.
 
@@ -81,8 +86,11 @@ def trace_model(
     metadata : dict
         What the index says of the trace: ``format``, ``config``, ``dtype``, ``input_sha256`` and ``input_shape`` (of
         the ``pixel_values`` of the trace, little-endian, row-major), ``model`` (its absolute path, or None),
-        ``weights_sha256`` (of the bytes of its weight files, in the order of their names, or None), ``versions``,
-        ``gradients``, ``labels``, ``total_size`` in bytes, and ``rounding_budgets``: precision -> name -> budget.
+        ``weights_sha256`` (of the bytes of its weight files, in the order of their names, or None),
+        ``hiding_weights`` (what of its weights is all 0 or all 1), ``versions``, ``gradients``, ``labels``,
+        ``total_size`` in bytes, ``unwritten`` (names that came by and were not written), ``rounding_budgets``:
+        precision -> name -> budget; and where weights were perturbed ``perturbed``: the ``seed``, and the ``model``
+        that they are of.
 
     Raises
     ------
@@ -102,14 +110,17 @@ def trace_model(
         "gradients": gradients,
         "interpolate_pos_encoding": interpolate_pos_encoding,
     }
-    metadata = {"format": FORMAT, **_describe(model, pixels, labels, gradients, model_directory)}
+    metadata = {"format": FORMAT, **_describe(model, pixels, labels, gradients, model_directory, perturbed)}
     with new_trace_directory(directory) as place, closing(TraceWriter(place, only, on_record)) as store:
+        if perturbed is not None:
+            write_model(model, place, model_directory)
+            metadata |= {"model": os.path.realpath(directory), "weights_sha256": weights_sha256(place)}
         record_pass(model, pixels, store, **arguments)
         if store.unmatched():
             raise InputError(
                 f"no name matches the pattern {store.unmatched()[0]!r}; names are {listed(store.names[1:], 3)}"
             )
-        metadata |= {"total_size": store.total_size, "rounding_budgets": {}}
+        metadata |= {"total_size": store.total_size, "unwritten": store.unwritten(), "rounding_budgets": {}}
         store.write_index(metadata)
         if budgets:
             measured = rounding_budgets(model, pixels, open_source(place), budgets, **arguments)
@@ -191,16 +202,20 @@ def _describe(
     labels: Array | None,
     gradients: bool,
     model_directory: str | os.PathLike[str] | None,
+    perturbed: int | None,
 ) -> dict[str, Any]:
     """What the metadata says before anything has been computed."""
+    source = None if model_directory is None else str(Path(model_directory).resolve())
     own = numpy.ascontiguousarray(to_numpy(pixels), model.dtype.newbyteorder("<"))
     return {
         "config": model.config.to_dict(),
         "dtype": model.dtype.name,
         "input_sha256": hashlib.sha256(own.data).hexdigest(),
         "input_shape": list(own.shape),
-        "model": None if model_directory is None else str(Path(model_directory).resolve()),
+        "model": source,
         "weights_sha256": None if model_directory is None else weights_sha256(model_directory),
+        "hiding_weights": hiding_weights(model.state_dict()),
+        **({} if perturbed is None else {"perturbed": {"seed": perturbed, "model": source}}),
         "versions": {
             "minivivit": version("minivivit"),
             "numpy": numpy.__version__,
