@@ -8,7 +8,8 @@ Small Video Vision Transformers (Arnab et al. 2021, arXiv:2103.15691), all four 
 that a port needs to check itself: weights, input, labels, every intermediate value and every gradient in float64, and
 how far from these a correct computation in lower precision strays. No code of minivivit is needed. A check is:
 
-1. Read `index.json`. Take a case, build the model that its `config.json` describes, load `model.safetensors`.
+1. Read `index.json`. Take a case, build the model that its `config.json` describes, and load its weights from the file
+   `CASE/model.safetensors`.
 2. Feed the tensor `pixel_values` and the `labels`; run forward, then backward from the loss.
 3. Go through `tensors` in their order and compare yours with ours by the rule below. The first that fails is where the
    port goes wrong: what comes before it is right.
@@ -19,10 +20,13 @@ how far from these a correct computation in lower precision strays. No code of m
 
 ## Files
 - `index.json`: `format`; `versions`; `rule` and `unit_roundoff`, see below; and `cases`: name -> an object with
-  `description`, `config` (a path), `labels` (one class index a clip), `weights` and `tensors` (name -> `file`, `shape`,
-  `dtype`, `order`: place in the order of execution from 0 on, `sha256` of the tensor's bytes), `rounding_budgets` (a
-  path, of JSON in which `["metadata"]["rounding_budgets"]` is: precision -> name -> budget). Paths are relative to the
-  pack.
+  `description`, `config` (a path), `labels` (one class index a clip), `weights` and `tensors` (each an object: name of
+  a tensor -> `file`, a path; `shape`; `dtype`; `order`, its place from 0 on, of `tensors` in the order of execution;
+  `sha256` of the tensor's bytes), `rounding_budgets` (a path, of JSON in which `["metadata"]["rounding_budgets"]` is:
+  precision -> name -> budget). Paths are relative to the pack. All `weights` of a case lie in one file,
+  `CASE/model.safetensors`; its `tensors` lie in several.
+- `index.schema.json`, `config.schema.json`, `trace.schema.json`: JSON Schemas (draft 2020-12) of `index.json`, of
+  `CASE/config.json` and of the file with the budgets.
 - `CASE/config.json`: field names and meaning as in Hugging Face transformers' `VivitConfig`, and beside them
   `attention_type`, `classifier` and so on, explained below.
 - `CASE/model.safetensors`: the weights, under the names of Hugging Face's published ViViT checkpoint.
@@ -92,8 +96,11 @@ float16 is without loss scaling: small gradients are lost in ours too, and the b
   config, the variance divided by the number of features.
 - **Attention.** Head i has the features i * d to (i + 1) * d of query, key and value, d = hidden / heads.
   scores = Q K^T / sqrt(d), of shape (batch, heads, queries, keys); probs = softmax over the keys. No mask, no dropout.
+- **Depth.** `num_hidden_layers` is the number of layers of the encoder; of Model 2, of its spatial encoder. Its
+  temporal encoder has `num_temporal_layers`. The other models have one encoder, and there `num_temporal_layers` says
+  nothing.
 - **Activation** `hidden_act`: "gelu" is x/2 (1 + erf(x / sqrt 2)); "gelu_fast" is
-  x/2 (1 + tanh(0.7978845608 (x + 0.044715 x^3))).
+  x/2 (1 + tanh(0.7978845608 (x + 0.044715 x^3))). Where there is no erf, see below.
 - **Layer** (pre-norm): y = x + Attention(LN_before(x)); z = y + MLP(LN_after(y)), MLP(x) = W2 act(W1 x + b1) + b2.
 - **Head.** pooled = the CLS token, or the mean; with `representation_size`, tanh(W pooled + b); logits = W r + b.
 - **Loss.** The mean over the batch of -log softmax(logits)[label].
@@ -108,7 +115,41 @@ float16 is without loss scaling: small gradients are lost in ours too, and the b
 - **Model 4** (`factorised_dot_product`): as Model 1, but the first half of the heads attends over the tokens of the
   same place, the second half over those of the same time.
 - **Frame sampling** (`temporal_encoding`): of T frames and n = `num_sampled_frames`, those at round(k T / (n + 1)) for
-  k = 1, 2, ... below T, half to even; the model sees these alone.
+  k = 1, 2, ..., n, half to even; the model sees these alone. Half to even: 1.5 becomes 2, 2.5 becomes 2, 4.5 becomes 4.
+- **Range.** In `model1_saturated` exp(logits) overflows: subtract the largest logit first, in softmax and in the loss.
+  In `model1_overflow` Q K^T overflows in float16 and Q K^T / sqrt(d) does not: scale before the product, or add up in a
+  wider format. A budget of 1.79e308 (the largest number) means that our own run in that precision overflowed: the
+  rule then only asks that yours did not.
+
+## erf
+In float64, to within 1e-15 of the true value: the series
+
+    erf x = 2 / sqrt(pi) e^(-x^2) sum over n = 0, 1, ... of (2 x^2)^n x / (1 3 5 ... (2n + 1)),
+
+whose terms are all of one sign, and for larger x the continued fraction of 1 - erf x. In Python:
+
+```python
+import math
+
+def erf(x):
+    a = abs(x)
+    if a < 1.5:
+        n, term = 0, a
+        total = term
+        while term > 1e-17 * total:
+            n += 1
+            term *= 2 * a * a / (2 * n + 1)
+            total += term
+        y = 2 / math.sqrt(math.pi) * math.exp(-a * a) * total
+    else:
+        fraction = a
+        for n in range(150, 0, -1):
+            fraction = a + n / 2 / fraction
+        y = 1 - math.exp(-a * a) / (math.sqrt(math.pi) * fraction)
+    return math.copysign(y, x)
+```
+
+Its derivative is 2/sqrt(pi) e^(-x^2).
 
 ## Names
 `vivit.` comes before everything up to the last layer norm; L is `vivit.encoder.layer.N`, or
