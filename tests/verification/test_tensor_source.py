@@ -15,6 +15,7 @@ from minivivit.files.safetensors_file import write_safetensors
 from minivivit.files.tensor_data import BLOCK_ELEMENTS
 from minivivit.verification.tensors.source import TRACE_INDEX, open_source
 from minivivit.verification.tracing.recording import trace_model
+from minivivit.verification.tracing.saved_recording import save_recording
 
 ARRAYS = {
     "second": numpy.arange(6, dtype="float32").reshape(2, 3).T,
@@ -244,3 +245,14 @@ def test_names_that_are_sorted_only_by_the_width_of_their_numbers(tmp_path):
     assert list(open_source(tmp_path / "port.safetensors").shapes) == ["z", "a", "b", "y"]
     assert open_source(tmp_path / "port.safetensors").alphabetical
     assert not open_source({"b": numpy.zeros(1), "a": numpy.zeros(1), "c": numpy.zeros(1)}).alphabetical
+
+
+def test_a_saved_recording_keeps_its_order(tmp_path):
+    values = {name: numpy.full(3, place, "f4") for place, name in enumerate(["tokens", "block", "head", "file"])}
+    save_recording(tmp_path / "port.safetensors", values)
+    source = open_source(tmp_path / "port.safetensors")
+    assert list(source.shapes) == list(values)
+    assert not source.alphabetical
+    assert all((source.read(name) == value).all() for name, value in values.items())
+    with pytest.raises(InputError, match=r"port.npz does not end in \.safetensors"):
+        save_recording(tmp_path / "port.npz", values)
