@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from minivivit.checkpoints.names import scenic_parameters
 from minivivit.checkpoints.scenic import SCENIC_ARITHMETIC, load_scenic, read_scenic, save_scenic, scenic_leaves
 from minivivit.config import PRESETS, VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.atomic import atomic_directory
 from minivivit.files.msgpack_file import Progress
 from minivivit.files.weights import WEIGHT_FILES
 from minivivit.models.classification import VivitForVideoClassification
@@ -71,7 +73,8 @@ def scenic_to_hugging_face(
         model = load_scenic(tree, config or _published_config(path, tree), backend="numpy")
     except InputError as error:
         raise InputError(str(error).replace("the tree", str(path), 1)) from None
-    model.save_pretrained(directory)
+    with _whole(directory) as place:
+        model.save_pretrained(place)
     return model
 
 
@@ -95,10 +98,16 @@ def hugging_face_to_scenic(
         As ``from_pretrained`` and `minivivit.checkpoints.scenic.save_scenic`.
     """
     model = VivitForVideoClassification.from_pretrained(source, backend="numpy")
-    Path(directory).mkdir(parents=True, exist_ok=True)
-    save_scenic(model, Path(directory) / CHECKPOINT, progress)
-    model.config.save_pretrained(directory)
+    with _whole(directory) as place:
+        save_scenic(model, place / CHECKPOINT, progress)
+        model.config.save_pretrained(place)
     return model
+
+
+def _whole(directory: str | os.PathLike[str]) -> AbstractContextManager[Path]:
+    """Where to write for `directory`: a new or an empty one gets all files or none; in another one each is replaced."""
+    place = Path(directory)
+    return nullcontext(place) if place.is_dir() and any(place.iterdir()) else atomic_directory(place)
 
 
 def _published_config(path: Path, tree: Mapping[str, Any]) -> VivitConfig:

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from minivivit.commands.text_table import printable
+from minivivit.files.atomic import check_free
 from minivivit.progress import progress_bar
-from minivivit.verification.conformance.pack import CASES, check_free, write_conformance_pack
+from minivivit.verification.conformance.pack import CASES, write_conformance_pack
 
 DESCRIPTION = """\
 Write a conformance pack: small models of all four kinds with their weights, inputs, every intermediate value and every

@@ -70,6 +70,8 @@ def check_picture_path(path: str | os.PathLike[str]) -> None:
     """Raise `InputError` where `save_picture` could not write: better before the work than after it."""
     if Path(path).suffix.lower() != ".png":
         raise InputError(f"{path} does not end in .png; the picture is written as a PNG file")
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a directory; expected the name of a file to write the picture into")
     if not Path(path).parent.is_dir():
         raise InputError(f"{Path(path).parent} is not a directory; make it first, or write the picture elsewhere")
 
