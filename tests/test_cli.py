@@ -20,7 +20,8 @@ import pytest
 from PIL import Image
 
 from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor, progress
-from minivivit.cli import COMMANDS, main
+from minivivit.cli import main
+from minivivit.command_line import COMMANDS
 from minivivit.commands.text_table import printable, text_table
 from minivivit.errors import MissingExtraError
 from minivivit.files.weights import read_weights, write_weights
@@ -651,4 +652,4 @@ def test_text_table():
 
 
 def test_printable():
-    assert printable("a\tb\nc\x1b[0m\x00") == "a b c [0m"
+    assert printable("a\tb\nc\x1b[0m\x00") == "a b c\\x1b[0m\\x00"

@@ -7,7 +7,7 @@ import numpy
 
 from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor, read_video
 from minivivit.bundled import bundled_clip, bundled_model_directory
-from minivivit.cli import COMMANDS, parse
+from minivivit.command_line import COMMANDS, parse
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

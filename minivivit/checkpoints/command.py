@@ -16,6 +16,7 @@ from minivivit.checkpoints.convert import (
 )
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
 
 DESCRIPTION = f"""\
 Convert a checkpoint of google-research/scenic into a directory in the Hugging Face layout, or such a directory into a
@@ -60,14 +61,15 @@ def run_convert(arguments: argparse.Namespace) -> int:
         delay=1,
         leave=False,
         file=sys.stderr,
-        disable=not sys.stderr.isatty(),
+        disable=sys.stderr is None or not sys.stderr.isatty(),
     ) as bar:
         if from_scenic:
             model = scenic_to_hugging_face(source, directory, config, progress=bar.update)
         else:
             model = hugging_face_to_scenic(source, directory, progress=bar.update)
     written = "config.json and model.safetensors" if from_scenic else f"{CHECKPOINT} and {CONFIG}"
-    print(f"{directory}: {written}, {model.config.attention_type}, {model.num_parameters():,} parameters")
+    place = str(directory) if str(directory).isprintable() else quoted(str(directory))
+    print(f"{place}: {written}, {model.config.attention_type}, {model.num_parameters():,} parameters")
     return 0
 
 

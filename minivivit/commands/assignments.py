@@ -4,6 +4,7 @@ import argparse
 import shlex
 from pathlib import Path
 
+from minivivit.commands.text_table import printable
 from minivivit.errors import InputError
 from minivivit.files.atomic import atomic_directory, atomic_path
 
@@ -38,10 +39,10 @@ def run_assignments(arguments: argparse.Namespace) -> None:
             with atomic_path(course / target) as temporary:
                 temporary.write_bytes(source.read_bytes())
     names = sorted({target.parts[1] for target in places if target.parts[0] == "source" and len(target.parts) == 3})
-    print(f"{directory}: {len(names)} assignments for nbgrader ({', '.join(names)})")
+    print(f"{printable(directory)}: {len(names)} assignments for nbgrader ({', '.join(names)})")
     print("next (with  pip install 'minivivit[teaching]'):")
-    print(f"  cd {shlex.quote(str(directory))} && nbgrader generate_assignment {names[0]}")
-    print(f"then hand out release/{names[0]}; {directory / 'README.md'} tells how to grade what comes back")
+    print(f"  cd {printable(shlex.quote(str(directory)))} && nbgrader generate_assignment {names[0]}")
+    print(f"then hand out release/{names[0]}; {printable(directory / 'README.md')} tells how to grade what comes back")
 
 
 def course_files(sources: Path) -> dict[Path, Path]:
