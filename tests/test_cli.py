@@ -1,17 +1,14 @@
 """The command line, as people and scripts meet it."""
 
-import fcntl
 import io
 import json
 import os
 import pickle
-import pty
 import re
 import shutil
 import struct
 import subprocess
 import sys
-import termios
 import zipfile
 from pathlib import Path
 
@@ -572,6 +569,7 @@ def test_every_command_shows_an_example(capsys, name):
 
 def read_terminal(code: str) -> str:
     """What a terminal of 80 columns shows of the standard error of a Python program."""
+    fcntl, pty, termios = map(pytest.importorskip, ("fcntl", "pty", "termios"))  # Windows has none
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     with subprocess.Popen([sys.executable, "-c", code], stderr=end, stdout=subprocess.DEVNULL):

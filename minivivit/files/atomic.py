@@ -189,11 +189,11 @@ def _is_passage(path: Path) -> bool:
     except OSError:  # nothing there, or nothing behind a link
         return False
     step = os.path.abspath(path)
-    while os.path.islink(step):
-        if re.fullmatch("/proc/[^/]+/fd", os.path.realpath(os.path.dirname(step))):
-            return True
+    while not re.fullmatch("/proc/.*/fd|/dev/fd", os.path.realpath(os.path.dirname(step))):
+        if not os.path.islink(step):
+            return False
         step = os.path.join(os.path.dirname(step), os.readlink(step))
-    return False
+    return True
 
 
 def _end_of_links(path: Path) -> Path:

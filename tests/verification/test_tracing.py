@@ -762,7 +762,7 @@ def test_the_bar_moves_a_step_a_layer(capsys, tmp_path, pixels, monkeypatch):
     steps = []
 
     def bar(total, description):
-        bar = progress.tqdm(total=total, desc=description, file=open(os.devnull, "w"), disable=False)  # noqa: SIM115
+        bar = progress.tqdm(total=total, desc=description, file=open(os.devnull, "w", encoding="utf-8"), disable=False)  # noqa: SIM115
         steps.append(bar)
         return bar
 
