@@ -223,13 +223,18 @@ def test_what_one_system_has_alone_is_used_under_a_condition(path):
     """``hasattr(os, "chown")`` before ``os.chown``; ``import resource`` within ``try``."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     asked = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    tried = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.Try) for inner in ast.walk(node)}
+    guards = [node for node in ast.walk(tree) if isinstance(node, ast.Try) or _asks_for_the_system(node)]
+    tried = {id(inner) for node in guards for inner in ast.walk(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in ONLY_SOMEWHERE:
             assert node.attr in asked, f"line {node.lineno}: {node.attr}"
         if isinstance(node, ast.Import):
             names = {alias.name for alias in node.names} & ONLY_SOMEWHERE_MODULES
             assert not names or id(node) in tried, f"line {node.lineno}: {names}"
+
+
+def _asks_for_the_system(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and any(word in ast.unparse(node.test) for word in ("sys.platform", "os.name"))
 
 
 def test_no_name_in_the_repository_differs_by_case_alone_or_is_reserved():
