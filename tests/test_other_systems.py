@@ -111,6 +111,17 @@ def test_trace_and_compare(windows):
     assert not [path for path in windows.iterdir() if path.name.startswith(".")]
 
 
+def test_a_page_that_somebody_looks_at_is_not_replaced(windows, capsys):
+    for name in ("ours", "theirs"):
+        assert main(["trace", "clip.npy", name, "--model", "model"]) == 0
+    (windows / "page.html").write_text("older", encoding="utf-8")
+    with open(windows / "page.html", "rb"):
+        assert main(["compare", "ours", "theirs", "--html", "page.html"]) == 2
+    assert "page.html'" in capsys.readouterr().err
+    assert (windows / "page.html").read_text(encoding="utf-8") == "older"
+    assert not [path for path in windows.iterdir() if path.name.startswith(".")]
+
+
 def test_conformance(windows, monkeypatch):
     monkeypatch.setattr(pack, "CASES", {"model4_gap": pack.CASES["model4_gap"]})
     monkeypatch.setattr(pack, "DRAWS", 1)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,6 +115,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
         _print_comparison(comparison, arguments.all)
         print_notes(comparison.notes)
     if arguments.html is not None:  # last: where the disk is full, what was found has been said
+        sys.stdout.flush()  # the page may go to the same place
         write_text(arguments.html, comparison_page(comparison, ours, theirs))
     return 0 if comparison.agrees else 1
 
