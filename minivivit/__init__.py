@@ -41,9 +41,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module 'minivivit' has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(_MODULES[name]), name)
+    value = getattr(__import__(_MODULES[name], fromlist=[name]), name)
     globals()[name] = value  # the next time, Python finds it by itself
     return value
 
