@@ -1,17 +1,14 @@
 """The command line, as people and scripts meet it."""
 
-import fcntl
 import io
 import json
 import os
 import pickle
-import pty
 import re
 import shutil
 import struct
 import subprocess
 import sys
-import termios
 import zipfile
 from pathlib import Path
 
@@ -20,7 +17,8 @@ import pytest
 from PIL import Image
 
 from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor, progress
-from minivivit.cli import COMMANDS, main
+from minivivit.cli import main
+from minivivit.command_line import COMMANDS
 from minivivit.commands.text_table import printable, text_table
 from minivivit.errors import MissingExtraError
 from minivivit.files.weights import read_weights, write_weights
@@ -571,6 +569,7 @@ def test_every_command_shows_an_example(capsys, name):
 
 def read_terminal(code: str) -> str:
     """What a terminal of 80 columns shows of the standard error of a Python program."""
+    fcntl, pty, termios = map(pytest.importorskip, ("fcntl", "pty", "termios"))  # Windows has none
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     with subprocess.Popen([sys.executable, "-c", code], stderr=end, stdout=subprocess.DEVNULL):
@@ -651,4 +650,4 @@ def test_text_table():
 
 
 def test_printable():
-    assert printable("a\tb\nc\x1b[0m\x00") == "a b c [0m"
+    assert printable("a\tb\nc\x1b[0m\x00") == "a b c\\x1b[0m\\x00"

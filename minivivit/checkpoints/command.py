@@ -21,6 +21,7 @@ from minivivit.checkpoints.convert import (
 from minivivit.checkpoints.target import check_target
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.video.default_processor import load_processor
 
@@ -69,7 +70,8 @@ def run_convert(arguments: argparse.Namespace) -> int:
     for note in notes:
         print(f"minivivit: note: {note}", file=sys.stderr)
     written = "config.json and model.safetensors" if from_scenic else f"{CHECKPOINT} and {CONFIG}"
-    print(f"{directory}: {written}, {model.config.attention_type}, {model.num_parameters():,} parameters")
+    place = str(directory) if str(directory).isprintable() else quoted(str(directory))
+    print(f"{place}: {written}, {model.config.attention_type}, {model.num_parameters():,} parameters")
     return 0
 
 
@@ -84,7 +86,7 @@ def _convert(
         delay=1,
         leave=False,
         file=sys.stderr,
-        disable=not sys.stderr.isatty(),
+        disable=sys.stderr is None or not sys.stderr.isatty(),
     ) as bar:
         if from_scenic:
             return scenic_to_hugging_face(source, directory, config, bar.update, overwrite)

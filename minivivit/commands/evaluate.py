@@ -11,6 +11,7 @@ import numpy
 
 from minivivit.backend import BACKENDS
 from minivivit.bundled import bundled_model_directory
+from minivivit.commands.arguments import integer
 from minivivit.commands.notes import held_log, print_notes
 from minivivit.commands.text_table import printable
 from minivivit.config import VivitConfig
@@ -52,10 +53,16 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
     parser.add_argument("--model", metavar="DIR", help="the model; left out: the one that comes with the package")
     parser.add_argument("--data", metavar="DIR", help="a folder of clips; left out: freshly generated motion clips")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the generated clips and of the shuffling")
-    parser.add_argument("--clips", type=int, default=2000, metavar="N", help="how many to generate (default: 2000)")
     parser.add_argument(
-        "--stride", type=int, default=DEFAULT_STRIDE, metavar="S", help="show every S-th frame of a file (default: 2)"
+        "--seed", type=integer, default=0, metavar="N", help="of the generated clips and of the shuffling"
+    )
+    parser.add_argument("--clips", type=integer, default=2000, metavar="N", help="how many to generate (default: 2000)")
+    parser.add_argument(
+        "--stride",
+        type=integer,
+        default=DEFAULT_STRIDE,
+        metavar="S",
+        help="show every S-th frame of a file (default: 2)",
     )
     parser.add_argument(
         "--skip-damaged", action="store_true", help="leave out clips that cannot be read, and count them"

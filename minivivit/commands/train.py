@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from minivivit.commands.arguments import decimal, integer
 from minivivit.commands.notes import held_log, print_notes
+from minivivit.commands.text_table import printable
 from minivivit.config import ATTENTION_TYPES, PRESETS
 from minivivit.errors import InputError
 from minivivit.training.checkpoints import LAST, has_checkpoint, read_state
@@ -95,7 +97,8 @@ def _add_option(parser: argparse.ArgumentParser, name: str, kind: Any, text: str
     if isinstance(kind, tuple):
         parser.add_argument(option, dest=name, choices=kind, help=text)
     else:
-        parser.add_argument(option, dest=name, type=kind, metavar="N" if kind is int else "X", help=text)
+        read, metavar = (integer, "N") if kind is int else (decimal, "X")
+        parser.add_argument(option, dest=name, type=read, metavar=metavar, help=text)
 
 
 def _default_text(name: str) -> str:
@@ -127,9 +130,10 @@ def run_train(args: argparse.Namespace) -> int:
         print_notes([*_default_model_notes(args, given), *training.notes, *logged])
     _announce(training)
     if not train(training):
-        print(f"interrupted after step {training.step}; saved in {output / LAST}: go on with --resume")
+        print(f"interrupted after step {training.step}; saved in {printable(output / LAST)}: go on with --resume")
         return 130
-    print(f"finished; the last model is in {output / 'last'}, the best one in {output / 'best'}")
+    last, best = printable(output / "last"), printable(output / "best")
+    print(f"finished; the last model is in {last}, the best one in {best}")
     return 0
 
 
@@ -181,6 +185,9 @@ def _check_same_settings(given: dict[str, Any], initial_model: str | None, outpu
 def _announce(training: Training) -> None:
     config = training.model.config
     frames = f"{config.num_frames} frames of {' x '.join(map(str, config.frame_size))}"
-    print(f"data: {training.data.describe()}")
+    print(f"data: {printable(training.data.describe())}")
     print(f"model: {config.attention_type}, {training.model.num_parameters():,} parameters, {frames}")
-    print(f"steps: {training.total_steps:,}, beginning at {training.step:,}; output: {training.output}", flush=True)
+    print(
+        f"steps: {training.total_steps:,}, beginning at {training.step:,}; output: {printable(training.output)}",
+        flush=True,
+    )

@@ -11,6 +11,7 @@ import numpy
 from minivivit.backend import Array, array_namespace, as_array, checked_dtype, get_namespace, to_numpy
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.atomic import atomic_path
 from minivivit.files.parameter_names import under_published_names
 from minivivit.files.weights import read_weights, write_weights
 from minivivit.models.factorised_dot_product import factorised_dot_product_backward, factorised_dot_product_forward
@@ -259,7 +260,8 @@ class VivitBase:
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
         """Write ``config.json`` and ``model.safetensors`` into `directory`, as transformers does and reads.
 
-        Each file is written beside its place and renamed into it, so none is ever half-written.
+        Each file is written beside its place and renamed into it, so none is ever half-written; both are on the disk
+        before the first replaces what was there.
         """
         if Path(directory).exists() and not Path(directory).is_dir():
             raise InputError(f"{directory} is a file; expected a directory to write the model into")
@@ -268,8 +270,9 @@ class VivitBase:
         config.other["architectures"] = [type(self).__name__]
         config.other.pop("torch_dtype", None)
         config.other["dtype"] = self.dtype.name
-        config.save_pretrained(directory)
-        write_weights(directory, {name: to_numpy(array) for name, array in self.state_dict().items()})
+        with atomic_path(Path(directory) / "config.json") as temporary:
+            temporary.write_bytes(config.to_json_string().encode())
+            write_weights(directory, {name: to_numpy(array) for name, array in self.state_dict().items()})
 
     # ------------------------------------------------------------------------------------------------ input
 

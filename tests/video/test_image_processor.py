@@ -265,7 +265,7 @@ def test_settings_survive_a_directory(tmp_path):
         size=42, resample="bicubic", image_mean=numpy.array([0.1, 0.2, 0.3]), extra={"a": [1]}
     )
     (path,) = processor.save_pretrained(tmp_path / "new" / "directory")
-    written = json.loads(Path(path).read_text())
+    written = json.loads(Path(path).read_text(encoding="utf-8"))
     assert written["image_processor_type"] == "VivitImageProcessor"
     assert written["resample"] == 3
     assert written["extra"] == {"a": [1]}
