@@ -8,7 +8,8 @@ def softmax_forward(x: Array) -> tuple[Array, dict]:
 
     .. math:: y_j = \frac{e^{x_j - m}}{\sum_k e^{x_k - m}}, \qquad m = \max_k x_k
 
-    Subtracting the maximum changes nothing in exact arithmetic (it cancels) and keeps exp from overflowing.
+    Subtracting the maximum changes nothing in exact arithmetic (it cancels) and keeps exp from overflowing. A score of
+    -inf has probability 0; a row of nothing else, or with one of +inf, has no softmax and becomes NaN.
 
     Parameters
     ----------
