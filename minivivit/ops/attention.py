@@ -4,7 +4,7 @@ import math
 
 import numpy
 
-from minivivit.backend import Array, array_namespace
+from minivivit.backend import Array, array_namespace, floating_namespace
 from minivivit.ops.dropout import dropout_backward, dropout_forward
 from minivivit.ops.softmax import softmax_backward, softmax_forward
 
@@ -43,7 +43,8 @@ def attention_forward(
     ----------
     The paper's section 3.1; Vaswani et al. 2017, arXiv:1706.03762, equation 1.
     """
-    xp = array_namespace(query)
+    xp = floating_namespace(query, "query")
+    floating_namespace(key, "key"), floating_namespace(value, "value")
     scale = 1 / math.sqrt(query.shape[-1])
     scores = xp.matmul(query, key.swapaxes(-1, -2)) * scale  # (..., queries, keys)
     if bias is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array, array_namespace, parallel_blocks
+from minivivit.backend import Array, array_namespace, floating_namespace, parallel_blocks
 from minivivit.ops.attention_dropout import MASK_ROWS, attention_dropout_keep
 
 # A block of scores, BLOCK_ROWS queries x at most BLOCK_KEYS keys: small enough to stay in cache between the product
@@ -60,7 +60,8 @@ def blockwise_attention_forward(
     Dao et al. 2022, arXiv:2205.14135; Dao 2023, arXiv:2307.08691, algorithm 1 (queries in the outer loop, one division
     at the end, as here); Milakov & Gimelshein 2018, arXiv:1805.02867.
     """
-    xp = array_namespace(query)
+    xp = floating_namespace(query, "query")
+    floating_namespace(key, "key"), floating_namespace(value, "value")
     output = _empty_heads(query, xp)
     maximum, total = (xp.empty((*query.shape[:3], 1), dtype=query.dtype) for _ in range(2))
     tasks = [

@@ -1,6 +1,6 @@
 """Softmax over the last axis."""
 
-from minivivit.backend import Array, array_namespace
+from minivivit.backend import Array, floating_namespace
 
 
 def softmax_forward(x: Array) -> tuple[Array, dict]:
@@ -20,7 +20,7 @@ def softmax_forward(x: Array) -> tuple[Array, dict]:
     y : array, shape (..., n); every row sums to 1
     cache : dict
     """
-    xp = array_namespace(x)
+    xp = floating_namespace(x, "x")
     y = x - x.max(axis=-1, keepdims=True)
     xp.exp(y, out=y)
     y /= y.sum(axis=-1, keepdims=True)
