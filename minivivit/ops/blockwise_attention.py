@@ -140,7 +140,8 @@ def blockwise_attention_backward(doutput: Array, cache: dict) -> tuple[Array, Ar
     The sum :math:`\delta` is over all keys, so the blocks of E and dP' of some queries are kept until it is whole. In
     exact arithmetic it is :math:`dO_i \cdot O_i`, which is known beforehand (so Dao et al. have it). But where
     attention has settled on one key j, :math:`dP_{ij}` and :math:`\delta_i` are almost equal, and of their difference
-    only the rounding errors would be left. Summed from the same rounded numbers these cancel too: a row of dS sums to 0.
+    only the rounding errors would be left. Summed from the same rounded numbers these cancel too, and a row of dS sums
+    to 0.
 
     Returns
     -------

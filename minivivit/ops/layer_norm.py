@@ -19,8 +19,8 @@ def layer_norm_forward(x: Array, weight: Array, bias: Array, eps: float) -> tupl
         \hat x_k = \frac{x_k - \mu}{\sqrt{\sigma^2 + \epsilon}}, \quad y_k = w_k \hat x_k + b_k
 
     The square of a number above 1.8e19 overflows in float32: the variance becomes infinite and every feature 0, which
-    nobody would notice. A row c x has the same :math:`\hat x` as x, but for eps; so such a row is divided by its largest
-    entry first.
+    nobody would notice. A row c x has the same :math:`\hat x` as x, but for eps; so such a row is divided by its
+    largest entry first.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Operators compute with floats: whole numbers would be cut off or wrap around in silence, and nothing has no maximum."""
+"""Operators compute with floats: whole numbers would be cut off in silence, and nothing has no maximum."""
 
 import numpy
 import pytest

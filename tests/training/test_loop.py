@@ -274,6 +274,18 @@ def test_nan_in_a_gradient_alone_is_found(tmp_path):
         train(training)
 
 
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_a_gradient_whose_square_overflows_is_said(optimiser, tmp_path):
+    """It is finite, but the mean of squares would be infinite, and the parameter would never move again."""
+    training = tiny_training(tmp_path / "run", max_grad_norm=None, model=PLAIN_MODEL, optimiser=optimiser)
+    training.model.params["vivit"]["layernorm"]["weight"][...] = 1e25
+    training.model.params["classifier"]["weight"][...] *= 1e-23
+    with pytest.raises(
+        NonFiniteError, match=r"norm is .*e\+\d\d, whose square is beyond float32 at step 1; every tensor"
+    ):
+        train(training)
+
+
 def test_a_spoilt_parameter_is_named(tmp_path):
     training = tiny_training(tmp_path / "run")
     training.model.params["classifier"]["bias"][1] = numpy.nan
