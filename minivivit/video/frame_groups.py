@@ -30,7 +30,6 @@ from minivivit.video.image_transforms import (
 )
 from minivivit.video.resize import check_number_of_values, resize_planes
 
-
 # Pixel values are near 1, and as whole bytes at most 255. What is so far above is a mistake in the settings.
 LARGEST_PIXEL_VALUE = 1e6
 
