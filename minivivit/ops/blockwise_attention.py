@@ -192,7 +192,7 @@ def _backward_task(
                 dropped = weights * mask
                 dweights *= mask
             dvalue_sum[..., keys, :] += xp.matmul(dropped.swapaxes(-1, -2), doutputs[..., rows, :])
-            delta = delta + _row_products(weights, dweights, xp)
+            delta = delta + xp.einsum("...ij,...ij->...i", weights, dweights)[..., None]  # no array of the products
             blocks.append((keys, weights, dweights))
         delta = delta / total[..., rows, :]
         dquery_sum = xp.zeros_like(scaled_query[..., rows, :])
@@ -204,11 +204,6 @@ def _backward_task(
         dquery[(*place, rows)] = dquery_sum * scale
     dkey[place] = dkey_sum  # the queries were scaled already
     dvalue[place] = dvalue_sum
-
-
-def _row_products(a: Array, b: Array, xp: Any) -> Array:
-    """The sum of the products of each two rows, (..., rows, 1), without an array of the products."""
-    return xp.matmul(a[..., None, :], b[..., :, None])[..., 0]
 
 
 def _empty_heads(like: Array, xp: Any) -> Array:
