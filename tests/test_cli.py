@@ -401,6 +401,12 @@ def corrupt(directory):
     (directory / "model.safetensors").write_bytes(data)
 
 
+def scaled_by(factor):
+    """A directory gets a processor with this rescale_factor."""
+    settings = {"size": {"shortest_edge": 16}, "crop_size": 16, "rescale_factor": factor}
+    return lambda directory: (directory / "preprocessor_config.json").write_text(json.dumps(settings))
+
+
 BAD_MODELS = {
     "missing": (shutil.rmtree, "does not exist"),
     "no config": (lambda directory: (directory / "config.json").unlink(), "config.json does not exist"),
@@ -443,6 +449,9 @@ BAD_MODELS = {
         lambda directory: (directory / "preprocessor_config.json").write_text('{"resample": 77}'),
         "resample",
     ),
+    "processor that makes huge pixels": (scaled_by(1e25), "pixel values of up to"),
+    "processor that makes infinite pixels": (scaled_by(1e300), "pixel values of up to inf"),
+    "processor that makes all pixels alike": (scaled_by(1e-25), "the same pixel value of different bytes"),
 }
 
 

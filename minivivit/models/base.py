@@ -300,7 +300,9 @@ class VivitBase:
             raise InputError(f"pixel_values has shape {shape}: it is empty")
         pixel_values = self._own(pixel_values)
         if not bool(self.xp.isfinite(pixel_values).all()):
-            raise InputError("pixel_values holds NaN or infinity; expected finite numbers")
+            raise InputError(
+                f"pixel_values holds NaN or infinity, or what {self.dtype} cannot hold; expected finite numbers"
+            )
         return pixel_values
 
 
