@@ -89,8 +89,8 @@ def read_flax_msgpack(
         if not _reads_what_is_sound():
             version = ".".join(map(str, msgpack.version))
             raise InputError(
-                f"the installed msgpack {version} fails on sound files too ({reason}), so nothing can be said of {path}; "
-                "install another: pip install --upgrade 'minivivit[scenic]' msgpack"
+                f"{path} cannot be read: the installed msgpack {version} fails on sound files too ({reason}); install "
+                "another: pip install --upgrade msgpack"
             ) from error
         raise InputError(f"{path} is not a whole Flax msgpack file ({reason}); copy or download it again") from None
     wanted = " or ".join(map("/".join, places))

@@ -14,6 +14,7 @@ from minivivit.errors import InputError, MissingExtraError
 from minivivit.files import msgpack_file
 from minivivit.files.msgpack_file import read_flax_msgpack, write_flax_msgpack
 
+
 @pytest.fixture(autouse=True, params=["compiled", "python"])
 def library(request, monkeypatch):
     """msgpack as its wheels bring it, and in Python, as it is where there is no wheel for the interpreter."""
