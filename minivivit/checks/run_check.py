@@ -65,8 +65,8 @@ def run_check(
     seed : int, optional
         Of the cases' shapes and numbers. None draws other cases each time.
     time_limit : float, optional
-        Seconds of computing that a case may take; `minivivit.checks.student_call.TIME_LIMIT` (or 200 times what the reference
-        takes) when None.
+        Seconds of computing that a case may take; `minivivit.checks.student_call.TIME_LIMIT` (or 200 times what the
+        reference takes) when None.
     quiet : bool
         Do not print the report.
 
