@@ -180,10 +180,12 @@ def _load(directory: Path, config: VivitConfig, dtype: str, backend: str) -> Mod
 
 
 def _labels(numbers: list[int] | None, batch: int, config: VivitConfig) -> numpy.ndarray | None:
-    """Class indices, (batch,) or for each head: one number stands for all."""
+    """Class indices, (batch,) or (batch, heads): clip by clip, or one number that stands for all."""
     if numbers is None:
         return None
-    return numpy.array(numbers * (batch * len(config.class_splits or [0])) if len(numbers) == 1 else numbers)
+    heads = len(config.class_splits or [0])
+    labels = numpy.array(numbers * (batch * heads) if len(numbers) == 1 else numbers)
+    return labels.reshape(batch, heads) if heads > 1 and len(labels) == batch * heads else labels
 
 
 def _listener(bar: Any) -> Callable[[str], Any] | None:

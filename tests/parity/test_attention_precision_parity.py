@@ -20,10 +20,8 @@ SIZES = [
     (5, 64, 16, 40),
     (17, 16, 16, 40),
     (17, 64, 16, 40),
-    (65, 8, 8, 40),
-    (65, 32, 8, 40),
-    (197, 64, 2, 40),
-    (400, 16, 1, 40),
+    (65, 8, 4, 40),
+    (197, 64, 1, 40),
 ]
 
 
@@ -64,7 +62,7 @@ def test_gradients_are_never_twice_as_far_from_float64_as_pytorchs(tokens, size,
 
 
 @pytest.mark.parametrize("scale", [1, 10, 100], ids=["plain", "sharp", "saturated"])
-@pytest.mark.parametrize(("tokens", "size"), [(17, 16), (65, 8), (197, 32)])
+@pytest.mark.parametrize(("tokens", "size"), [(17, 16), (65, 8), (130, 32)])
 def test_nor_with_many_blocks_of_keys(tokens, size, scale, monkeypatch):
     monkeypatch.setattr(blockwise_attention, "BLOCK_KEYS", 16)
     assert_not_twice_as_far(tokens, size, 4, 40, scale, "blockwise")

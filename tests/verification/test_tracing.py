@@ -753,8 +753,9 @@ def test_several_heads_take_one_label_each_or_one_for_all(capsys, tmp_path):
     numpy.save(tmp_path / "pixels.npy", clip_for(model.config))
     arguments = (tmp_path / "pixels.npy", tmp_path / "trace", "--model", tmp_path / "model", "--label")
     succeed(capsys, *arguments, 0)
-    assert open_source(tmp_path / "trace").metadata["labels"] == [0, 0, 0, 0]
+    assert open_source(tmp_path / "trace").metadata["labels"] == [[0, 0], [0, 0]]
     succeed(capsys, *arguments, 1, 0, 0, 0)
+    assert open_source(tmp_path / "trace").metadata["labels"] == [[1, 0], [0, 0]]
     assert "expected 2 x 2 class indices" in fail(capsys, *arguments, 1, 0, 0)
 
 
