@@ -20,9 +20,20 @@ SIZES = [
     (5, 64, 16, 40),
     (17, 16, 16, 40),
     (17, 64, 16, 40),
-    (65, 8, 4, 40),
-    (197, 64, 1, 40),
+    (65, 8, 8, 40),
+    (65, 32, 8, 40),
+    (197, 64, 2, 40),
+    (400, 16, 1, 40),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Two pools that wait for work by spinning would slow each other down."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(count)
 
 
 def by_pytorch(arrays, doutput, dtype):
@@ -32,6 +43,16 @@ def by_pytorch(arrays, doutput, dtype):
     output = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1) @ value
     output.backward(torch.from_numpy(doutput).to(dtype))
     return [tensor.grad.numpy() for tensor in tensors]
+
+
+def products_are_fused():
+    """Whether NumPy's products round once a term, as PyTorch's do. Twice as many roundings err sqrt(2) times as far.
+
+    OpenBLAS for a processor without fused multiply-add loses the last digit of (1 + 2**-12)**2, which alone is left.
+    """
+    x = numpy.float32(1 + 2**-12)
+    rows, columns = numpy.array([[-1, x]] * 8), numpy.array([[1 + 2**-11] * 8, [x] * 8], dtype="float32")
+    return bool((rows.astype("float32") @ columns).all())
 
 
 def errors(gradients, exact):
@@ -51,7 +72,7 @@ def assert_not_twice_as_far(tokens, size, heads, draws, scale, form):
         ours.append(errors(backward(doutput, cache), exact))
         theirs.append(errors(by_pytorch(inputs, doutput, torch.float32), exact))
     ratios = numpy.median(ours, axis=0) / numpy.median(theirs, axis=0)
-    assert (ratios <= 2).all(), ratios
+    assert (ratios <= (2 if products_are_fused() else 2 * 2**0.5)).all(), ratios
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -68,7 +89,8 @@ def test_nor_with_many_blocks_of_keys(tokens, size, scale, monkeypatch):
     assert_not_twice_as_far(tokens, size, 4, 40, scale, "blockwise")
 
 
+@pytest.mark.parametrize("size", [8, 64])
 @pytest.mark.parametrize("scale", [1, 100], ids=["plain", "saturated"])
-def test_nor_with_the_tokens_of_the_published_model(scale):
+def test_nor_with_the_tokens_of_the_published_model(scale, size):
     """Three blocks of keys as they are; so many rows are as good as many draws."""
-    assert_not_twice_as_far(3137, 16, 1, 3, scale, "blockwise")
+    assert_not_twice_as_far(3137, size, 1, 3, scale, "blockwise")
