@@ -56,7 +56,9 @@ def split_clips(
         count = round(validation_fraction * len(paths))
         if validation_fraction > 0:
             count = min(max(count, 1), len(paths) - 1)
-        order = sorted(paths, key=lambda path: hashlib.sha256(f"{seed}/{name}/{path.name}".encode()).digest())
+        order = sorted(
+            paths, key=lambda path: hashlib.sha256(f"{seed}/{name}/{path.name}".encode(errors="surrogatepass")).digest()
+        )
         held_out = set(order[:count])
         validation += [(path, label) for path in paths if path in held_out]
         training += [(path, label) for path in paths if path not in held_out]
