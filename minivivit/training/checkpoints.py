@@ -136,6 +136,14 @@ def settle(output: Path) -> None:
     _sync_directory(output)
 
 
+def remove_temporaries(directory: Path, *names: str) -> None:
+    """Remove what a kill has left of files of these names that were being written (`minivivit.files.atomic`)."""
+    for name in names:
+        for path in directory.glob(f".{name}.*"):
+            if re.fullmatch(r"\.[0-9a-f]{8}\.part", path.name.removeprefix(f".{name}")) and path.is_file():
+                path.unlink()
+
+
 def holds_training(output: Path) -> bool:
     """Whether there is a checkpoint in this directory, be it whole or damaged."""
     return any(os.path.lexists(output / name / STATE_FILE) for name in (NEXT, LAST))

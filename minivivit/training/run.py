@@ -20,6 +20,7 @@ from minivivit.training.checkpoints import (
     load_optimiser,
     read_clips,
     read_state,
+    remove_temporaries,
     settle,
     write_checkpoint,
 )
@@ -237,6 +238,7 @@ def resume_training(data: str, output: Path, longer: Mapping[str, int] | None = 
 def settled_state(output: Path) -> dict[str, Any]:
     """The state of the last checkpoint in `output`, once what a kill left unfinished is finished."""
     settle(output)
+    remove_temporaries(output, CURVES_FILE)
     return read_state(output / LAST)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import itertools
 import json
 import os
 import re
@@ -14,11 +15,14 @@ from tiny_training import TINY
 
 from minivivit.cli import main
 from minivivit.commands import train as command
+from minivivit.files.atomic import write_text
 from minivivit.training import loop
+from minivivit.training.checkpoints import read_state
 
 ALL = bool(os.environ.get("MINIVIVIT_ALL_KILLS"))
+TAKE_ROOM = ("open", "write", "fsync", "mkdir")
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
-END = {"", "/last", "/best", "/log.jsonl", *(f"/best/{name}" for name in MODEL_FILES)} | {
+END = {"", "/last", "/best", "/log.jsonl", "/curves.png", *(f"/best/{name}" for name in MODEL_FILES)} | {
     f"/last/{name}" for name in (*MODEL_FILES, "optimiser.safetensors", "training_state.json")
 }
 
@@ -30,7 +34,8 @@ class Known(Exception):
 @pytest.fixture
 def arguments(tmp_path, monkeypatch):
     """Of a training with a checkpoint a step, of which the first and the last are the best so far."""
-    monkeypatch.setattr(loop, "draw_curves", lambda entries, path: None)  # matplotlib takes longer than the training
+    # matplotlib takes longer than the training
+    monkeypatch.setattr(loop, "draw_curves", lambda entries, path: write_text(path, f"{len(entries)} points"))
     settings = tmp_path / "settings.json"
     settings.write_text(
         json.dumps(
@@ -76,41 +81,50 @@ def test_after_a_kill_at_any_call_the_training_ends_with_the_same_bits(arguments
         except Known:
             pass
     assert len(known) > 200
-    assert (
-        len(opened) == 4
-    )  # what was opened: the checkpoints after 0, 1 and 2 steps; the first without a log, and with
+    # What was opened: the checkpoints after 0, 1 and 2 steps; the first without a log and with an empty one, the last
+    # without curves and with.
+    assert len(opened) == 5
     assert len(ends) == 1
     assert {name for name, _ in ends.pop()} == END
 
 
-def test_a_full_disk_costs_nothing_but_the_room(arguments, capsys, monkeypatch):
+def test_a_full_disk_costs_nothing_but_the_room(arguments, capsys):
     """Wherever it fills up: one line that names a file of it, no checkpoint is lost, and with room it goes on."""
-    output, calls, expected = Path(arguments.output), [], set()
+    output = Path(arguments.output)
     argv = ["train", "motion", "--output", arguments.output, "--config", arguments.config, "--resume"]
-    with watched(lambda name, _: (calls.append(name), expected.add(photograph(output)))):
+    calls: list[tuple[str, int]] = []
+    with watched(lambda name, _: calls.append((name, last_step(output)))):
         assert main(argv) == 0
     end = photograph(output)
-    takes_room = [index for index, name in enumerate(calls) if name in ("open", "write", "fsync", "mkdir")]
+    takes_room = [index for index, (name, _) in enumerate(calls) if name in TAKE_ROOM]
     for first in takes_room if ALL else takes_room[::7]:
         shutil.rmtree(output)
-        fill_up(first, argv, output, capsys)
-        shot = photograph(output)
-        assert not [name for name, _ in shot if ".part" in name or ".training-lock" in name]
-        assert (output / "last" / "training_state.json").exists() == ("/last/training_state.json" in dict(shot))
+        fill_up(first, argv, capsys)
+        assert last_step(output) >= calls[first][1]
+        assert not [name for name, _ in photograph(output) if ".part" in name or ".training-lock" in name]
         assert main(argv) == 0, capsys.readouterr().err
         assert photograph(output) == end
 
 
-def fill_up(first: int, argv: list[str], output: Path, capsys) -> None:
+def last_step(output: Path) -> int:
+    """The step of the last checkpoint that counts, -1 for none."""
+    for place in (".next-checkpoint", "last"):
+        if (output / place / "training_state.json").exists():
+            return read_state(output / place)["step"]
+    return -1
+
+
+def fill_up(first: int, argv: list[str], capsys) -> None:
     """Run the command with a disk that is full from the given call on."""
-    seen = iter(range(10**9))
+    seen = itertools.count()
 
     def fail(name, arguments):
-        if next(seen) >= first and name in ("open", "write", "fsync", "mkdir"):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *arguments[:1] * (name in ("open", "mkdir")))
+        if next(seen) >= first and name in TAKE_ROOM:
+            path = arguments[:1] if name in ("open", "mkdir") else ()  # the others know no name
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *path)
 
     capsys.readouterr()
     with watched(fail):
         assert main(argv) == 2
-    message = capsys.readouterr().err
-    assert re.fullmatch(f"minivivit: error: .*No space left on device.*{re.escape(str(output))}.*\n", message), message
+    line = capsys.readouterr().err
+    assert re.fullmatch(f"minivivit: error: .*No space left on device.*{re.escape(argv[3])}.*\n", line), line

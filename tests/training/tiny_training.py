@@ -67,5 +67,7 @@ def same_training(one: Path, other: Path) -> None:
     """Assert that two output directories hold the same last and best checkpoint and the same log, byte for byte."""
     for directory, names in FILES.items():
         for name in names:
-            assert (one / directory / name).read_bytes() == (other / directory / name).read_bytes(), f"{directory}/{name}"
+            assert (one / directory / name).read_bytes() == (other / directory / name).read_bytes(), (
+                f"{directory}/{name}"
+            )
     assert (one / "log.jsonl").read_bytes() == (other / "log.jsonl").read_bytes()
