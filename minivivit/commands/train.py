@@ -108,6 +108,7 @@ def run_train(args: argparse.Namespace) -> int:
     """Run ``minivivit train``: 0 when the training reached its end, 130 when Ctrl-C stopped it."""
     output = Path(args.output)
     given = _given_settings(args)
+    _check_apart(args.data, output)
     with locked(output) as notes:
         training = _open_training(args, given, output, notes)
         _announce(training)
@@ -117,6 +118,15 @@ def run_train(args: argparse.Namespace) -> int:
         return 130
     print(f"finished; the last model is in {output / LAST}, the best one in {output / BEST}")
     return 0
+
+
+def _check_apart(data: str, output: Path) -> None:
+    """What is written within the folder of clips would be taken for a class, or for a clip."""
+    if data == MOTION or not output.resolve().is_relative_to(Path(data).resolve()):
+        return
+    within = output.resolve().relative_to(Path(data).resolve())
+    if not any(part.startswith(".") for part in within.parts):  # names with a dot are passed over
+        raise InputError(f"{output} lies within {data}, where every folder is a class; choose another --output")
 
 
 def _open_training(args: argparse.Namespace, given: dict[str, Any], output: Path, notes: list[str]) -> Training:

@@ -16,7 +16,7 @@ from minivivit.training.curves import CURVES_FILE, draw_curves
 from minivivit.training.data.pixels import to_pixel_values
 from minivivit.training.evaluation import Measurement, measure
 from minivivit.training.interruption import Interruption
-from minivivit.training.log import read_log
+from minivivit.training.log import naming_errors, read_log
 from minivivit.training.nan_hunt import hunt
 from minivivit.training.optimisers.clipping import clip_by_global_norm, global_norm
 from minivivit.training.regularisation.label_smoothing import one_hot
@@ -53,8 +53,9 @@ def train(training: Training) -> bool:
                 saved_step = training.step
         if training.step != saved_step:
             training.save()
-    log = training.output / LOG_FILE
-    draw_curves(read_log(log) if log.exists() else [], training.output / CURVES_FILE)
+    log, curves = training.output / LOG_FILE, training.output / CURVES_FILE
+    with naming_errors(curves):
+        draw_curves(read_log(log) if log.exists() else [], curves)
     return training.step == total
 
 

@@ -184,6 +184,7 @@ def begin_training(data: str, settings: TrainingSettings, output: Path, initial_
     settings = replace(settings, warm_up=warm_up_steps(settings, _total_steps(settings, batches)))
     if isinstance(batches, FolderData):
         batches.check_clips()
+    digests = None if clips is None else clip_digests(clips)
     names = trainable_names(model.state_dict(), settings.freeze)
     optimiser = make_optimiser(model, names, settings)
     rng = stream(settings.seed, TRAINING)
@@ -191,7 +192,7 @@ def begin_training(data: str, settings: TrainingSettings, output: Path, initial_
     training = Training(settings, batches, model, processor, names, optimiser, rng, output, Log(output / LOG_FILE))
     training.notes = notes
     training.origin = {"data": data, "initial_model": initial_model}
-    training.save(is_best=True, clips=None if clips is None else clip_digests(clips))
+    training.save(is_best=True, clips=digests)
     return training
 
 

@@ -157,7 +157,7 @@ def test_what_is_left_of_a_training_is_not_taken_for_nothing(run, command):
             for options in ([], ["--resume"]):
                 line = refused(command, "motion", run, *options)
                 assert "move that away" in line
-    assert command("motion", run)[0] == 0
+    assert command("motion", run, steps=2)[0] == 0
 
 
 # ------------------------------------------------------------------------------------------------ files of the user
@@ -196,6 +196,44 @@ def test_other_files_may_lie_there(tmp_path, command):
     assert command("motion", output, steps=2)[0] == 0
     assert (output / "notes.txt").read_text() == "mine"
     assert (output / "step-00000007").is_dir()
+
+
+@pytest.mark.parametrize("options", [[], ["--resume"]], ids=["begin", "resume"])
+def test_what_was_killed_before_its_first_checkpoint_is_begun_again(tmp_path, command, options):
+    (tmp_path / "run" / ".next-checkpoint" / "last").mkdir(parents=True)
+    (tmp_path / "run" / ".next-checkpoint" / "last" / "model.safetensors").write_text("half of it")
+    (tmp_path / "run" / LOCK_FILE).touch()
+    assert command("motion", tmp_path / "run", *options, steps=2)[0] == 0
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["best", "last", "log.jsonl"]
+
+
+def test_what_was_killed_after_its_first_checkpoint_is_not(tmp_path, run, command):
+    output = tmp_path / "killed"
+    (output / ".next-checkpoint").mkdir(parents=True)
+    for name in ("last", "best"):
+        (run / name).rename(output / ".next-checkpoint" / name)
+    (output / ".next-checkpoint" / "last" / "training_state.json").rename(
+        output / ".next-checkpoint/training_state.json"
+    )
+    (run / "log.jsonl").rename(output / "log.jsonl")
+    assert "already holds a training" in refused(command, "motion", output)
+    path = output / ".next-checkpoint" / "training_state.json"
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"seed": 3', b'"seed": 2'))
+    assert str(path) in refused(command, "motion", output, "--resume")  # and nothing is moved
+    path.write_bytes(data)
+    code, out, _ = command("motion", output, "--resume")
+    assert (code, "steps: 3, beginning at 3" in out) == (0, True)
+    assert sorted(path.name for path in output.iterdir()) == ["best", "last", "log.jsonl"]
+
+
+def test_the_output_is_not_within_the_clips(tmp_path, command):
+    folder = write_clips(tmp_path / "clips", clips=2)
+    for output in (folder / "run", folder / "up" / "run", folder):
+        assert "lies within" in refused(command, folder, output, epochs=1, warm_up=0)
+    assert not (folder / "run").exists()
+    for options in ([], ["--resume"]):
+        assert command(folder, folder / ".run", *options, epochs=1, warm_up=0)[0] == 0
 
 
 def test_the_output_is_a_file(tmp_path, command):
@@ -303,7 +341,7 @@ def test_a_training_does_not_become_shorter_or_other(tmp_path, command):
     )
     folder = write_clips(tmp_path / "clips", clips=2)
     assert command(folder, tmp_path / "other", epochs=1, warm_up=0)[0] == 0
-    line = refused(command, folder, tmp_path / "other", "--resume", "--steps", 9)
+    line = refused(command, folder, tmp_path / "other", "--resume", "--steps", 9, warm_up=0)
     assert "steps is 9, but" in line
     assert "began with no number of steps;" in line
 

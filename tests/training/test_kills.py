@@ -8,16 +8,19 @@ import os
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from file_system_calls import Photograph, develop, photograph, watched
-from tiny_training import TINY
+from tiny_training import TINY, TINY_MODEL
 
 from minivivit.cli import main
 from minivivit.commands import train as command
+from minivivit.commands import variants
 from minivivit.files.atomic import write_text
 from minivivit.training import loop
 from minivivit.training.checkpoints import read_state
+from minivivit.training.experiments import variants as experiment
 
 ALL = bool(os.environ.get("MINIVIVIT_ALL_KILLS"))
 TAKE_ROOM = ("open", "write", "fsync", "mkdir")
@@ -69,6 +72,7 @@ def test_after_a_kill_at_any_call_the_training_ends_with_the_same_bits(arguments
         if shot not in known:
             known.add(shot)
             waiting.append(shot)
+            assert len(known) < 1000, "what kills leave behind grows"
 
     monkeypatch.setattr(command, "train", train_once)
     ends = set()
@@ -128,3 +132,26 @@ def fill_up(first: int, argv: list[str], capsys) -> None:
         assert main(argv) == 2
     line = capsys.readouterr().err
     assert re.fullmatch(f"minivivit: error: .*No space left on device.*{re.escape(argv[3])}.*\n", line), line
+
+
+def test_a_comparison_of_variants_that_is_killed_goes_on(tmp_path, monkeypatch, capsys):
+    """With two of them, in this process: after a kill at any call (by default, at some), the same tables and models."""
+    output, settings = tmp_path / "out", tmp_path / "settings.json"
+    model = {name: value for name, value in TINY_MODEL.items() if "drop" not in name}
+    settings.write_text(json.dumps({"batch_size": 2, "warm_up": 0, "model": {**model, "num_hidden_layers": 1}}))
+    encoding = experiment.ENCODINGS[0]
+    for name, value in (("VARIANTS", (experiment.IMAGE_MODEL, encoding)), ("MODELS", ()), ("ENCODINGS", (encoding,))):
+        monkeypatch.setattr(variants, name, value)
+    monkeypatch.setattr(variants, "_notes", lambda *arguments: ["notes"])
+    monkeypatch.setattr(variants, "can_start_processes", lambda: False)
+    monkeypatch.setattr(experiment, "time", SimpleNamespace(perf_counter=lambda: 0.0))
+    argv = ["variants", "--output", str(output), "--config", str(settings), "--steps", "1", "--clips", "1"]
+    known: dict[Photograph, None] = {}
+    with watched(lambda name, arguments: known.setdefault(photograph(output))):
+        assert main(argv) == 0
+    end = photograph(output)
+    assert not [name for name, _ in end if ".part" in name or ".training-lock" in name]
+    for shot in [*known][:: 1 if ALL else 3]:
+        develop(shot, output)
+        assert main(argv) == 0, capsys.readouterr().err
+        assert photograph(output) == end
