@@ -33,13 +33,12 @@ import numpy
 
 from minivivit.backend import to_numpy
 from minivivit.errors import InputError
-from minivivit.files.atomic import write_text
+from minivivit.files.atomic import naming_errors, write_text
 from minivivit.files.json_file import dumps_json, parse_json_object, read_json
 from minivivit.files.safetensors_file import read_safetensors, write_safetensors
 from minivivit.files.tensor_data import listed, quoted
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.data.digests import file_digest
-from minivivit.training.log import naming_errors
 from minivivit.training.optimisers.adamw import AdamW
 from minivivit.training.optimisers.sgd import SGD
 from minivivit.video.image_processor import VivitImageProcessor

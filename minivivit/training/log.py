@@ -3,12 +3,11 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from minivivit.errors import InputError
+from minivivit.files.atomic import naming_errors
 from minivivit.files.json_file import parse_json_object
 
 BLOCK = 1 << 20  # bytes read at once
@@ -86,14 +85,3 @@ def read_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """
     lines = Path(path).read_bytes().split(b"\n")[:-1]  # what follows the last line feed is not a whole line
     return [parse_json_object(line, f"line {number} of {path}") for number, line in enumerate(lines, start=1)]
-
-
-@contextmanager
-def naming_errors(path: Path) -> Iterator[None]:
-    """Let the system's errors in the body name `path` where they name no file, as that of a full disk does."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None or error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error

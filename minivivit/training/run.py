@@ -25,8 +25,10 @@ from minivivit.training.checkpoints import (
     write_checkpoint,
 )
 from minivivit.training.curves import CURVES_FILE
-from minivivit.training.data.digests import clip_digests, clip_names
-from minivivit.training.data.folders import FolderData, find_clips
+from minivivit.training.data.clip_folders import ClipFolders, find_folders
+from minivivit.training.data.damage import check_clips
+from minivivit.training.data.digests import clip_digests, differences
+from minivivit.training.data.folders import FolderData
 from minivivit.training.data.motion.batches import TRAINING, MotionData, check_motion_labels, stream
 from minivivit.training.data.motion.clips import MOTION_CLASSES
 from minivivit.training.data.pixels import new_processor
@@ -151,7 +153,14 @@ class Training:
         )
 
 
-def begin_training(data: str, settings: TrainingSettings, output: Path, initial_model: str | None = None) -> Training:
+def begin_training(
+    data: str,
+    settings: TrainingSettings,
+    output: Path,
+    initial_model: str | None = None,
+    validation: str | None = None,
+    skip_damaged: bool = False,
+) -> Training:
     """A new training on `data`, the word ``"motion"`` or a folder, with its first checkpoint written.
 
     Parameters
@@ -161,7 +170,11 @@ def begin_training(data: str, settings: TrainingSettings, output: Path, initial_
     output : Path
         Made if it is not there.
     initial_model : str, optional
-        A model directory to start from; its head is drawn anew.
+        A model directory to start from; its head is drawn anew unless it has just the classes of the data.
+    validation : str, optional
+        A folder with the same classes, to validate on (`find_folders`).
+    skip_damaged : bool
+        Leave out clips that cannot be used, and go on.
 
     Raises
     ------
@@ -171,8 +184,8 @@ def begin_training(data: str, settings: TrainingSettings, output: Path, initial_
     """
     check_unused(output, OWN_FILES)
     notes: list[str] = []
-    clips = None if data == MOTION else find_clips(data)
-    classes = list(MOTION_CLASSES) if clips is None else list(clips)
+    folders = _find_folders(data, validation)
+    classes = list(MOTION_CLASSES) if folders is None else list(folders.training)
     if initial_model is None:
         config = model_config(settings, classes)
         model = VivitForVideoClassification(config, dtype=settings.dtype, backend=settings.backend, seed=settings.seed)
@@ -180,23 +193,25 @@ def begin_training(data: str, settings: TrainingSettings, output: Path, initial_
     else:
         model = model_with_new_head(initial_model, settings, classes)
         processor, notes = load_processor(initial_model, model.config)
-    batches = _make_data(clips, model.config, settings)
+    lengths, damaged = ({}, []) if folders is None else check_clips(folders.by_name(), skip_damaged)
+    folders = folders and folders.without(damaged)
+    batches = _make_data(folders, model.config, settings, lengths, len(damaged))
     settings = replace(settings, warm_up=warm_up_steps(settings, _total_steps(settings, batches)))
-    if isinstance(batches, FolderData):
-        batches.check_clips()
-    digests = None if clips is None else clip_digests(clips)
+    digests = None if folders is None else clip_digests(folders.by_name())
     names = trainable_names(model.state_dict(), settings.freeze)
     optimiser = make_optimiser(model, names, settings)
     rng = stream(settings.seed, TRAINING)
     output.mkdir(parents=True, exist_ok=True)
     training = Training(settings, batches, model, processor, names, optimiser, rng, output, Log(output / LOG_FILE))
-    training.notes = notes
-    training.origin = {"data": data, "initial_model": initial_model}
+    training.notes = [*notes, *_data_notes(folders, damaged)]
+    training.origin = {"data": data, "validation": validation, "initial_model": initial_model, "damaged": damaged}
     training.save(is_best=True, clips=digests)
     return training
 
 
-def resume_training(data: str, output: Path, longer: Mapping[str, int] | None = None) -> Training:
+def resume_training(
+    data: str, output: Path, validation: str | None = None, longer: Mapping[str, int] | None = None
+) -> Training:
     """The training whose last checkpoint is in `output`, as it was then, to the bit.
 
     Parameters
@@ -204,6 +219,8 @@ def resume_training(data: str, output: Path, longer: Mapping[str, int] | None = 
     data : str
         What it began with, at this place or another.
     output : Path
+    validation : str, optional
+        Likewise; left out, it is at the old place.
     longer : mapping, optional
         A new number of ``"steps"`` or ``"epochs"``, larger than that in the settings. It is saved at once. A learning
         rate that depends on the whole goes on as if the training had been planned so from the beginning, which a note
@@ -218,8 +235,7 @@ def resume_training(data: str, output: Path, longer: Mapping[str, int] | None = 
     state = settled_state(output)
     settings = settings_of(state, checkpoint)
     check_files(output, state)
-    clips = None if data == MOTION else find_clips(data)
-    _check_same_data(data, clips, output, state)
+    folders = _same_folders(data, validation, output, state)
     model = VivitForVideoClassification.from_pretrained(checkpoint, dtype=settings.dtype, backend=settings.backend)
     processor = VivitImageProcessor.from_pretrained(checkpoint)
     names = trainable_names(model.state_dict(), settings.freeze)
@@ -227,7 +243,7 @@ def resume_training(data: str, output: Path, longer: Mapping[str, int] | None = 
     load_optimiser(checkpoint, optimiser, state["optimiser"])
     rng = generator_from_state(state["generator"])
     log, notes = _open_log(output / LOG_FILE, state)
-    batches = _make_data(clips, model.config, settings)
+    batches = _make_data(folders, model.config, settings, {}, len(state["origin"]["damaged"]))
     training = Training(settings, batches, model, processor, names, optimiser, rng, output, log, state["step"])
     training.best, training.origin, training.files = state["best"], state["origin"], state["files"]
     training.notes = notes
@@ -263,25 +279,23 @@ def _lengthen(training: Training, longer: Mapping[str, int]) -> None:
     training.save()
 
 
-def _check_same_data(data: str, clips: dict[str, list[Path]] | None, output: Path, state: dict[str, Any]) -> None:
-    """Refuse other data than the training began with: other names, and other contents under the same names."""
-    began = state["origin"]["data"]
-    if (clips is None) != (began == MOTION):
-        raise InputError(f"{data} is not the data that the training in {output} began with ({began})")
-    if clips is None:
-        return
-    recorded, found = read_clips(output / LAST), clip_names(clips)
-    problems = [f"{listed([name])} is new" for name in found if name not in recorded]
-    problems += [f"{listed([name])} is no longer there" for name in recorded if name not in found]
-    if not problems:
-        digests = clip_digests(clips)
-        problems = [f"{listed([name])} has another content" for name in found if digests[name] != recorded[name]]
-    if problems:
-        more = f", and {len(problems) - 1} more clips differ" if len(problems) > 1 else ""
+def _same_folders(data: str, validation: str | None, output: Path, state: dict[str, Any]) -> ClipFolders | None:
+    """The clips that the training began with, which are known to be the same; None for the built-in ones."""
+    origin = state["origin"]
+    if (data == MOTION) != (origin["data"] == MOTION):
+        raise InputError(f"{data} is not the data that the training in {output} began with ({origin['data']})")
+    folders = _find_folders(data, validation or origin["validation"])
+    if folders is None:
+        return None
+    folders = folders.without(origin["damaged"])
+    changes = differences(folders.by_name(), read_clips(output / LAST))
+    if changes:
+        more = f", and {len(changes) - 1} more clips differ" if len(changes) > 1 else ""
         raise InputError(
-            f"{data} has changed since the training in {output} began with {began}: {problems[0]}{more}; put it back, "
-            "or begin a new training in another --output"
+            f"{data} has changed since the training in {output} began with {origin['data']}: {changes[0]}{more}; put "
+            "it back, or begin a new training in another --output"
         )
+    return folders
 
 
 def settings_of(state: dict[str, Any], checkpoint: Path) -> TrainingSettings:
@@ -303,17 +317,38 @@ def _total_steps(settings: TrainingSettings, data: MotionData | FolderData) -> i
     return settings.epochs * data.steps_per_epoch
 
 
+def _find_folders(data: str, validation: str | None) -> ClipFolders | None:
+    """The clips of `data`; None for the built-in ones."""
+    if data != MOTION:
+        return find_folders(data, validation)
+    if validation is not None:
+        raise InputError("the built-in data has clips to validate on of its own; a folder of them goes with a folder")
+    return None
+
+
+def _data_notes(folders: ClipFolders | None, damaged: list[str]) -> list[str]:
+    notes = [] if folders is None or folders.note is None else [folders.note]
+    return [*notes, f"left out, for they cannot be used: {listed(damaged)}"] if damaged else notes
+
+
 def _make_data(
-    clips: dict[str, list[Path]] | None, config: VivitConfig, settings: TrainingSettings
+    folders: ClipFolders | None,
+    config: VivitConfig,
+    settings: TrainingSettings,
+    lengths: dict[Path, int],
+    left_out: int,
 ) -> MotionData | FolderData:
-    if clips is None:
+    if folders is None:
         check_motion_labels(config)
         if settings.augmentation:
             raise InputError("augmentation is for folders of clips: the built-in data varies by itself")
         return MotionData(config, settings.seed, settings.validation_clips)
     return FolderData(
-        clips,
+        folders.training,
         config,
+        held_out=folders.validation,
+        lengths=lengths,
+        left_out=left_out,
         seed=settings.seed,
         batch_size=settings.batch_size,
         validation_fraction=settings.validation_fraction,

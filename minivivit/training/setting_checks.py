@@ -9,17 +9,24 @@ from minivivit.errors import InputError
 from minivivit.files.tensor_data import quoted
 
 Check = Callable[[str, Any], None]
-LARGEST = sys.float_info.max  # NaN, infinities and integers that no float can hold are not below it
 
 
-def whole(minimum: int, optional: bool = False) -> Check:
-    """A check for whole numbers of at least `minimum`, and for None if `optional`."""
+# A larger whole number is taken for a mistake: no computer counts so far.
+LARGEST_WHOLE = (1 << 63) - 1
+# NumPy draws seeds of 128 bits.
+LARGEST_SEED = (1 << 128) - 1
+
+
+def whole(minimum: int, optional: bool = False, maximum: int = LARGEST_WHOLE) -> Check:
+    """A check for whole numbers from `minimum` to `maximum`, and for None if `optional`."""
 
     def check(name: str, value: Any) -> None:
         if optional and value is None:
             return
         if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
             raise InputError(f"{name} is {quoted(value)}; expected a whole number of at least {minimum}")
+        if value > maximum:
+            raise InputError(f"{name} is {quoted(value)}; more than {maximum:,} is taken for a mistake")
 
     return check
 
@@ -35,7 +42,7 @@ def number(
     def check(name: str, value: Any) -> None:
         if optional and value is None:
             return
-        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
         if not number or value < low or value > high or (above and value == low) or (below and value == high):
             raise InputError(f"{name} is {quoted(value)}; expected a number {words}")
 
@@ -46,7 +53,7 @@ def choice(*choices: str) -> Check:
     """A check for one of `choices`."""
 
     def check(name: str, value: Any) -> None:
-        if not isinstance(value, str) or value not in choices:
+        if value not in choices:
             raise InputError(f"{name} is {quoted(value)}; expected one of {', '.join(map(repr, choices))}")
 
     return check

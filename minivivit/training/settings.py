@@ -13,6 +13,7 @@ from minivivit.files.json_file import read_json
 from minivivit.files.tensor_data import listed, quoted
 from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams
 from minivivit.training.setting_checks import (
+    LARGEST_SEED,
     Check,
     check_augmentation,
     check_bool,
@@ -76,7 +77,7 @@ _CHECKS: dict[str, Check] = {
     "frame_sample_rate": whole(1),
     "validate_every": whole(1, optional=True),
     "checkpoint_every": whole(1),
-    "seed": whole(0),
+    "seed": whole(0, maximum=LARGEST_SEED),
     "dtype": choice("float32", "float64"),
     "backend": choice("numpy", "cupy", "auto"),
     "gradient_checkpointing": check_bool,
@@ -300,7 +301,7 @@ def model_config(settings: TrainingSettings, classes: list[str]) -> VivitConfig:
     fields = dict(settings.model)
     preset = fields.pop("preset", None)
     if preset is not None:
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise InputError(f"model names the preset {quoted(preset)}; expected one of {', '.join(PRESETS)}")
         fields = {**PRESETS[preset], **fields}
         fields.pop("num_labels")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
 from minivivit.progress import progress_bar
 from minivivit.video.images import FOLDER_SUFFIXES
 
@@ -21,13 +22,8 @@ def file_digest(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def clip_names(clips: Mapping[str, list[Path]]) -> dict[str, Path]:
-    """Each clip by ``CLASS/NAME``, from what `find_clips` returns."""
-    return {f"{name}/{path.name}": path for name, paths in clips.items() for path in paths}
-
-
-def clip_digests(clips: Mapping[str, list[Path]]) -> dict[str, str]:
-    """The digest of each clip, by ``CLASS/NAME``.
+def clip_digests(clips: Mapping[str, Path]) -> dict[str, str]:
+    """The digest of each clip, by the names that `clips` gives them (`ClipFolders.by_name`).
 
     That of a folder of pictures is of the names and digests of the pictures in it, and of nothing else that lies there.
 
@@ -36,13 +32,25 @@ def clip_digests(clips: Mapping[str, list[Path]]) -> dict[str, str]:
     InputError
         When a clip is neither a file nor a folder.
     """
-    names = clip_names(clips)
     digests = {}
-    with progress_bar(len(names), "reading clips", "clip") as bar:
-        for name, path in names.items():
+    with progress_bar(len(clips), "reading clips", "clip") as bar:
+        for name, path in clips.items():
             digests[name] = _clip_digest(path)
             bar.update()
     return digests
+
+
+def differences(clips: Mapping[str, Path], recorded: Mapping[str, str]) -> list[str]:
+    """In words, what of the clips is not as it was when they were `recorded`, as `clip_digests` returned them.
+
+    Their contents are looked at only if their names are the same.
+    """
+    found = [f"{quoted(name)} is new" for name in clips if name not in recorded]
+    found += [f"{quoted(name)} is no longer there" for name in recorded if name not in clips]
+    if found:
+        return found
+    digests = clip_digests(clips)
+    return [f"{quoted(name)} has another content" for name in clips if digests[name] != recorded[name]]
 
 
 def _clip_digest(path: Path) -> str:
