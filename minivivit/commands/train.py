@@ -214,9 +214,9 @@ def _check_same_settings(given: dict[str, Any], initial_model: str | None, outpu
             longer[name] = value
             continue
         raise InputError(
-            f"{name} is {'null' if value is None else quoted(value)}, but the training in {output} began with "
-            f"{_said(name, began)}; a training goes on as it began, or longer: leave the option out, or begin another "
-            "in a new --output"
+            f"{quoted(name)[1:-1]} is {'null' if value is None else quoted(value)}, but the training in {output} began "
+            f"with {_said(name, began)}; a training goes on as it began, or longer: leave the option out, or begin "
+            "another in a new --output"
         )
     return longer
 
@@ -225,7 +225,7 @@ def _said(name: str, value: Any) -> str:
     """The value of a setting in words."""
     if value is not None:
         return quoted(value)
-    return f"no number of {name}" if name in LENGTHS else f"no {name.replace('_', ' ')}"
+    return f"no number of {name}" if name in LENGTHS else f"no {quoted(name)[1:-1].replace('_', ' ')}"
 
 
 def _announce(training: Training) -> None:

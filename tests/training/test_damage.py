@@ -336,6 +336,7 @@ def test_a_training_does_not_become_shorter_or_other(tmp_path, command):
     assert "began with 4" in refused(command, "motion", tmp_path / "run", "--resume", steps=3)
     assert "epochs is 7, but" in (line := refused(command, "motion", tmp_path / "run", "--resume", epochs=7))
     assert "began with no number of epochs;" in line
+    refused(command, "motion", tmp_path / "run", "--resume", **{"x" * 99_999: 1})
     assert "began with no initial model;" in refused(
         command, "motion", tmp_path / "run", "--resume", "--model", tmp_path
     )
