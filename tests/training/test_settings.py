@@ -275,3 +275,26 @@ def test_the_help_tells_the_defaults(capsys, monkeypatch):
     rates = f"{folder.learning_rate}; with --model or --preset {tuned}; motion: {motion.learning_rate}"
     assert f"rate (default: {rates})" in shown
     assert f"optimiser {{adamw,sgd}}\n{' ' * 24}what makes the updates (default: {folder.optimiser})" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", 10**400),
+        ("learning_rate", float("nan")),
+        ("learning_rate", -(10**400)),
+        ("optimiser", []),
+        ("schedule", {}),
+        ("model", [[[]]] * 9999),
+        ("model", {"x" * 99_999: 1}),
+        ("freeze", ["x" * 99_999, 1]),
+        ("augmentation", {"x" * 99_999: 1}),
+        ("dtype", "x" * 99_999),
+        ("x" * 99_999, 1),
+    ],
+)
+def test_hostile_settings_have_one_short_line_to_say(name, value):
+    with pytest.raises(InputError) as error:
+        make_settings("folder", {name: value})
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1500
