@@ -7,9 +7,13 @@ from typing import Any
 
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
+from minivivit.files.tensor_data import quoted, reason_of
 
 # A config, an index or a processor file is a few kilobytes. What claims to be one and is larger is something else.
 MAX_JSON_BYTES = 64 * 1024 * 1024
+# The longest whole number that any of our files holds is part of a random generator's state: 39 digits. A number of more
+# digits than this is none that anything can be done with: float() of it fails.
+MAX_DIGITS = 300
 
 
 def dumps_json(value: object) -> str:
@@ -45,13 +49,13 @@ def parse_json_object(data: bytes, source: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        When it is empty, not UTF-8, not JSON, nested too deeply, names a key twice, or is no object.
+        When it is empty, not UTF-8, not JSON, nested too deeply, names a key twice, holds a whole number of more than
+        300 digits, or is no object.
     """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_object_without_duplicates)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_object_without_duplicates, parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{source} is not valid JSON ({reason}); is the file complete?") from None
+        raise InputError(f"{source} is not valid JSON ({reason_of(error)}); is the file complete?") from None
     if not isinstance(value, dict):
         raise InputError(f"{source} holds a JSON {type(value).__name__}; a JSON object {{...}} was expected")
     return value
@@ -59,9 +63,15 @@ def parse_json_object(data: bytes, source: str) -> dict[str, Any]:
 
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """What `json` would make of `pairs`, except that it would let the last of two equal keys win without a word."""
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in value if keys.count(key) > 1)
-        raise ValueError(f"the key {repr(repeated)[:100]} occurs twice")
+    value: dict[str, Any] = {}
+    for key, entry in pairs:
+        if key in value:
+            raise ValueError(f"the key {quoted(key)} occurs twice")
+        value[key] = entry
     return value
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a whole number in it has {len(digits):,} digits, more than {MAX_DIGITS}")
+    return int(digits)

@@ -22,7 +22,7 @@ import numpy
 
 from minivivit.errors import InputError, MissingExtraError
 from minivivit.files.atomic import atomic_path
-from minivivit.files.tensor_data import STORED_TYPES, check_data_file, quoted
+from minivivit.files.tensor_data import STORED_TYPES, check_data_file, quoted, reason_of
 
 try:
     import msgpack
@@ -85,7 +85,7 @@ def read_flax_msgpack(
     except InputError as error:
         raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     except (msgpack.OutOfData, msgpack.UnpackException, ValueError, RecursionError, TypeError) as error:
-        reason = (str(error).splitlines() or [""])[0][:200] or "it ends too early"
+        reason = reason_of(error) if str(error) else "it ends too early"
         raise InputError(f"{path} is not a whole Flax msgpack file ({reason}); copy or download it again") from None
     wanted = " or ".join(map("/".join, places))
     raise InputError(f"{path} holds no weights that are known: expected a tree of arrays under {wanted}")
@@ -204,11 +204,11 @@ def _extension(code: int, data: bytes) -> Any:
     if dtype not in STORED_TYPES:
         raise InputError(f"an array in it has dtype {quoted(dtype)}; weights are one of {', '.join(STORED_TYPES)}")
     if not all(type(size) is int and size >= 0 for size in shape) or len(shape) > 32:
-        raise InputError(f"an array in it has an impossible shape {str(shape)[:100]}")
+        raise InputError(f"an array in it has an impossible shape {quoted(shape)}")
     stored = numpy.dtype(STORED_TYPES[dtype]).newbyteorder("<")
     if prod(shape) * stored.itemsize != len(content) or prod(max(size, 1) for size in shape) >= 1 << 59:
         raise InputError(
-            f"an array in it claims the shape {str(shape)[:100]} of {dtype}, but has {len(content):,} bytes: the file "
+            f"an array in it claims the shape {quoted(shape)} of {dtype}, but has {len(content):,} bytes: the file "
             "is damaged"
         )
     array = numpy.frombuffer(content, stored)

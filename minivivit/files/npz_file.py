@@ -21,9 +21,12 @@ from minivivit.files.tensor_data import (
     choose_names,
     quoted,
     read_array,
+    reason_of,
 )
-from minivivit.files.torch_file import DAMAGED_ARCHIVE_ERRORS
+from minivivit.files.torch_file import DAMAGED_ARCHIVE_ERRORS, check_directory_size
 
+# The longest name of an array: many times what any has. Zip archives allow 65,535 letters.
+MAX_NAME_LETTERS = 1000
 # JAX's bfloat16, which NumPy does not know, is written as two bytes without a meaning.
 BFLOAT16 = "V2"
 
@@ -41,6 +44,7 @@ class _Header(NamedTuple):
 def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open the archive, and turn what damage makes `zipfile` and `numpy` raise into one clear error."""
     check_data_file(path)
+    check_directory_size(path)
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -51,8 +55,7 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return InputError(f"{path} is not a whole .npz file ({reason}); copy or download it again")
+    return InputError(f"{path} is not a whole .npz file ({reason_of(error)}); copy or download it again")
 
 
 def _read_header(path: Path, file: IO[bytes], member: zipfile.ZipInfo) -> _Header:
@@ -72,7 +75,7 @@ def _read_header(path: Path, file: IO[bytes], member: zipfile.ZipInfo) -> _Heade
     check_shape(path, member.filename, shape)
     if file.tell() + prod(shape) * dtype.itemsize != member.file_size:
         raise InputError(
-            f"{path}: {quoted(member.filename)} claims the shape {str(shape)[:100]} of {name}, which does not agree "
+            f"{path}: {quoted(member.filename)} claims the shape {quoted(shape)} of {name[:60]}, which does not agree "
             f"with its {member.file_size:,} bytes; it is damaged"
         )
     return _Header(shape, name, ">" if dtype.str.startswith(">") else "<", fortran_order)
@@ -85,6 +88,8 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
         name = member.filename.removesuffix(".npy")
         if name in members:
             raise InputError(f"{path} holds the array {quoted(name)} twice; write it again, once")
+        if len(name) > MAX_NAME_LETTERS:
+            raise InputError(f"{path} holds an array of a name of {len(name):,} letters, {quoted(name)}; is it damaged?")
         members[name] = member
     return members
 

@@ -37,6 +37,7 @@ from minivivit.files.tensor_data import (
     choose_names,
     quoted,
     read_array,
+    reason_of,
 )
 
 # A tensor takes some 150 bytes of pickle, so this is room for 13,000 tensors; the full-size model has 200.
@@ -45,6 +46,10 @@ MAX_PICKLE_BYTES = 2 * 1024 * 1024
 # views a byte of the file is at most half an element; this leaves room for four times that, and for any small model.
 MAX_ELEMENTS_PER_BYTE = 2
 ALWAYS_ALLOWED_ELEMENTS = 8 * 1024 * 1024
+
+# What an archive says of its records, at its end: 150 bytes each. Filled for that purpose, `zipfile` takes a second for
+# every 2 MB of it.
+MAX_DIRECTORY_BYTES = 4 * 1024 * 1024
 
 # What `zipfile` raises, besides OSError, when an archive is damaged in one way or another.
 DAMAGED_ARCHIVE_ERRORS = (
@@ -279,6 +284,27 @@ def _state_dict(path: Path, value: Any) -> dict[str, _Tensor]:
     )
 
 
+def check_directory_size(path: Path) -> None:
+    """Refuse a zip archive whose list of records is absurdly long, before `zipfile` reads it.
+
+    The list's size stands in the record that ends the archive, 22 bytes and a comment; in a zip64 archive in a record
+    of 56 bytes before that, with 20 bytes between. They are looked for where `zipfile` looks.
+    """
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 22 - 65535 - 76))
+        tail = file.read()
+    plain = tail[-22:-18] == b"PK\5\6" and tail.endswith(b"\0\0")
+    end = len(tail) - 22 if plain else tail.rfind(b"PK\5\6")
+    size = int.from_bytes(tail[end + 12 : end + 16], "little") if end >= 0 else 0
+    if end >= 76 and tail[end - 20 : end - 16] == b"PK\6\7":
+        size = int.from_bytes(tail[end - 76 + 40 : end - 76 + 48], "little")
+    if size > MAX_DIRECTORY_BYTES:
+        raise InputError(
+            f"{path} is a zip archive with a list of records of {size:,} bytes, more than {MAX_DIRECTORY_BYTES:,}; is it "
+            "damaged?"
+        )
+
+
 @contextmanager
 def _open_archive(path: Path) -> Iterator[_Archive]:
     """Open a PyTorch file, and turn what a damaged archive makes `zipfile` raise into one clear error."""
@@ -292,6 +318,7 @@ def _open_archive(path: Path) -> Iterator[_Archive]:
         )
     if start != b"PK\x03\x04":
         raise InputError(f"{path} is not a file that torch.save wrote: it is no zip archive; copy or download it again")
+    check_directory_size(path)
     try:
         with zipfile.ZipFile(path) as archive:
             yield _Archive(path, archive)
@@ -302,8 +329,7 @@ def _open_archive(path: Path) -> Iterator[_Archive]:
             raise
         raise InputError(f"{path} is a damaged zip archive; copy or download it again") from None
     except DAMAGED_ARCHIVE_ERRORS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"{path} is a damaged zip archive ({reason}); copy or download it again") from None
+        raise InputError(f"{path} is a damaged zip archive ({reason_of(error)}); copy or download it again") from None
 
 
 # --------------------------------------------------------------------------------------------------------------------

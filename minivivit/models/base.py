@@ -11,6 +11,7 @@ import numpy
 from minivivit.backend import Array, array_namespace, as_array, checked_dtype, get_namespace, to_numpy
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import all_listed
 from minivivit.files.weights import read_weights, write_weights
 from minivivit.models.factorised_dot_product import factorised_dot_product_backward, factorised_dot_product_forward
 from minivivit.models.factorised_encoder import factorised_encoder_backward, factorised_encoder_forward
@@ -311,4 +312,4 @@ def _mismatches(wanted: Mapping[str, tuple], found: Mapping[str, tuple]) -> str:
         if name in found and tuple(found[name]) != tuple(wanted[name])
     ]
     parts = (("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes))
-    return "; ".join(f"{len(items)} {what}: {', '.join(items)}" for what, items in parts if items)
+    return "; ".join(f"{len(items)} {what}: {all_listed(items)}" for what, items in parts if items)
