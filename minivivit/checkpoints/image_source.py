@@ -111,7 +111,9 @@ def renumber_modules(names: Iterable[str]) -> dict[str, str]:
         if match and match[2] != "encoderblock":
             numbers.setdefault((match[1] or "", match[2]), []).append(int(match[3]))
     # Number of a module -> its place among those of its class.
-    places = {key: {number: place for place, number in reversed([*enumerate(sorted(of))])} for key, of in numbers.items()}
+    places = {
+        key: {number: place for place, number in reversed([*enumerate(sorted(of))])} for key, of in numbers.items()
+    }
 
     def rename(name: str) -> str:
         parts, renamed, prefix = name.split("/"), [], ""
@@ -137,7 +139,9 @@ def _from_directory(path: Path) -> ImageSource:
         model = VivitForVideoClassification.from_pretrained(path, backend="numpy")
         return _from_tree(str(path), to_scenic(model.state_dict(), model.config))
     if values.get("model_type") != "vit":
-        raise InputError(f"{path} holds a model of type {quoted(values.get('model_type'))}; expected a 'vit' or a 'vivit'")
+        raise InputError(
+            f"{path} holds a model of type {quoted(values.get('model_type'))}; expected a 'vit' or a 'vivit'"
+        )
     index = {_our_name(name): (name, shape) for name, (shape, _) in tensor_index(path).items()}
     config = _image_config(path, values, {name: shape for name, (_, shape) in index.items()})
     expected, rows = flatten(classification_shapes(config)), scenic_parameters(config)

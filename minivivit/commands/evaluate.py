@@ -15,6 +15,7 @@ from minivivit.commands.notes import print_notes
 from minivivit.commands.text_table import printable
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import listed, quoted
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.top_classes import check_classifies
 from minivivit.progress import counted, progress_bar
@@ -22,7 +23,7 @@ from minivivit.training.data.folders import FolderData, find_clips
 from minivivit.training.data.motion.batches import EVALUATION, check_motion_labels, motion_clip_size, stream
 from minivivit.training.data.motion.clips import motion_clips, shuffle_frames
 from minivivit.training.evaluation import Measurement, measure
-from minivivit.training.setting_checks import whole
+from minivivit.training.setting_checks import LARGEST_SEED, whole
 from minivivit.training.settings import MOTION
 from minivivit.video.default_processor import load_processor
 
@@ -60,8 +61,9 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> None:
     """Measure the model that `args` name, and print the result."""
-    for name, minimum in (("seed", 0), ("clips", 1), ("stride", 1)):
-        whole(minimum)(name, getattr(args, name))
+    whole(0, maximum=LARGEST_SEED)("seed", args.seed)
+    for name in ("clips", "stride"):
+        whole(1)(name, getattr(args, name))
     directory = bundled_model_directory() if args.model is None else Path(args.model)
     config = VivitConfig.from_pretrained(directory)
     check_classifies(directory, config)
@@ -86,8 +88,8 @@ def _check_one_label_a_clip(config: VivitConfig) -> None:
     """Neither a folder nor the built-in data has more than one label for a clip."""
     if config.class_splits is not None and len(config.class_splits) > 1:
         raise InputError(
-            f"the model has {len(config.class_splits)} heads (class_splits {config.class_splits}), but the clips have "
-            "one label each: their accuracy cannot be measured here; joint_accuracy and joint_top_k of "
+            f"the model has {len(config.class_splits)} heads (class_splits {quoted(config.class_splits)}), but the "
+            "clips have one label each: their accuracy cannot be measured here; joint_accuracy and joint_top_k of "
             "minivivit.models.top_classes measure it from logits and labels"
         )
     if config.problem_type == "multi_label_classification":
@@ -114,15 +116,15 @@ def _folder_batches(
     for name in clips:
         if name not in label_of:
             raise InputError(
-                f"{folder} has a sub-folder {name!r}, but the model has no such class; its classes are "
-                f"{', '.join(list(label_of)[:5])}{', ...' if len(label_of) > 5 else ''}"
+                f"{folder} has a sub-folder {quoted(name)}, but the model has no such class; its classes are "
+                f"{listed(label_of)}"
             )
     same = Counter(config.id2label.values())
     for name in clips:
         if same[name] > 1:
             raise InputError(
-                f"the model has {same[name]} classes of the name {name!r}, so the sub-folder {name!r} of {folder} does "
-                "not say which is meant; give them different names in the config's id2label"
+                f"the model has {same[name]} classes of the name {quoted(name)}, so the sub-folder of that name in "
+                f"{folder} does not say which is meant; give them different names in the config's id2label"
             )
     entries = [(path, label_of[name]) for name, paths in clips.items() for path in paths]
     data = FolderData(clips, config, seed=0, batch_size=BATCH, frame_sample_rate=frame_sample_rate)

@@ -7,6 +7,7 @@ from typing import Any
 from minivivit.commands.notes import held_log, print_notes
 from minivivit.config import ATTENTION_TYPES, PRESETS
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
 from minivivit.training.checkpoints import LAST, has_checkpoint, read_state
 from minivivit.training.loop import train
 from minivivit.training.run import Training, begin_training, resume_training, settings_of
@@ -160,8 +161,9 @@ def _check_same_settings(given: dict[str, Any], initial_model: str | None, outpu
             began = {key: began.get(key) for key in value}
         if value != began:
             raise InputError(
-                f"{name} is {value!r}, but the training in {output} began with {began!r}; a training goes on as it "
-                "began: leave the option out, or begin another in a new --output"
+                f"{quoted(name)[1:-1]} is {quoted(value)}, but the training in {output} began with "
+                f"{quoted(began)}; a training goes on as it began: leave the option out, or begin another in "
+                "a new --output"
             )
 
 

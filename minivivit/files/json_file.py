@@ -11,8 +11,8 @@ from minivivit.files.tensor_data import quoted, reason_of
 
 # A config, an index or a processor file is a few kilobytes. What claims to be one and is larger is something else.
 MAX_JSON_BYTES = 64 * 1024 * 1024
-# The longest whole number that any of our files holds is part of a random generator's state: 39 digits. A number of more
-# digits than this is none that anything can be done with: float() of it fails.
+# The longest whole number that any of our files holds is part of a random generator's state: 39 digits. With a number
+# of more digits than this nothing can be done: float() of it fails.
 MAX_DIGITS = 300
 
 

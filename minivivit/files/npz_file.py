@@ -14,9 +14,11 @@ from numpy.typing import DTypeLike
 
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import (
+    BLOCK_ELEMENTS,
     array_dtype,
     check_data_file,
     check_dtype_argument,
+    check_memory,
     check_shape,
     choose_names,
     quoted,
@@ -45,9 +47,14 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open the archive, and turn what damage makes `zipfile` and `numpy` raise into one clear error."""
     check_data_file(path)
     check_directory_size(path)
+    with _one_clear_error(path), zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+@contextmanager
+def _one_clear_error(path: Path) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
+        yield
     except InputError:
         raise
     except DAMAGED_ARCHIVE_ERRORS as error:
@@ -89,7 +96,9 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
         if name in members:
             raise InputError(f"{path} holds the array {quoted(name)} twice; write it again, once")
         if len(name) > MAX_NAME_LETTERS:
-            raise InputError(f"{path} holds an array of a name of {len(name):,} letters, {quoted(name)}; is it damaged?")
+            raise InputError(
+                f"{path} holds an array of a name of {len(name):,} letters, {quoted(name)}; is it damaged?"
+            )
         members[name] = member
     return members
 
@@ -150,3 +159,44 @@ def read_npz(
                 flat = read_array(file, count, header.dtype, target, order, source)  # type: ignore[arg-type]
             arrays[name] = flat.reshape(header.shape, order="F" if header.fortran_order else "C")
     return arrays
+
+
+class NpzReader:
+    """An .npz file of which arrays are read a block at a time: its list of members is read once, when this is made.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Raises
+    ------
+    InputError
+        As `read_npz`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        check_data_file(self.path)
+        check_directory_size(self.path)
+        with _one_clear_error(self.path):
+            self._archive = zipfile.ZipFile(self.path)  # closed with this object
+            self._members = _members(self._archive, self.path)
+
+    def blocks(self, name: str) -> Iterator[numpy.ndarray]:
+        """An array, row-major, as flat arrays of at most 2**20 elements: a small compressed file can hold a huge one.
+
+        One in Fortran's order is read whole first, and so must fit into the memory.
+        """
+        with _one_clear_error(self.path), self._archive.open(self._members[name]) as file:
+            header = _read_header(self.path, file, self._members[name])
+            dtype = array_dtype(self.path, name, header.dtype, None)
+            source, count = f"{self.path}: array {quoted(name)}", prod(header.shape)
+            if header.fortran_order and len(header.shape) > 1:
+                check_memory(count * dtype.itemsize, source)
+                flat = read_array(file, count, header.dtype, dtype, header.byte_order, source)  # type: ignore[arg-type]
+                flat = flat.reshape(header.shape, order="F").reshape(-1)
+                yield from (flat[start : start + BLOCK_ELEMENTS] for start in range(0, count, BLOCK_ELEMENTS))
+                return
+            for start in range(0, count, BLOCK_ELEMENTS):
+                size = min(BLOCK_ELEMENTS, count - start)
+                yield read_array(file, size, header.dtype, dtype, header.byte_order, source)  # type: ignore[arg-type]

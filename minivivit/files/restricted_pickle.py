@@ -26,8 +26,8 @@ OPCODE_NAMES = {opcode.code: opcode.name for opcode in pickletools.opcodes}
 MEMO_PUTS = {b"q": "<B", b"r": "<I"}
 MEMO_GETS = {b"h": "<B", b"j": "<I"}
 SMALL_TUPLES = {b"\x85": 1, b"\x86": 2, b"\x87": 3}
-# Keys that are whole numbers, as in an optimiser's state, are smaller than this. A dict finds a number by its remainder by
-# 2**61 - 1: of numbers without bound, a small pickle can hold so many with one remainder that filling it takes minutes.
+# Keys that are whole numbers, as in an optimiser's state, are smaller than this. A dict finds a number by its remainder
+# by 2**61 - 1: of numbers without bound, a small pickle can hold so many with one remainder that it takes minutes.
 MAX_NUMBER_KEY = 1 << 32
 
 
@@ -168,7 +168,9 @@ class _Machine:
     def set_items(self, items: list[Any]) -> None:
         keys = items[::2]
         if type(self.stack[-1]) is not dict or len(items) % 2 or not all(map(_is_key, keys)):
-            raise UnpicklingError("its pickle fills something that is no dict with names or small numbers as keys: refused")
+            raise UnpicklingError(
+                "its pickle fills something that is no dict with names or small numbers as keys: refused"
+            )
         self.stack[-1].update(zip(keys, items[1::2], strict=True))
 
     def refer(self, opcode: bytes) -> bool:

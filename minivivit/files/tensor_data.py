@@ -67,7 +67,7 @@ def all_listed(items: Iterable[str], letters: int = 20_000) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """What another library says of a file, fit for a one-line message: its first line, not longer than 200 characters."""
+    """What another library says of a file, fit for a one-line message: its first line, of at most 200 characters."""
     line = next(iter(str(error)[:1000].splitlines()), "") or type(error).__name__
     return "".join(letter if letter.isprintable() else " " for letter in line[:200])
 
@@ -123,6 +123,15 @@ def check_shape(path: Path, name: str, shape: tuple[int, ...]) -> None:
     possible = len(shape) <= 32 and all(type(size) is int and 0 <= size <= LARGEST_ARRAY_BYTES for size in shape)
     if not possible or prod(max(size, 1) for size in shape) * 8 > LARGEST_ARRAY_BYTES:
         raise InputError(f"{path}: tensor {quoted(name)} has an impossible shape {quoted(shape)}; the file is damaged")
+
+
+def check_memory(count: int, what: str) -> None:
+    """Refuse to take `count` bytes of memory for `what` where the machine does not have them."""
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else count
+    if count > available:
+        raise InputError(
+            f"{what} takes {count / 1e9:,.1f} GB, but this machine has {available / 1e9:,.1f} GB of memory"
+        )
 
 
 def read_array(

@@ -300,8 +300,8 @@ def check_directory_size(path: Path) -> None:
         size = int.from_bytes(tail[end - 76 + 40 : end - 76 + 48], "little")
     if size > MAX_DIRECTORY_BYTES:
         raise InputError(
-            f"{path} is a zip archive with a list of records of {size:,} bytes, more than {MAX_DIRECTORY_BYTES:,}; is it "
-            "damaged?"
+            f"{path} is a zip archive whose list of records has {size:,} bytes, more than {MAX_DIRECTORY_BYTES:,}; is "
+            "it damaged?"
         )
 
 

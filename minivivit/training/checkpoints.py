@@ -27,6 +27,7 @@ from minivivit.backend import to_numpy
 from minivivit.errors import InputError
 from minivivit.files.json_file import read_json, write_json
 from minivivit.files.safetensors_file import read_safetensors, write_safetensors
+from minivivit.files.tensor_data import quoted, reason_of
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.optimisers.adamw import AdamW
 from minivivit.training.optimisers.sgd import SGD
@@ -92,7 +93,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     """
     state = read_json(checkpoint / STATE_FILE)
     if state.get("format") != FORMAT:
-        raise InputError(f"{checkpoint / STATE_FILE} has format {state.get('format')!r}; expected {FORMAT}")
+        raise InputError(f"{checkpoint / STATE_FILE} has format {quoted(state.get('format'))}; expected {FORMAT}")
     for name, kind in (("step", int), ("optimiser", dict), ("generator", dict), ("log_length", int)):
         if not isinstance(state.get(name), kind):
             raise InputError(f"{checkpoint / STATE_FILE} has no {name}; is it the state of a training?")
@@ -125,7 +126,7 @@ def generator_from_state(state: Mapping[str, Any]) -> numpy.random.Generator:
     try:
         rng.bit_generator.state = dict(state)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise InputError(f"the state of the generator cannot be restored: {str(error) or repr(error)}") from None
+        raise InputError(f"the state of the generator cannot be restored ({reason_of(error)})") from None
     return rng
 
 

@@ -9,6 +9,7 @@ import numpy
 
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted, reason_of
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.checkpoints import (
     BEST,
@@ -173,8 +174,9 @@ def resume_training(data: str, output: Path) -> Training:
     settings = settings_of(state, checkpoint)
     clips = None if data == MOTION else find_clips(data)
     if _fingerprint(clips) != state["origin"].get("fingerprint"):
+        began_with = quoted(state["origin"].get("data"))
         raise InputError(
-            f"{data} is not the data that the training in {output} began with ({state['origin'].get('data')}), or has "
+            f"{data} is not the data that the training in {output} began with ({began_with}), or has "
             "changed since; put it back, or begin a new training in another --output"
         )
     model = VivitForVideoClassification.from_pretrained(checkpoint, dtype=settings.dtype, backend=settings.backend)
@@ -198,7 +200,9 @@ def settings_of(state: dict[str, Any], checkpoint: Path) -> TrainingSettings:
     try:
         return TrainingSettings(**{**settings, "freeze": tuple(settings.get("freeze", ()))})
     except TypeError as error:
-        raise InputError(f"{checkpoint}: the settings in its training state cannot be read: {error}") from None
+        raise InputError(
+            f"{checkpoint}: the settings in its training state cannot be read: {reason_of(error)}"
+        ) from None
 
 
 def _total_steps(settings: TrainingSettings, data: MotionData | FolderData) -> int:

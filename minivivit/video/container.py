@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 
 from minivivit.errors import InputError, MissingExtraError
+from minivivit.files.tensor_data import reason_of
 from minivivit.video.gathering import MAX_FRAME_PIXELS, Frame, check_frame_size
 
 # FFmpeg by itself would also follow playlists, in files of any name, to other files and to the network. Only these
@@ -97,7 +98,9 @@ def _to_rgb(frame: Any, path: Path, index: int) -> numpy.ndarray:
     try:
         pixels = frame.to_ndarray(format="rgb24")
     except (ValueError, OSError) as error:  # FFmpeg's own errors are of these two types or derive from them
-        raise InputError(f"frame {index} of {path} has no conversion to RGB ({error}); re-encode the clip") from None
+        raise InputError(
+            f"frame {index} of {path} has no conversion to RGB ({reason_of(error)}); re-encode the clip"
+        ) from None
     return numpy.rot90(pixels, round(frame.rotation / 90))
 
 
@@ -111,7 +114,7 @@ def _failure(path: Path, decoded: int, what: str) -> str:
 
 
 def _reason(error: Any) -> str:
-    return (str(error.strerror or error).splitlines() or ["unknown reason"])[0]
+    return reason_of(error.strerror or error)
 
 
 # --------------------------------------------------------------------------------------------------------------------

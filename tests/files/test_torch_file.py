@@ -283,7 +283,10 @@ def test_one_storage_has_one_dtype(path):
         (b"Nr\xff\xff\xff\xff" + assemble({"a": 1}), "entry 'a' is a int"),  # asks pickle.Unpickler for 64 GiB
         (b"\x95" + b"\xff" * 8 + b"N", "holds a NoneType"),
         (b"X\xff\xff\xff\xffabc", "pickle is damaged"),
-        (b")" + b"\x85" * 100_000 + b"}" + b")" + b"\x85" * 100_000 + b"Ns", "no dict with names or small numbers as keys"),
+        (
+            b")" + b"\x85" * 100_000 + b"}" + b")" + b"\x85" * 100_000 + b"Ns",
+            "no dict with names or small numbers as keys",
+        ),
         (b"]" * 200_000 + b"a" * 199_999, "holds a list"),
         (b"(" * 100_000 + b"t" * 100_000, "holds a tuple"),
         (b"}q\x00X\x01\x00\x00\x00ah\x00s", "entry 'a' is a dict"),  # holds itself

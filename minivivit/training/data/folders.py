@@ -9,6 +9,7 @@ import numpy
 
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
 from minivivit.progress import progress_bar
 from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams, augment_clip
 from minivivit.video.reading import count_frames, read_video
@@ -37,7 +38,7 @@ def find_clips(folder: str | os.PathLike[str]) -> dict[str, list[Path]]:
     clips = {path.name: sorted(clip for clip in path.iterdir() if not clip.name.startswith(".")) for path in classes}
     for name, paths in clips.items():
         if not paths:
-            raise InputError(f"{folder / name} is empty; expected the clips of the class {name!r} in it")
+            raise InputError(f"{folder / name} is empty; expected the clips of the class {quoted(name)} in it")
     return clips
 
 

@@ -135,7 +135,7 @@ def _apply(array: numpy.ndarray, steps: list[Step]) -> numpy.ndarray:
             elif word == "transpose":
                 array = array.transpose(numbers)
             elif len(numbers) == 2:
-                array = array.take(numbers[1], axis=numbers[0])
+                array = numpy.moveaxis(array, numbers[0], 0)[numbers[1]]  # a view
             else:
                 raise ValueError
         except (ValueError, IndexError, OverflowError):
