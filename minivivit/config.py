@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from minivivit.errors import InputError
-from minivivit.files.json_file import dumps_json, read_json, write_json
+from minivivit.files.json_file import DEEPEST_NESTING, dumps_json, nesting, read_json, write_json
 from minivivit.files.tensor_data import quoted
 
 ACTIVATION_NAMES = ("gelu", "gelu_fast", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu", "silu", "tanh")
@@ -24,7 +24,6 @@ LARGEST_SIZE = 1_000_000
 LARGEST_NUMBER_OF_LAYERS = 10_000
 LARGEST_NUMBER_OF_LABELS = 1_000_000
 LONGEST_LABEL = 1000  # letters
-DEEPEST_NESTING = 100
 LARGEST_FLOAT32 = float(numpy.finfo(numpy.float32).max)
 
 # Scenic's ViViTs use the tanh form of GELU and flax's default epsilon.
@@ -220,7 +219,7 @@ class VivitConfig:
         self.output_hidden_states = output_hidden_states
         self.return_dict = return_dict
         other.pop("model_type", None)
-        if _nesting(other) > DEEPEST_NESTING:
+        if nesting(other) > DEEPEST_NESTING:
             raise InputError(f"a setting of the config is nested more than {DEEPEST_NESTING} deep; remove it")
         self.other = other
         self._set_labels(num_labels, id2label, label2id)
@@ -438,8 +437,8 @@ class VivitConfig:
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "VivitConfig":
         """The config of a published model by name; the names are the keys of ``minivivit.config.PRESETS``."""
-        if name not in PRESETS:
-            raise InputError(f"{name!r} is not a preset; expected one of {', '.join(PRESETS)}")
+        if not isinstance(name, str) or name not in PRESETS:
+            raise InputError(f"{quoted(name)} is not a preset; expected one of {', '.join(PRESETS)}")
         return cls(**{**PRESETS[name], **overrides})
 
     def __eq__(self, other: object) -> bool:
@@ -522,15 +521,6 @@ def _label(label: Any) -> str:
             "for a mistake"
         )
     return text
-
-
-def _nesting(value: Any) -> int:
-    """How many lists and dicts stand in each other, counted without recursion, which a hostile file could exhaust."""
-    depth, level = 0, [value]
-    while level := [node for node in level if isinstance(node, dict | list)]:
-        depth += 1
-        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
-    return depth
 
 
 def _is_whole(value: Any) -> bool:

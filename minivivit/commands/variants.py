@@ -46,6 +46,14 @@ examples:
   minivivit variants --output longer --steps 4000      two hours and more
   minivivit variants --json | jq .table_2"""
 
+# What a row must have as numbers to be shown; the image model, which sees no clips, has no value for some.
+OF_CLIPS = ("accuracy_shuffled", "paper")
+NUMBERS = (
+    *("steps", "accuracy", "parameters", "multiply_accumulates", "seconds_per_step", "peak_memory_bytes"),
+    *OF_CLIPS,
+)
+LARGEST_NUMBER = 1e18
+
 HEADER = (
     "variant",
     "accuracy",
@@ -155,9 +163,21 @@ def _rows_so_far(path: Path, settings: TrainingSettings, clips: int) -> dict[str
             )
     try:
         rows = [*found["table_2"], *([found["image_model"]] if found["image_model"] else []), *found["table_1"]]
-        return {variant.name: row for variant in VARIANTS for row in rows if row["name"] == variant.name}
+        by_name = {variant.name: row for variant in VARIANTS for row in rows if row["name"] == variant.name}
+        for name, row in by_name.items():
+            _check_row(row, optional=("peak_memory_bytes", *(OF_CLIPS if name == IMAGE_MODEL.name else ())))
     except (KeyError, TypeError):
         raise InputError(f"{path} does not hold the tables of a comparison; remove it to begin anew") from None
+    return by_name
+
+
+def _check_row(row: dict[str, Any], optional: tuple[str, ...]) -> None:
+    """Raise `TypeError` unless a row has the numbers that a table shows; those that are optional may be null."""
+    for name in NUMBERS:
+        value = row[name]
+        known = isinstance(value, int | float) and abs(value) <= LARGEST_NUMBER
+        if not known and not (value is None and name in optional):
+            raise TypeError
 
 
 # --------------------------------------------------------------------------------------------------------------------

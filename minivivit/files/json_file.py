@@ -14,6 +14,8 @@ MAX_JSON_BYTES = 64 * 1024 * 1024
 # The longest whole number that any of our files holds is part of a random generator's state: 39 digits. With a number
 # of more digits than this nothing can be done: float() of it fails.
 MAX_DIGITS = 300
+# Far more than any of our files has, and far less than what Python's recursion bears: copying, comparing, writing.
+DEEPEST_NESTING = 100
 
 
 def dumps_json(value: object) -> str:
@@ -58,7 +60,18 @@ def parse_json_object(data: bytes, source: str) -> dict[str, Any]:
         raise InputError(f"{source} is not valid JSON ({reason_of(error)}); is the file complete?") from None
     if not isinstance(value, dict):
         raise InputError(f"{source} holds a JSON {type(value).__name__}; a JSON object {{...}} was expected")
+    if nesting(value) > DEEPEST_NESTING:
+        raise InputError(f"{source} is nested more than {DEEPEST_NESTING} deep; is it the file that it should be?")
     return value
+
+
+def nesting(value: object) -> int:
+    """How many lists and dicts stand in each other, counted without recursion, which a hostile file could exhaust."""
+    depth, level = 0, [value]
+    while level := [node for node in level if isinstance(node, dict | list)]:
+        depth += 1
+        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
+    return depth
 
 
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

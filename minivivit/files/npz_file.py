@@ -1,5 +1,6 @@
 """Arrays in NumPy's .npz format: a zip archive of .npy files. Nothing in it is ever unpickled."""
 
+import errno
 import os
 import warnings
 import zipfile
@@ -57,6 +58,10 @@ def _one_clear_error(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # EINVAL: the archive's own offsets led outside of it
+            raise
+        raise _damaged(path, error) from None
     except DAMAGED_ARCHIVE_ERRORS as error:
         raise _damaged(path, error) from None
 

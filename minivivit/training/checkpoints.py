@@ -31,6 +31,7 @@ from minivivit.files.tensor_data import quoted, reason_of
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.optimisers.adamw import AdamW
 from minivivit.training.optimisers.sgd import SGD
+from minivivit.training.setting_checks import whole
 from minivivit.video.image_processor import VivitImageProcessor
 
 LAST, BEST = "last", "best"
@@ -97,6 +98,8 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     for name, kind in (("step", int), ("optimiser", dict), ("generator", dict), ("log_length", int)):
         if not isinstance(state.get(name), kind):
             raise InputError(f"{checkpoint / STATE_FILE} has no {name}; is it the state of a training?")
+        if kind is int:
+            whole(0)(f"{name} in {checkpoint / STATE_FILE}", state[name])
     return state
 
 

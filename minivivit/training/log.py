@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from minivivit.errors import InputError
+from minivivit.files.json_file import parse_json_object
 
 
 class Log:
@@ -57,13 +58,4 @@ def read_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         When another line is not a JSON object.
     """
     lines = Path(path).read_bytes().split(b"\n")[:-1]  # what follows the last line feed is not a whole line
-    entries = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            entry = None
-        if not isinstance(entry, dict):
-            raise InputError(f"line {number} of {path} is not a JSON object; expected the log of a training")
-        entries.append(entry)
-    return entries
+    return [parse_json_object(line, f"line {number} of {path}") for number, line in enumerate(lines, start=1)]

@@ -301,7 +301,7 @@ def model_config(settings: TrainingSettings, classes: list[str]) -> VivitConfig:
     fields = dict(settings.model)
     preset = fields.pop("preset", None)
     if preset is not None:
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise InputError(f"model names the preset {quoted(preset)}; expected one of {', '.join(PRESETS)}")
         fields = {**PRESETS[preset], **fields}
         fields.pop("num_labels")

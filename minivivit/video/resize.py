@@ -355,9 +355,10 @@ def checked_size(size: tuple[int, int]) -> tuple[int, int]:
     except (TypeError, ValueError):
         raise InputError(f"the size is {quoted(size)}; expected two whole numbers, height and width") from None
     if height < 1 or width < 1:
-        raise InputError(f"the size is {height} x {width} (height x width); both must be at least 1")
+        raise InputError(f"the size is {quoted(height)} x {quoted(width)} (height x width); both must be at least 1")
     if max(height, width) > MAX_EDGE:
-        raise InputError(f"the size is {height} x {width} (height x width); an edge may have {MAX_EDGE:,} at most")
+        shown = f"{quoted(height)} x {quoted(width)}"
+        raise InputError(f"the size is {shown} (height x width); an edge may have {MAX_EDGE:,} at most")
     return height, width
 
 

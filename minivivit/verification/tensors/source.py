@@ -93,8 +93,7 @@ class NpzSource(TensorSource):
 
     def blocks(self, name: str) -> Iterator[numpy.ndarray]:
         """See `TensorSource`."""
-        for block in self.reader.blocks(name):
-            yield block.astype("float64", copy=False)
+        yield from map(_widened, self.reader.blocks(name))
 
 
 class SafetensorsSource(TensorSource):
@@ -130,7 +129,7 @@ class SafetensorsSource(TensorSource):
         size = int(numpy.prod(self.shapes[name], dtype=int))
         for start in range(0, size, BLOCK_ELEMENTS):
             count = min(BLOCK_ELEMENTS, size - start)
-            yield self.readers[name].read_elements(name, start, count).astype("float64", copy=False)
+            yield _widened(self.readers[name].read_elements(name, start, count))
 
 
 def open_source(source: str | os.PathLike[str] | Mapping[str, Array] | TensorSource) -> TensorSource:
@@ -159,4 +158,10 @@ def _cut(array: numpy.ndarray) -> Iterator[numpy.ndarray]:
     """Flat blocks of float64."""
     flat = numpy.ascontiguousarray(array).reshape(-1)
     for start in range(0, flat.size, BLOCK_ELEMENTS):
-        yield flat[start : start + BLOCK_ELEMENTS].astype("float64", copy=False)
+        yield _widened(flat[start : start + BLOCK_ELEMENTS])
+
+
+def _widened(block: numpy.ndarray) -> numpy.ndarray:
+    """In float64; what a NaN becomes is a NaN, of which NumPy would warn where it is a signalling one."""
+    with numpy.errstate(invalid="ignore"):
+        return block.astype("float64", copy=False)
