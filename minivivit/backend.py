@@ -93,6 +93,25 @@ def array_namespace(array: Array) -> Any:
     raise InputError(f"expected a NumPy or CuPy array, got {type(array).__name__}; convert it with numpy.asarray")
 
 
+def floating_namespace(array: Array, name: str) -> Any:
+    """`array_namespace`, for an operator that computes with real numbers in the dtype that it is given.
+
+    Whole numbers would be cut off or wrap around on the way, in silence; an empty array has neither a mean nor a
+    maximum.
+
+    Raises
+    ------
+    InputError
+        When `array` is empty, or holds anything but floats.
+    """
+    xp = array_namespace(array)
+    if numpy.dtype(array.dtype).kind != "f":
+        raise InputError(f"{name} has dtype {array.dtype}; expected floats: convert it with .astype('float64')")
+    if array.size == 0:
+        raise InputError(f"{name} has shape {tuple(array.shape)}: it is empty")
+    return xp
+
+
 def as_array(values: Any, name: str) -> Array:
     """`values` as they are when they are an array of either library; lists and numbers as a NumPy array.
 

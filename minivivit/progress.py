@@ -15,7 +15,7 @@ def progress_bar(total: int, description: str, unit: str = "step") -> tqdm:
         delay=1,
         leave=False,
         file=sys.stderr,
-        disable=not sys.stderr.isatty(),
+        disable=sys.stderr is None or not sys.stderr.isatty(),
         unit=unit,
     )
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from minivivit.checkpoints.big_vision import scenic_pieces, stored_names, weights_inside
 from minivivit.checkpoints.mismatch import mismatch
 from minivivit.checkpoints.names import scenic_parameters
 from minivivit.checkpoints.scenic import read_scenic, scenic_leaves, to_scenic, weights_of_train_state
@@ -19,8 +20,6 @@ from minivivit.files.weights import read_weights, tensor_index
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.parameters import classification_shapes, flatten
 
-# Where the .npz files of google-research/vision_transformer and big_vision may keep the weights.
-NPZ_PREFIXES = ("opt/target/", "params/")
 # Their modules are numbered among all of a block, scenic's among those of a class: the n-th of a class gets number n.
 NUMBERED_MODULE = re.compile(r"(.*/)?([A-Za-z]+)_(\d+)")
 
@@ -53,7 +52,8 @@ def open_image_source(source: Any) -> ImageSource:
     ----------
     source : path-like or mapping
         A directory of Hugging Face's with a ViT, or with a ViViT; an ``.npz`` file with the names of
-        google-research/vision_transformer; a scenic train state file; or a tree of arrays with scenic's names.
+        google-research/vision_transformer or big_vision; a scenic train state file; or a tree of arrays with scenic's
+        or big_vision's names.
 
     Raises
     ------
@@ -72,29 +72,33 @@ def open_image_source(source: Any) -> ImageSource:
 
 def _from_tree(name: str, tree: Mapping[str, Any]) -> ImageSource:
     leaves = {key: numpy.asarray(leaf) for key, leaf in scenic_leaves(tree)}
-    shapes = {key: leaf.shape for key, leaf in leaves.items()}
-    return ImageSource(name, shapes, lambda names: {key: leaves[key] for key in names})
+    inside = weights_inside({key: leaf.dtype.name for key, leaf in leaves.items()}, name)
+    pieces = scenic_pieces({key: (stored, leaves[stored].shape) for key, stored in inside.items()}, name)
+
+    def read(names: Iterable[str]) -> dict[str, numpy.ndarray]:
+        return {key: pieces[key].cut(leaves[pieces[key].stored_name]) for key in names}
+
+    return ImageSource(name, {key: piece.shape for key, piece in pieces.items()}, read)
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# .npz files of google-research/vision_transformer
+# .npz files of google-research/vision_transformer and big_vision
 # --------------------------------------------------------------------------------------------------------------------
 
 
 def _from_npz(path: Path) -> ImageSource:
     index = npz_index(path)
-    prefix = next((prefix for prefix in NPZ_PREFIXES if any(name.startswith(prefix) for name in index)), "")
-    inside = {name.removeprefix(prefix): shape for name, (shape, _) in index.items() if name.startswith(prefix)}
+    inside = weights_inside({name: dtype for name, (_, dtype) in index.items()}, str(path))
     scenic_names = renumber_modules(inside)
-    files = {scenic_names[name]: prefix + name for name in inside}
-    shapes = {scenic_names[name]: shape for name, shape in inside.items()}
+    stored = {scenic_names[name]: (stored_name, index[stored_name][0]) for name, stored_name in inside.items()}
+    pieces = scenic_pieces(stored, str(path))
 
     def read(names: Iterable[str]) -> dict[str, numpy.ndarray]:
-        names = list(names)
-        arrays = read_npz(path, names=[files[name] for name in names])
-        return {name: arrays[files[name]] for name in names}
+        wanted = {name: pieces[name] for name in names}
+        arrays = read_npz(path, names=stored_names(wanted.values()))
+        return {name: piece.cut(arrays[piece.stored_name]) for name, piece in wanted.items()}
 
-    return ImageSource(str(path), shapes, read)
+    return ImageSource(str(path), {name: piece.shape for name, piece in pieces.items()}, read)
 
 
 def renumber_modules(names: Iterable[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy
 
 from minivivit.backend import BACKENDS, DTYPES
 from minivivit.bundled import bundled_model_directory
+from minivivit.commands.arguments import integer
 from minivivit.commands.classify import DEFAULT_STRIDE, check_clip_len, interpolation_note, needs_interpolation
 from minivivit.commands.notes import held_log, print_notes
 from minivivit.commands.progress import LAYER, num_layers
@@ -63,7 +64,13 @@ def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
     add("--backend", choices=BACKENDS, default="auto", help="NumPy on the CPU or CuPy on a GPU (default: auto)")
     add("--only", nargs="+", metavar="PATTERN", help="write names that match one of these (*, ?, [...]), and no others")
     add("--gradients", action="store_true", help="run backward too, and write the gradients; needs --label")
-    add("--label", type=int, nargs="+", metavar="N", help="index of the class, of each clip or of all, for the loss")
+    add(
+        "--label",
+        type=integer,
+        nargs="+",
+        metavar="N",
+        help="index of the class, of each clip or of all, for the loss",
+    )
     add(
         "--budget",
         nargs="*",

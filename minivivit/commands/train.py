@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from minivivit.commands.arguments import decimal, integer
 from minivivit.commands.notes import held_log, print_notes
+from minivivit.commands.text_table import printable
 from minivivit.config import ATTENTION_TYPES, PRESETS
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import quoted
@@ -48,9 +50,15 @@ Train a model on clips, or fine-tune one (--model).
 DATA is a folder with one sub-folder of clips for each class, of any kind that  minivivit classify  reads; or the word
 motion: clips made on the fly, on which, told nothing else, this command trains the model that ships with minivivit.
 
+Part of a folder's clips is kept to validate on (--validation-fraction), or all of them are trained on and the clips of
+another folder, with the same classes, validated on (--validation). Where DATA holds train/ and val/ (or training/,
+valid/, validation/) with the classes in them, these two are used; a test/ beside them is not looked at.
+
 On a folder, told nothing else, it trains from scratch a small model of 8 frames of 64 x 64, which learns what a few
 hundred clips can teach within minutes on a laptop. --preset chooses one of the published sizes, which want a GPU and
-far more clips; fine-tuning a published model wants fewer. Every clip is looked at before the training begins.
+far more clips; fine-tuning a published model wants fewer. Every clip is looked at before the training begins, and all
+that cannot be used are named, or left out and counted (--skip-damaged). Files that are no clips wherever they lie
+(hidden ones, Thumbs.db, desktop.ini, __MACOSX, labels.csv and the like) are passed over.
 
 The output directory holds the checkpoints last and best in the Hugging Face layout, log.jsonl, and curves.png where
 matplotlib is installed. Ctrl-C saves and stops, with exit code 130. With --resume the training goes on as if it had
@@ -62,6 +70,7 @@ examples:
   minivivit train motion --output motion_model
   minivivit train clips/ --output my_model --config my_settings.json
   minivivit train clips/ --output tuned --model vivit-b-16x2-kinetics400 --freeze 'vivit.embeddings.*' --epochs 10
+  minivivit train clips/train --validation clips/val --output my_model
   minivivit train clips/ --output tuned --resume"""
 
 
@@ -72,7 +81,11 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="JSON file with settings; options win over it")
     parser.add_argument("--output", metavar="DIR", required=True, help="where checkpoints and log go")
     parser.add_argument("--resume", action="store_true", help="go on with the training in --output, if there is one")
-    parser.add_argument("--model", metavar="DIR", help="start from this model, with a new head")
+    parser.add_argument(
+        "--model", metavar="DIR", help="start from this model; its head is drawn anew, unless it has the same classes"
+    )
+    parser.add_argument("--validation", metavar="DIR", help="a folder of clips to validate on, with the same classes")
+    parser.add_argument("--skip-damaged", action="store_true", help="leave out clips that cannot be used")
     parser.add_argument("--freeze", metavar="PATTERN", action="append", help="do not train parameters of these names")
     for name, (kind, text) in SETTING_OPTIONS.items():
         _add_option(parser, name, kind, f"{text}{_default_text(name)}")
@@ -85,7 +98,8 @@ def _add_option(parser: argparse.ArgumentParser, name: str, kind: Any, text: str
     if isinstance(kind, tuple):
         parser.add_argument(option, dest=name, choices=kind, help=text)
     else:
-        parser.add_argument(option, dest=name, type=kind, metavar="N" if kind is int else "X", help=text)
+        read, metavar = (integer, "N") if kind is int else (decimal, "X")
+        parser.add_argument(option, dest=name, type=read, metavar=metavar, help=text)
 
 
 def _default_text(name: str) -> str:
@@ -103,21 +117,24 @@ def run_train(args: argparse.Namespace) -> int:
     """Run ``minivivit train``: 0 when the training reached its end, 130 when Ctrl-C stopped it."""
     output = Path(args.output)
     given = _given_settings(args)
+    if args.validation is not None and "validation_fraction" in given:
+        raise InputError("give a folder to validate on, or a validation_fraction of the clips, but not both")
     if has_checkpoint(output):
         if not args.resume:
             raise InputError(f"{output} already holds a training; go on with it (--resume), or choose another --output")
         _check_same_settings(given, args.model, output)
-        training = resume_training(args.data, output)
+        training = resume_training(args.data, output, args.validation)
     else:
         settings = make_settings(args.data, given, fine_tuning=args.model is not None)
         with held_log() as logged:
-            training = begin_training(args.data, settings, output, args.model)
+            training = begin_training(args.data, settings, output, args.model, args.validation, args.skip_damaged)
         print_notes([*_default_model_notes(args, given), *training.notes, *logged])
     _announce(training)
     if not train(training):
-        print(f"interrupted after step {training.step}; saved in {output / LAST}: go on with --resume")
+        print(f"interrupted after step {training.step}; saved in {printable(output / LAST)}: go on with --resume")
         return 130
-    print(f"finished; the last model is in {output / 'last'}, the best one in {output / 'best'}")
+    last, best = printable(output / "last"), printable(output / "best")
+    print(f"finished; the last model is in {last}, the best one in {best}")
     return 0
 
 
@@ -170,6 +187,9 @@ def _check_same_settings(given: dict[str, Any], initial_model: str | None, outpu
 def _announce(training: Training) -> None:
     config = training.model.config
     frames = f"{config.num_frames} frames of {' x '.join(map(str, config.frame_size))}"
-    print(f"data: {training.data.describe()}")
+    print(f"data: {printable(training.data.describe())}")
     print(f"model: {config.attention_type}, {training.model.num_parameters():,} parameters, {frames}")
-    print(f"steps: {training.total_steps:,}, beginning at {training.step:,}; output: {training.output}", flush=True)
+    print(
+        f"steps: {training.total_steps:,}, beginning at {training.step:,}; output: {printable(training.output)}",
+        flush=True,
+    )

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from minivivit.backend import num_threads
-from minivivit.commands.arguments import positive
-from minivivit.commands.text_table import text_table
+from minivivit.commands.arguments import integer, positive
+from minivivit.commands.text_table import printable, text_table
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
 from minivivit.files.json_file import read_json, write_json
@@ -73,7 +73,7 @@ def add_variants_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", metavar="DIR", default="variants", help="where tables and models go (default: variants)")
     add("--config", metavar="FILE", help="JSON file with settings, as for minivivit train; options win over it")
     add("--steps", type=positive, metavar="N", help="updates of each variant (default: 650)")
-    add("--seed", type=int, metavar="N", help="of first values and clips (default: 0)")
+    add("--seed", type=integer, metavar="N", help="of first values and clips (default: 0)")
     add("--clips", type=positive, default=2000, metavar="N", help="fresh ones to measure with (default: 2000)")
     add("--json", action="store_true", help="print one JSON object instead of tables")
 
@@ -91,8 +91,8 @@ def run_variants(arguments: argparse.Namespace) -> int:
         _train(output, settings, arguments.clips, rows, quiet=arguments.json)
     except KeyboardInterrupt:
         print(
-            f"minivivit: interrupted; {len(rows)} of {len(VARIANTS)} variants are in {output / JSON_FILE}: the same "
-            "command goes on",
+            f"minivivit: interrupted; {len(rows)} of {len(VARIANTS)} variants are in {printable(output / JSON_FILE)}: "
+            "the same command goes on",
             file=sys.stderr,
         )
         return 130
@@ -104,7 +104,8 @@ def run_variants(arguments: argparse.Namespace) -> int:
         print(f"\n{title}\n{text_table(HEADER, [_cells(rows[variant.name]) for variant in variants])}")
     notes = [textwrap.fill(note, WIDTH, break_on_hyphens=False) for note in _notes(settings, arguments.clips, rows)]
     print("\n" + "\n".join(notes))
-    print(f"\nwritten to {output / MARKDOWN_FILE} and {output / JSON_FILE}")
+    markdown, tables = printable(output / MARKDOWN_FILE), printable(output / JSON_FILE)
+    print(f"\nwritten to {markdown} and {tables}")
     return 0
 
 

@@ -1,4 +1,7 @@
-"""Arrays in NumPy's .npz format: a zip archive of .npy files. Nothing in it is ever unpickled."""
+"""Arrays in NumPy's .npz format: a zip archive of .npy files. Nothing in it is ever unpickled.
+
+An array of Python objects is a pickle behind a header. The index says that it is there; its bytes stay unread.
+"""
 
 import errno
 import os
@@ -85,6 +88,8 @@ def _read_header(path: Path, file: IO[bytes], member: zipfile.ZipInfo) -> _Heade
         raise _damaged(path, error) from None
     name = "bfloat16" if dtype.str.endswith(BFLOAT16) else dtype.name
     check_shape(path, member.filename, shape)
+    if dtype.hasobject:
+        return _Header(shape, "object", "<", fortran_order)
     if file.tell() + prod(shape) * dtype.itemsize != member.file_size:
         raise InputError(
             f"{path}: {quoted(member.filename)} claims the shape {quoted(shape)} of {name[:60]}, which does not agree "

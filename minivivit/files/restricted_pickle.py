@@ -20,8 +20,8 @@ from typing import Any
 CONSTANTS = {b"N": None, b"\x88": True, b"\x89": False}
 # Opcode: format of its argument, a number.
 NUMBERS = {b"K": "<B", b"M": "<H", b"J": "<i", b"G": ">d"}
-# Opcode: format of the length before its argument, UTF-8 text.
-TEXTS = {b"\x8c": "<B", b"X": "<I"}
+# Opcode: format of the length before its argument, UTF-8 text. The last two are Python 2's.
+TEXTS = {b"\x8c": "<B", b"X": "<I", b"U": "<B", b"T": "<I"}
 OPCODE_NAMES = {opcode.code: opcode.name for opcode in pickletools.opcodes}
 MEMO_PUTS = {b"q": "<B", b"r": "<I"}
 MEMO_GETS = {b"h": "<B", b"j": "<I"}
@@ -70,9 +70,19 @@ def load(
     pickle.UnpicklingError
         When the pickle asks for anything else, by name, or is damaged.
     """
-    machine = _Machine(data, allowed, persistent_load)
+    return load_at(data, 0, allowed, persistent_load)[0]
+
+
+def load_at(
+    data: bytes,
+    position: int,
+    allowed: Mapping[str, Callable[[tuple], Any] | None],
+    persistent_load: Callable[[Any], Any],
+) -> tuple[Any, int]:
+    """Run the pickle that begins at `position` as `load` does; what it holds, and where it ends."""
+    machine = _Machine(data, allowed, persistent_load, position)
     try:
-        return machine.run()
+        return machine.run(), machine.position
     except (IndexError, struct.error, UnicodeDecodeError):
         raise UnpicklingError(f"its pickle is damaged near byte {machine.position:,}") from None
 
@@ -80,8 +90,14 @@ def load(
 class _Machine:
     """The stack, the marks on it, the memo, and the position in the program."""
 
-    def __init__(self, data: bytes, allowed: Mapping[str, Callable[[tuple], Any] | None], persistent_load: Callable):
-        self.data, self.position = data, 0
+    def __init__(
+        self,
+        data: bytes,
+        allowed: Mapping[str, Callable[[tuple], Any] | None],
+        persistent_load: Callable,
+        position: int,
+    ):
+        self.data, self.position = data, position
         self.allowed, self.persistent_load = allowed, persistent_load
         self.stack: list[Any] = []
         self.marks: list[int] = []

@@ -11,6 +11,8 @@ import numpy
 from minivivit.backend import Array, array_namespace, as_array, checked_dtype, get_namespace, to_numpy
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.atomic import atomic_path
+from minivivit.files.parameter_names import under_published_names
 from minivivit.files.tensor_data import all_listed
 from minivivit.files.weights import read_weights, write_weights
 from minivivit.models.factorised_dot_product import factorised_dot_product_backward, factorised_dot_product_forward
@@ -85,7 +87,8 @@ class VivitBase:
         Parameters
         ----------
         state_dict : mapping of names to arrays
-            Converted to the model's dtype and copied to its device.
+            Converted to the model's dtype and copied to its device. Names as transformers has them in memory, and with
+            the prefix of a wrapper (``module.``, ``_orig_mod.``), are as good; see `minivivit.files.parameter_names`.
 
         Raises
         ------
@@ -96,6 +99,7 @@ class VivitBase:
         if not isinstance(state_dict, Mapping):
             raise InputError(f"the state dict is a {type(state_dict).__name__}; expected a dict of arrays by name")
         arrays = {str(name): as_array(array, str(name)) for name, array in state_dict.items()}
+        arrays = under_published_names(arrays, "the state dict")
         wanted = flatten(self.parameter_shapes())
         problems = _mismatches(wanted, {name: tuple(array.shape) for name, array in arrays.items()})
         if problems:
@@ -148,6 +152,7 @@ class VivitBase:
         config: VivitConfig | None = None,
         seed: int | numpy.random.Generator = 0,
         ignore_mismatched_sizes: bool = False,
+        variant: str | None = None,
         **overrides: Any,
     ) -> Self:
         """Read a model from a directory with ``config.json`` and weights, as transformers writes it.
@@ -155,7 +160,8 @@ class VivitBase:
         Parameters
         ----------
         directory : path-like
-            Holds ``model.safetensors``, shards of it with their index, or ``pytorch_model.bin``. Nothing is downloaded.
+            Holds ``model.safetensors``, shards of it with their index, or ``pytorch_model.bin``; under the published
+            names, those that transformers has in memory, or either with a wrapper's prefix. Nothing is downloaded.
         dtype : {"float32", "float64"}
             What the model computes in; weights of any floating dtype are converted.
         backend : {"numpy", "cupy", "auto"}
@@ -167,6 +173,8 @@ class VivitBase:
         ignore_mismatched_sizes : bool
             Draw parameters afresh whose shape differs, instead of refusing: a new head for fine-tuning, as in
             ``from_pretrained(directory, num_labels=8, ignore_mismatched_sizes=True)``.
+        variant : str, optional
+            Of the files with the weights: with "fp16", ``model.fp16.safetensors`` and so on.
         **overrides
             Fields of the config that win over the file's or `config`'s; ``add_pooling_layer`` for the bare model.
 
@@ -191,7 +199,7 @@ class VivitBase:
         model._prepare(config, dtype, backend)
         shapes = model.parameter_shapes()
         model._check_size(shapes)
-        weights = model._rename(read_weights(directory, dtype=model.dtype.name))
+        weights = model._rename(read_weights(directory, model.dtype.name, variant))
         model._load_weights(shapes, weights, str(directory), _generator(seed), ignore_mismatched_sizes)
         return model
 
@@ -253,7 +261,8 @@ class VivitBase:
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
         """Write ``config.json`` and ``model.safetensors`` into `directory`, as transformers does and reads.
 
-        Each file is written beside its place and renamed into it, so none is ever half-written.
+        Each file is written beside its place and renamed into it, so none is ever half-written; both are on the disk
+        before the first replaces what was there.
         """
         if Path(directory).exists() and not Path(directory).is_dir():
             raise InputError(f"{directory} is a file; expected a directory to write the model into")
@@ -262,8 +271,9 @@ class VivitBase:
         config.other["architectures"] = [type(self).__name__]
         config.other.pop("torch_dtype", None)
         config.other["dtype"] = self.dtype.name
-        config.save_pretrained(directory)
-        write_weights(directory, {name: to_numpy(array) for name, array in self.state_dict().items()})
+        with atomic_path(Path(directory) / "config.json") as temporary:
+            temporary.write_bytes(config.to_json_string().encode())
+            write_weights(directory, {name: to_numpy(array) for name, array in self.state_dict().items()})
 
     # ------------------------------------------------------------------------------------------------ input
 
@@ -291,7 +301,9 @@ class VivitBase:
             raise InputError(f"pixel_values has shape {shape}: it is empty")
         pixel_values = self._own(pixel_values)
         if not bool(self.xp.isfinite(pixel_values).all()):
-            raise InputError("pixel_values holds NaN or infinity; expected finite numbers")
+            raise InputError(
+                f"pixel_values holds NaN or infinity, or what {self.dtype} cannot hold; expected finite numbers"
+            )
         return pixel_values
 
 

@@ -157,6 +157,7 @@ class VivitForVideoClassification(VivitBase):
         *,
         interpolate_pos_encoding: bool = False,
         label_smoothing: float = 0.0,
+        counts: list[int] | None = None,
         rng: numpy.random.Generator | None = None,
         gradient_checkpointing: bool = False,
         trace: Trace | None = None,
@@ -168,6 +169,8 @@ class VivitForVideoClassification(VivitBase):
         pixel_values, labels : as in `forward`
         label_smoothing : float
             Of the cross-entropy.
+        counts : list of int, optional
+            Where these clips are a piece of a batch; see `minivivit.models.loss.loss_forward`.
         rng : numpy.random.Generator, optional
             Given, this is a training pass: dropout and stochastic depth, as the config sets them, draw from it.
         gradient_checkpointing : bool
@@ -185,7 +188,7 @@ class VivitForVideoClassification(VivitBase):
         """
         options = training_options(interpolate_pos_encoding, rng, gradient_checkpointing, trace)
         logits, _, cache = self.run(pixel_values, options)
-        loss, loss_cache = loss_forward(logits, labels, self.config, label_smoothing)
+        loss, loss_cache = loss_forward(logits, labels, self.config, label_smoothing, counts)
         record(trace, "loss", loss)
         return loss, self._backward(loss_backward(loss_cache), cache, scope(trace, "gradient"))
 

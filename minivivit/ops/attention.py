@@ -2,7 +2,9 @@
 
 import math
 
-from minivivit.backend import Array, array_namespace
+import numpy
+
+from minivivit.backend import Array, array_namespace, floating_namespace
 from minivivit.ops.dropout import dropout_backward, dropout_forward
 from minivivit.ops.softmax import softmax_backward, softmax_forward
 
@@ -25,7 +27,9 @@ def attention_forward(
     query : array, shape (..., queries, head_size)
     key, value : arrays, shape (..., keys, head_size)
     bias : array that broadcasts to (..., queries, keys), optional
-        Added to the scores: a very negative entry hides a key from a query.
+        Added to the scores: a very negative entry hides a key from a query. One of -inf counts as the lowest finite
+        number: a query from which all keys are hidden then weighs them equally, as transformers' masks have it, and
+        not as NaN. NaN in the output always means that a score overflowed.
     dropout_keep : boolean array that broadcasts to (..., queries, keys), optional
         Which probabilities to keep while training, at `dropout_rate` (see `minivivit.ops.dropout`).
 
@@ -39,11 +43,12 @@ def attention_forward(
     ----------
     The paper's section 3.1; Vaswani et al. 2017, arXiv:1706.03762, equation 1.
     """
-    xp = array_namespace(query)
+    xp = floating_namespace(query, "query")
+    floating_namespace(key, "key"), floating_namespace(value, "value")
     scale = 1 / math.sqrt(query.shape[-1])
     scores = xp.matmul(query, key.swapaxes(-1, -2)) * scale  # (..., queries, keys)
     if bias is not None:
-        scores = scores + bias
+        scores += xp.maximum(bias, numpy.finfo(scores.dtype).min)
     probs, softmax_cache = softmax_forward(scores)
     weights, dropout_cache = probs, None
     if dropout_keep is not None:

@@ -75,13 +75,19 @@ def make_step(training: Training) -> dict[str, Any]:
     max_norm = settings.max_grad_norm
     norm = global_norm(result.gradients) if max_norm is None else clip_by_global_norm(result.gradients, max_norm)
 
-    if not math.isfinite(result.loss) or not math.isfinite(norm):
+    # AdamW squares the gradient. What overflows there is infinite ever after, and stops a parameter in silence.
+    largest_norm = math.sqrt(numpy.finfo(model.dtype).max) if max_norm is None else math.inf
+    if not math.isfinite(result.loss) or not norm < largest_norm:
 
         def run_again(store: MutableMapping[str, Array]) -> dict[str, Array]:
             rng.bit_generator.state = generator_state
             return _gradients(training, pixel_values, targets, store).gradients
 
-        symptom = f"the loss is {result.loss}" if not math.isfinite(result.loss) else f"the gradient's norm is {norm}"
+        symptom = f"the gradient's norm is {norm}"
+        if not math.isfinite(result.loss):
+            symptom = f"the loss is {result.loss}"
+        elif math.isfinite(norm):
+            symptom += f", whose square is beyond {model.dtype}"
         raise hunt(training.step + 1, symptom, model.state_dict(), run_again)
 
     rate = learning_rate(

@@ -1,6 +1,7 @@
 """A training: the model, the data, the optimiser, and how far they have come; begun anew or taken up again."""
 
 import hashlib
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy
 
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
-from minivivit.files.tensor_data import quoted, reason_of
+from minivivit.files.tensor_data import listed, quoted, reason_of
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.checkpoints import (
     BEST,
@@ -20,7 +21,9 @@ from minivivit.training.checkpoints import (
     remove_unlinked,
     write_checkpoint,
 )
-from minivivit.training.data.folders import FolderData, find_clips
+from minivivit.training.data.clip_folders import ClipFolders, find_folders
+from minivivit.training.data.damage import check_clips
+from minivivit.training.data.folders import FolderData
 from minivivit.training.data.motion.batches import TRAINING, MotionData, check_motion_labels, stream
 from minivivit.training.data.motion.clips import MOTION_CLASSES
 from minivivit.training.data.pixels import new_processor
@@ -116,7 +119,14 @@ class Training:
         write_checkpoint(self.output, self.step, links, self.model, self.processor, self.optimiser, state)
 
 
-def begin_training(data: str, settings: TrainingSettings, output: Path, initial_model: str | None = None) -> Training:
+def begin_training(
+    data: str,
+    settings: TrainingSettings,
+    output: Path,
+    initial_model: str | None = None,
+    validation: str | None = None,
+    skip_damaged: bool = False,
+) -> Training:
     """A new training on `data`, the word ``"motion"`` or a folder, with its first checkpoint written.
 
     Parameters
@@ -126,7 +136,11 @@ def begin_training(data: str, settings: TrainingSettings, output: Path, initial_
     output : Path
         Made if it is not there.
     initial_model : str, optional
-        A model directory to start from; its head is drawn anew.
+        A model directory to start from; its head is drawn anew unless it has just the classes of the data.
+    validation : str, optional
+        A folder with the same classes, to validate on (`find_folders`).
+    skip_damaged : bool
+        Leave out clips that cannot be used, and go on.
 
     Raises
     ------
@@ -134,8 +148,8 @@ def begin_training(data: str, settings: TrainingSettings, output: Path, initial_
         When data, settings and model do not go together, or a clip cannot be read. Then nothing is written.
     """
     notes: list[str] = []
-    clips = None if data == MOTION else find_clips(data)
-    classes = list(MOTION_CLASSES) if clips is None else list(clips)
+    folders = _find_folders(data, validation)
+    classes = list(MOTION_CLASSES) if folders is None else list(folders.training)
     if initial_model is None:
         config = model_config(settings, classes)
         model = VivitForVideoClassification(config, dtype=settings.dtype, backend=settings.backend, seed=settings.seed)
@@ -143,10 +157,10 @@ def begin_training(data: str, settings: TrainingSettings, output: Path, initial_
     else:
         model = model_with_new_head(initial_model, settings, classes)
         processor, notes = load_processor(initial_model, model.config)
-    batches = _make_data(clips, model.config, settings)
+    lengths, damaged = ({}, []) if folders is None else check_clips(folders.by_name(), skip_damaged)
+    folders = folders and folders.without(damaged)
+    batches = _make_data(folders, model.config, settings, lengths, len(damaged))
     settings = replace(settings, warm_up=warm_up_steps(settings, _total_steps(settings, batches)))
-    if isinstance(batches, FolderData):
-        batches.check_clips()
     names = trainable_names(model.state_dict(), settings.freeze)
     optimiser = make_optimiser(model, names, settings)
     output.mkdir(parents=True, exist_ok=True)
@@ -155,14 +169,17 @@ def begin_training(data: str, settings: TrainingSettings, output: Path, initial_
     training = Training(
         settings, batches, model, processor, names, optimiser, stream(settings.seed, TRAINING), output, log
     )
-    training.notes = notes
-    training.origin = {"data": data, "fingerprint": _fingerprint(clips), "initial_model": initial_model}
+    training.notes = [*notes, *_data_notes(folders, damaged)]
+    training.origin = {"data": data, "fingerprint": _fingerprint(folders), "initial_model": initial_model}
+    training.origin |= {"validation": validation, "damaged": damaged}
     training.save(is_best=True)
     return training
 
 
-def resume_training(data: str, output: Path) -> Training:
+def resume_training(data: str, output: Path, validation: str | None = None) -> Training:
     """The training whose last checkpoint is in `output`, as it was then, to the bit.
+
+    `data` and `validation` are what it began with, at this place or another; `validation` left out is at the old one.
 
     Raises
     ------
@@ -172,8 +189,10 @@ def resume_training(data: str, output: Path) -> Training:
     checkpoint = output / LAST
     state = read_state(checkpoint)
     settings = settings_of(state, checkpoint)
-    clips = None if data == MOTION else find_clips(data)
-    if _fingerprint(clips) != state["origin"].get("fingerprint"):
+    damaged = state["origin"].get("damaged", [])
+    folders = _find_folders(data, validation or state["origin"].get("validation"))
+    folders = folders and folders.without(damaged)
+    if _fingerprint(folders) != state["origin"].get("fingerprint"):
         began_with = quoted(state["origin"].get("data"))
         raise InputError(
             f"{data} is not the data that the training in {output} began with ({began_with}), or has "
@@ -187,7 +206,7 @@ def resume_training(data: str, output: Path) -> Training:
     rng = generator_from_state(state["generator"])
     remove_unlinked(output)
     log = Log(output / LOG_FILE, state["log_length"])
-    batches = _make_data(clips, model.config, settings)
+    batches = _make_data(folders, model.config, settings, {}, len(damaged))
     step, best, origin = state["step"], state["best"], state["origin"]
     return Training(settings, batches, model, processor, names, optimiser, rng, output, log, step, best, origin)
 
@@ -213,17 +232,38 @@ def _total_steps(settings: TrainingSettings, data: MotionData | FolderData) -> i
     return settings.epochs * data.steps_per_epoch
 
 
+def _find_folders(data: str, validation: str | None) -> ClipFolders | None:
+    """The clips of `data`; None for the built-in ones."""
+    if data != MOTION:
+        return find_folders(data, validation)
+    if validation is not None:
+        raise InputError("the built-in data has clips to validate on of its own; a folder of them goes with a folder")
+    return None
+
+
+def _data_notes(folders: ClipFolders | None, damaged: list[str]) -> list[str]:
+    notes = [] if folders is None or folders.note is None else [folders.note]
+    return [*notes, f"left out, for they cannot be used: {listed(damaged)}"] if damaged else notes
+
+
 def _make_data(
-    clips: dict[str, list[Path]] | None, config: VivitConfig, settings: TrainingSettings
+    folders: ClipFolders | None,
+    config: VivitConfig,
+    settings: TrainingSettings,
+    lengths: dict[Path, int],
+    left_out: int,
 ) -> MotionData | FolderData:
-    if clips is None:
+    if folders is None:
         check_motion_labels(config)
         if settings.augmentation:
             raise InputError("augmentation is for folders of clips: the built-in data varies by itself")
         return MotionData(config, settings.seed, settings.validation_clips)
     return FolderData(
-        clips,
+        folders.training,
         config,
+        held_out=folders.validation,
+        lengths=lengths,
+        left_out=left_out,
         seed=settings.seed,
         batch_size=settings.batch_size,
         validation_fraction=settings.validation_fraction,
@@ -242,7 +282,7 @@ def make_optimiser(model: VivitForVideoClassification, names: list[str], setting
     return AdamW(trained, betas=betas, weight_decay=settings.weight_decay, decay_rule=decays)
 
 
-def _fingerprint(clips: dict[str, list[Path]] | None) -> str:
+def _fingerprint(folders: ClipFolders | None) -> str:
     """What tells one folder from another: the names of its classes and clips."""
-    names = [MOTION] if clips is None else [f"{name}/{path.name}" for name, paths in clips.items() for path in paths]
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+    names = [MOTION] if folders is None else list(folders.by_name())
+    return hashlib.sha256(os.fsencode("\n".join(names))).hexdigest()

@@ -104,6 +104,13 @@ def gather_frames(frames: Iterable[Frame], indices: list[int] | None, name: str)
     )
 
 
+def check_frames(frames: Iterable[Frame], name: str) -> int:
+    """Turn each frame into pixels, keep none, and return how many there are; raises as `gather_frames` does."""
+    count = sum(1 for _ in _of_one_size(frames, name))
+    _check_any(count, name)
+    return count
+
+
 def _all_frames(frames: Iterable[Frame], name: str) -> numpy.ndarray:
     kept: list[numpy.ndarray] = []
     for pixels in _of_one_size(frames, name):

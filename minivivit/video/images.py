@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import reason_of
@@ -21,6 +21,16 @@ FOLDER_FORMATS = (*ANIMATION_FORMATS, "JPEG", "BMP", "PPM")
 FOLDER_SUFFIXES = frozenset((".gif", ".png", ".webp", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".pbm"))
 # Pillow clips samples of more than 8 bits when it makes RGB of these modes, without a word.
 _DEEP_MODES = ("I", "F")
+# EXIF's orientation, and what brings such a picture upright; Pillow's angles are anticlockwise.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def animation_frames(path: Path) -> Iterator[Frame]:
@@ -112,7 +122,21 @@ def _to_rgb(image: Any, name: str) -> numpy.ndarray:
         )
     with _one_clear_error(name):
         image.load()
-        return numpy.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        turn = _UPRIGHT.get(_orientation(image))
+        return numpy.asarray((image if turn is None else image.transpose(turn)).convert("RGB"))
+
+
+def _orientation(image: Image.Image) -> Any:
+    """EXIF's orientation of the picture; 1, which is upright, where nothing of it can be read: the pixels can be.
+
+    Pillow turns a TIFF while it loads it, and then forgets the orientation.
+    """
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except MemoryError:
+        raise
+    except Exception:  # whatever a damaged block leads Pillow to
+        return 1
 
 
 @contextmanager

@@ -52,8 +52,20 @@ def test_reads_what_numpy_wrote(tmp_path, save):
 
 
 def test_python_objects_are_never_unpickled(tmp_path):
-    numpy.savez(tmp_path / "file.npz", a=numpy.array([{}], dtype=object))
-    refused(tmp_path / "file.npz", "object|does not agree")
+    class Hostile:
+        def __reduce__(self):
+            return open, (str(tmp_path / "canary"), "w")
+
+    path = tmp_path / "file.npz"
+    for objects in ([Hostile()], {"a": Hostile()}, None):
+        numpy.savez(path, a=numpy.array(objects, dtype=object), b=numpy.ones(2))
+        refused(path, "tensor 'a' has dtype object")
+        assert npz_index(path)["a"][1] == "object"
+        assert list(read_npz(path, names=["b"])) == ["b"]
+    fields = numpy.zeros(2, [("x", "f4"), ("y", object)])
+    numpy.savez(path, a=fields)
+    refused(path, "tensor 'a' has dtype object")
+    assert not (tmp_path / "canary").exists()
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_resuming_on_other_data_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("notes.txt", b"left: moves to the left\n" * 9), ("clip1.npy", b"\x93NUMPY"), ("a.gif", b"")]
+    ("name", "content"), [("notes.rtf", b"left: moves to the left\n" * 9), ("clip1.npy", b"\x93NUMPY"), ("a.gif", b"")]
 )
 def test_a_broken_folder_is_found_before_anything_is_written(tmp_path, name, content):
     folder = write_clips(tmp_path / "clips")

@@ -266,7 +266,7 @@ def test_settings_survive_a_directory(tmp_path):
         size=42, resample="bicubic", image_mean=numpy.array([0.1, 0.2, 0.3]), extra={"a": [1]}
     )
     (path,) = processor.save_pretrained(tmp_path / "new" / "directory")
-    written = json.loads(Path(path).read_text())
+    written = json.loads(Path(path).read_text(encoding="utf-8"))
     assert written["image_processor_type"] == "VivitImageProcessor"
     assert written["resample"] == 3
     assert written["extra"] == {"a": [1]}
@@ -391,6 +391,26 @@ def test_errors_are_one_clear_line(videos, settings, message):
     with pytest.raises(InputError, match=message) as raised:
         VivitImageProcessor(**SMALL).preprocess(videos, **settings)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rescale_factor": 1e25}, r"pixel values of up to 5.1e\+27 from frames of uint8, .*: rescale_factor 1e\+25, "),
+        ({"rescale_factor": -1e25}, r"pixel values of up to 5.1e\+27"),
+        ({"rescale_factor": 1e38}, "pixel values of up to inf"),
+        ({"rescale_factor": 1e300}, "pixel values of up to inf"),
+        ({"rescale_factor": 1e-25}, "the same pixel value of different bytes: rescale_factor 1e-25"),
+        ({"rescale_factor": 0.0}, "the same pixel value of different bytes"),
+        ({"image_std": [0.5, 1e-30, 0.5]}, "pixel values of up to .*image_std"),
+        ({"image_std": 1e-50}, "pixel values of up to (inf|nan)"),
+        ({"image_mean": [0.5, 0.5, 1e30]}, "pixel values of up to 2e.30"),
+        ({"image_mean": 4e5, "image_std": 1.0}, "the same pixel value of different bytes.*image_mean"),
+    ],
+)
+def test_settings_that_make_no_pixel_values_of_bytes(settings, message):
+    with pytest.raises(InputError, match=message), numpy.errstate(all="ignore"):
+        VivitImageProcessor(**settings)([FRAME])
 
 
 @pytest.mark.parametrize("name", ["rescale_factor", "resample", "image_mean", "size", "crop_size"])
