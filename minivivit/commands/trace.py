@@ -17,7 +17,7 @@ from minivivit.commands.progress import LAYER, num_layers
 from minivivit.commands.text_table import printable
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
-from minivivit.files.tensor_data import listed
+from minivivit.files.tensor_data import listed, quoted
 from minivivit.files.weights import tensor_index
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.vivit import VivitModel
@@ -154,7 +154,7 @@ def _read_tensor(path: Path, config: VivitConfig) -> numpy.ndarray:
         raise InputError(f"{path} holds {listed(names, 3) or 'nothing'}; expected pixel values under {INPUT!r}")
     name = INPUT if INPUT in names else names[0]
     if name in source.left_out:
-        raise InputError(f"{path} holds {name!r} in {source.left_out[name]}; expected floating-point numbers")
+        raise InputError(f"{path} holds {quoted(name)} in {source.left_out[name]}; expected floating-point numbers")
     _check_shape(path, source.shapes[name], config)
     return source.read(name).reshape(-1, *source.shapes[name][-4:])
 

@@ -13,6 +13,7 @@ from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.atomic import atomic_path
 from minivivit.files.parameter_names import under_published_names
+from minivivit.files.tensor_data import all_listed
 from minivivit.files.weights import read_weights, write_weights
 from minivivit.models.factorised_dot_product import factorised_dot_product_backward, factorised_dot_product_forward
 from minivivit.models.factorised_encoder import factorised_encoder_backward, factorised_encoder_forward
@@ -323,4 +324,4 @@ def _mismatches(wanted: Mapping[str, tuple], found: Mapping[str, tuple]) -> str:
         if name in found and tuple(found[name]) != tuple(wanted[name])
     ]
     parts = (("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes))
-    return "; ".join(f"{len(items)} {what}: {', '.join(items)}" for what, items in parts if items)
+    return "; ".join(f"{len(items)} {what}: {all_listed(items)}" for what, items in parts if items)

@@ -36,7 +36,7 @@ from minivivit.errors import InputError
 from minivivit.files.atomic import naming_errors, write_text
 from minivivit.files.json_file import dumps_json, parse_json_object, read_json
 from minivivit.files.safetensors_file import read_safetensors, write_safetensors
-from minivivit.files.tensor_data import listed, quoted
+from minivivit.files.tensor_data import listed, quoted, reason_of
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.data.digests import file_digest
 from minivivit.training.optimisers.adamw import AdamW
@@ -235,7 +235,7 @@ def generator_from_state(state: Mapping[str, Any]) -> numpy.random.Generator:
     try:
         rng.bit_generator.state = dict(state)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise InputError(f"the state of the generator cannot be restored: {str(error) or repr(error)}") from None
+        raise InputError(f"the state of the generator cannot be restored ({reason_of(error)})") from None
     return rng
 
 

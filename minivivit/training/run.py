@@ -10,7 +10,7 @@ import numpy
 
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
-from minivivit.files.tensor_data import listed
+from minivivit.files.tensor_data import listed, reason_of
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.checkpoints import (
     LAST,
@@ -306,7 +306,9 @@ def settings_of(state: dict[str, Any], checkpoint: Path) -> TrainingSettings:
     try:
         return TrainingSettings(**{**settings, "freeze": tuple(settings.get("freeze", ()))})
     except TypeError as error:
-        raise InputError(f"{checkpoint}: the settings in its training state cannot be read: {error}") from None
+        raise InputError(
+            f"{checkpoint}: the settings in its training state cannot be read: {reason_of(error)}"
+        ) from None
 
 
 def _total_steps(settings: TrainingSettings, data: MotionData | FolderData) -> int:

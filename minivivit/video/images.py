@@ -13,6 +13,7 @@ import numpy
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import reason_of
 from minivivit.video.gathering import Frame, check_frame_size
 
 ANIMATION_FORMATS = ("GIF", "PNG", "WEBP", "TIFF")
@@ -151,7 +152,6 @@ def _one_clear_error(name: str) -> Iterator[None]:
         except (InputError, MemoryError):
             raise
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"{name} cannot be decoded ({reason}); is the file complete? Repair it, or read other frames"
+                f"{name} cannot be decoded ({reason_of(error)}); is the file complete? Repair it, or read other frames"
             ) from None

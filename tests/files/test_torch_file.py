@@ -341,7 +341,10 @@ def test_one_storage_has_one_dtype(path):
         (b"Nr\xff\xff\xff\xff" + assemble({"a": 1}), "entry 'a' is a int"),  # asks pickle.Unpickler for 64 GiB
         (b"\x95" + b"\xff" * 8 + b"N", "holds a NoneType"),
         (b"X\xff\xff\xff\xffabc", "pickle is damaged"),
-        (b")" + b"\x85" * 100_000 + b"}" + b")" + b"\x85" * 100_000 + b"Ns", "no dict with str or int keys"),
+        (
+            b")" + b"\x85" * 100_000 + b"}" + b")" + b"\x85" * 100_000 + b"Ns",
+            "no dict with names or small numbers as keys",
+        ),
         (b"]" * 200_000 + b"a" * 199_999, "holds a list"),
         (b"(" * 100_000 + b"t" * 100_000, "holds a tuple"),
         (b"}q\x00X\x01\x00\x00\x00ah\x00s", "entry 'a' is a dict"),  # holds itself
@@ -353,8 +356,8 @@ def test_one_storage_has_one_dtype(path):
         (b"cos", "pickle is damaged"),
         (b"c\xff\n\xff\n", "pickle is damaged"),
         (b"NN\x93", "refers to something that is no name"),
-        (b"}NNs", "no dict with str or int keys"),
-        (b"}(NNNu", "no dict with str or int keys"),
+        (b"}NNs", "no dict with names or small numbers as keys"),
+        (b"}(NNNu", "no dict with names or small numbers as keys"),
         (b"}Na", "appends to something that is no list"),
     ],
 )

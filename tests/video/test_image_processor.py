@@ -1,6 +1,7 @@
 """`VivitImageProcessor`: the goldens of transformers' class, what it accepts, its files, its errors."""
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -418,3 +419,27 @@ def test_a_setting_taken_away(name):
     setattr(processor, name, None)
     with pytest.raises(InputError, match=name):
         processor([FRAME])
+
+
+@pytest.mark.parametrize("key", ["self", "settings", "cls", "overrides", "unknown", "__class__", "", "\0", "\ud800"])
+def test_any_key_may_be_the_name_of_a_setting(tmp_path, key):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": 8, key: 1}))
+    processor = VivitImageProcessor.from_pretrained(tmp_path)
+    assert json.loads(processor.to_json_string())[key] == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"rescale_factor": value} for value in (10**400, math.inf, math.nan, "1", True, 1e39, [1])),
+        *({name: 10**400} for name in ("size", "crop_size", "resample", "image_mean", "image_std", "do_resize")),
+        *({name: "a" * 10**6} for name in ("size", "crop_size", "resample", "image_mean", "image_std", "do_resize")),
+        *({name: [[]] * 10**5} for name in ("size", "crop_size", "image_mean", "image_std", "offset")),
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_settings_without_measure_are_one_short_line(settings):
+    with pytest.raises(InputError) as caught:
+        VivitImageProcessor(**settings)(numpy.zeros((2, 8, 8, 3), "uint8"), return_tensors="np")
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()

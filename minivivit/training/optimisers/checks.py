@@ -7,13 +7,14 @@ import numpy
 
 from minivivit.backend import Array
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
 
 
 def check_setting(name: str, value: float, *, below: float = math.inf) -> float:
     """`value` as a float, which must lie in [0, `below`)."""
     if not isinstance(value, int | float | numpy.number) or not 0.0 <= value < below:
         limit = "" if below == math.inf else f" and below {below:g}"
-        raise InputError(f"{name} is {value!r}; expected a finite number of at least 0{limit}")
+        raise InputError(f"{name} is {quoted(value)}; expected a finite number of at least 0{limit}")
     return float(value)
 
 
@@ -33,15 +34,18 @@ def check_same_tensors(
     missing = expected.keys() - arrays.keys()
     if missing:
         raise InputError(
-            f"the {what} lack {min(missing)!r} ({len(missing)} missing); expected one for each of {len(expected)} names"
+            f"the {what} lack {quoted(min(missing))} ({len(missing)} missing); expected one for each of "
+            f"{len(expected)} names"
         )
     unexpected = arrays.keys() - expected.keys()
     if unexpected:
-        raise InputError(f"the {what} hold {min(unexpected)!r} ({len(unexpected)} such), which is unknown{advice}")
+        raise InputError(
+            f"the {what} hold {quoted(min(unexpected))} ({len(unexpected)} such), which is unknown{advice}"
+        )
     for name, array in arrays.items():
         want = expected[name]
         if array.shape != want.shape or array.dtype != want.dtype:
             raise InputError(
-                f"the {what} hold {name!r} as {array.dtype} {tuple(array.shape)}; "
+                f"the {what} hold {quoted(name)} as {array.dtype} {tuple(array.shape)}; "
                 f"expected {want.dtype} {tuple(want.shape)}"
             )
