@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
+from minivivit.backend import num_threads
 from minivivit.commands.text_table import printable
 from minivivit.errors import InputError, MissingExtraError
 
@@ -77,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # labels may hold what the terminal cannot show
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
+        num_threads()  # a number in the environment that is none is said before anything begins
         run = getattr(importlib.import_module(COMMANDS[arguments.command][1]), f"run_{arguments.command}")
         result = run(arguments)
         sys.stdout.flush()

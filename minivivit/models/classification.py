@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array
+from minivivit.backend import Array, one_pass
 from minivivit.config import VivitConfig
 from minivivit.layers.trace import Trace, record, scope
 from minivivit.models.base import VivitBase
@@ -126,8 +126,9 @@ class VivitForVideoClassification(VivitBase):
         """One pass with `options`: logits, outputs by layer, and the cache if it is kept."""
         vivit = self.vivit
         inner_options = ForwardOptions(**{**vars(options), "trace": scope(options.trace, "vivit")})
-        last_hidden_state, _, outputs, vivit_cache = vivit.run(pixel_values, inner_options)
-        logits, head_cache = self._head_forward(last_hidden_state, vivit.pooling, options.trace)
+        with one_pass():
+            last_hidden_state, _, outputs, vivit_cache = vivit.run(pixel_values, inner_options)
+            logits, head_cache = self._head_forward(last_hidden_state, vivit.pooling, options.trace)
         cache = {"vivit": vivit_cache, "head": head_cache} if options.keep_cache else None
         return logits, outputs, cache
 
@@ -219,10 +220,11 @@ class VivitForVideoClassification(VivitBase):
         """From the logits to everything, with the cache of `run`."""
         assert cache is not None
         record(trace, "classifier", dlogits)
-        dlast_hidden_state, gradients = self._head_backward(dlogits, cache["head"], trace)
-        dpixel_values, gradients["vivit"] = self.vivit.backward(
-            dlast_hidden_state, None, cache["vivit"], scope(trace, "vivit")
-        )
+        with one_pass():
+            dlast_hidden_state, gradients = self._head_backward(dlogits, cache["head"], trace)
+            dpixel_values, gradients["vivit"] = self.vivit.backward(
+                dlast_hidden_state, None, cache["vivit"], scope(trace, "vivit")
+            )
         flat = flatten(gradients)
         record(trace, "pixel_values", dpixel_values)
         return {**{name: flat[name] for name in self.state_dict()}, "pixel_values": dpixel_values}

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array
+from minivivit.backend import Array, one_pass
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.layers.trace import Trace, record
@@ -132,10 +132,11 @@ class VivitModel(VivitBase):
             bias = self._attention_bias(attention_mask, pixels, options)
             options = ForwardOptions(**{**vars(options), "attention_bias": bias})
         encode, _ = ENCODERS[self.config.attention_type]
-        last_hidden_state, outputs, cache = encode(pixels, self.params, self.config, options)
         pooler_output, pooler_cache = None, None
-        if self.add_pooling_layer:
-            pooler_output, pooler_cache = self._pooler_forward(last_hidden_state, options.trace)
+        with one_pass():
+            last_hidden_state, outputs, cache = encode(pixels, self.params, self.config, options)
+            if self.add_pooling_layer:
+                pooler_output, pooler_cache = self._pooler_forward(last_hidden_state, options.trace)
         if cache is not None:
             cache = {"encoder": cache, "pooler": pooler_cache}
         return last_hidden_state, pooler_output, outputs, cache
@@ -208,10 +209,11 @@ class VivitModel(VivitBase):
             raise InputError("this pass kept no cache; run it with keep_cache=True")
         _, encode_backward = ENCODERS[self.config.attention_type]
         gradients = {}
-        if cache["pooler"] is not None and dpooler_output is not None:
-            dlast, gradients["pooler"] = self._pooler_backward(dpooler_output, cache["pooler"])
-            dlast_hidden_state = dlast_hidden_state + dlast
-        dpixel_values, encoder_gradients = encode_backward(dlast_hidden_state, cache["encoder"], trace)
+        with one_pass():
+            if cache["pooler"] is not None and dpooler_output is not None:
+                dlast, gradients["pooler"] = self._pooler_backward(dpooler_output, cache["pooler"])
+                dlast_hidden_state = dlast_hidden_state + dlast
+            dpixel_values, encoder_gradients = encode_backward(dlast_hidden_state, cache["encoder"], trace)
         return dpixel_values, {**encoder_gradients, **gradients}
 
     def _pooler_backward(self, dy: Array, cache: dict) -> tuple[Array, Tree]:
