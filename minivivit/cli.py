@@ -74,14 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     error and exit code 2. Anything else that escapes is a defect of ours and keeps its traceback.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+        if isinstance(stream, io.TextIOWrapper) and not stream.closed:
             stream.reconfigure(errors="backslashreplace")  # labels may hold what the terminal cannot show
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
         num_threads()  # a number in the environment that is none is said before anything begins
         run = getattr(importlib.import_module(COMMANDS[arguments.command][1]), f"run_{arguments.command}")
         result = run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
         return result or 0
     except BrokenPipeError:
         # Who read our output has left, as `head` does: no fault of anyone. Python would complain again at its end.

@@ -3,7 +3,9 @@
 What might hang runs in a process of its own, with minutes to spare.
 """
 
+import io
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,8 +16,11 @@ import numpy
 import pytest
 import threadpoolctl
 
-from minivivit import VivitConfig, VivitForVideoClassification, backend
+from minivivit import VivitConfig, VivitForVideoClassification, backend, progress
 from minivivit.backend import num_threads, one_pass, parallel_blocks, parallel_matmul, set_num_threads
+from minivivit.commands.notes import print_notes
+from minivivit.files.quiet import warnings_held_back
+from minivivit.training.interruption import Interruption
 
 PREAMBLE = """
 import hashlib, os, sys, threading
@@ -27,7 +32,7 @@ from minivivit.training.optimisers.adamw import AdamW
 set_num_threads(4)
 CONFIG = VivitConfig(image_size=32, num_frames=8, tubelet_size=[2, 4, 4], hidden_size=16, num_hidden_layers=1,
                      num_attention_heads=2, intermediate_size=32, num_labels=3)
-PIXELS = numpy.random.default_rng(0).standard_normal((5, 8, 3, 32, 32))  # several blocks in every operator
+PIXELS = numpy.random.default_rng(0).standard_normal((4, 8, 3, 32, 32))  # several blocks in every operator
 CLIP = list(numpy.random.default_rng(1).integers(0, 256, (8, 40, 48, 3), dtype="uint8"))
 PROCESSOR = VivitImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
 
@@ -38,7 +43,7 @@ def work(_=None):
     digest.update(model(PIXELS).logits.tobytes())
     optimiser = AdamW(model.state_dict())
     for _ in range(2):
-        loss, gradients = model.loss_and_gradients(PIXELS, numpy.array([0, 1, 2, 0, 1]))
+        loss, gradients = model.loss_and_gradients(PIXELS, numpy.array([0, 1, 2, 0]))
         digest.update(gradients.pop("pixel_values").tobytes())
         optimiser.step(gradients, 1e-3)
     for array in model.state_dict().values():
@@ -185,7 +190,7 @@ def test_forks_while_other_threads_keep_computing():
         "        parallel_blocks([lambda: None] * 8)\n"
         "threads = [threading.Thread(target=keep_computing) for _ in range(3)]\n"
         "[thread.start() for thread in threads]\n"
-        "print({in_a_fork(work) == first for _ in range(10)})\n"
+        "print({in_a_fork(work) == first for _ in range(3)})\n"
         "stop.set()\n"
         "[thread.join() for thread in threads]\n"
         "print(blas_threads())"
@@ -359,6 +364,67 @@ def test_an_error_state_holds_on_every_thread(count):
         parallel_blocks([overflow] * 4)
 
 
+def test_warnings_filters_are_the_users_when_readers_overlap(tmp_path):
+    """Two threads in the middle of files: the last one out gives back the filters that the first one found."""
+    with warnings.catch_warnings():
+        before = list(warnings.filters)
+        both, first_is_out = threading.Barrier(2, timeout=600), threading.Event()
+
+        def read(is_first):
+            with warnings_held_back():
+                both.wait()
+                if not is_first:
+                    assert first_is_out.wait(600)
+                    warnings.warn("not to be seen", stacklevel=1)
+            if is_first:
+                first_is_out.set()
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(read, (True, False)))
+        assert warnings.filters == before
+
+
+def test_ctrl_c_is_the_users_after_a_training():
+    """Whatever handler there was; one that Python did not set is left alone."""
+    usual = signal.getsignal(signal.SIGINT)
+    for handler in (lambda *arguments: None, signal.SIG_IGN, signal.SIG_DFL, usual):
+        signal.signal(signal.SIGINT, handler)
+        try:
+            with Interruption():
+                pass
+            assert signal.getsignal(signal.SIGINT) is handler
+            with ThreadPoolExecutor(1) as pool:  # not from the main thread, which alone can set one
+                pool.submit(Interruption().__enter__).result()
+            assert signal.getsignal(signal.SIGINT) is handler
+        finally:
+            signal.signal(signal.SIGINT, usual)
+
+
+def test_a_bar_starts_no_thread_and_a_missing_stream_is_no_error(monkeypatch):
+    """Under ``pythonw`` there are no streams; a service may have closed them."""
+    closed = io.StringIO()
+    closed.close()
+    threads = threading.active_count()
+    for stream in (None, closed, io.StringIO()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr(sys, "stdout", stream)
+        with progress.progress_bar(3, "counting") as bar:
+            bar.update()
+            progress.say(bar, "one")
+        print_notes(["a note"])
+    assert stream.getvalue() == "one\nminivivit: note: a note\n"
+    progress.Bar(total=2, file=io.StringIO()).close()
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("closed", ["1", "2", "12"])
+def test_the_command_runs_with_closed_streams(closed, tmp_path):
+    command = f"{sys.executable} -m minivivit info --preset vivit-b-16x2 " + " ".join(f"{n}>&-" for n in closed)
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=600, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # The same bits on any number of threads
 # --------------------------------------------------------------------------------------------------------------------
@@ -367,13 +433,13 @@ BITS = """
 import numpy.random
 digest = hashlib.sha256()
 for kind in ("spatio_temporal", "factorised_encoder", "factorised_self_attention", "factorised_dot_product"):
-    for frames, hidden in ((4, 72), (4, 288)):
+    for frames, hidden in ((4, 72), (4, 160)):
         config = VivitConfig(image_size=64, num_frames=frames, tubelet_size=[2, 8, 8], hidden_size=hidden,
                              num_hidden_layers=1, num_attention_heads=4, intermediate_size=2 * hidden, num_labels=7,
                              attention_type=kind, num_temporal_layers=1)
         model = VivitForVideoClassification(config, backend="numpy")
         rng = numpy.random.default_rng(0)
-        pixels, labels = rng.standard_normal((7, frames, 3, 64, 64)), rng.integers(0, 7, 7)
+        pixels, labels = rng.standard_normal((4, frames, 3, 64, 64)), rng.integers(0, 7, 4)
         digest.update(model(pixels, output_attentions=True).logits.tobytes())
         larger = rng.standard_normal((1, frames, 3, 80, 72))
         digest.update(model(larger, interpolate_pos_encoding=True).logits.tobytes())
@@ -391,8 +457,7 @@ print(digest.hexdigest())
 
 def test_the_bits_do_not_depend_on_the_number_of_threads():
     """Neither ours nor BLAS's: products under `LARGE_PRODUCT` and over it, heads, single tasks, a training."""
-    sizes = [896 * 288 * 2 * 288, 896 * 72 * 72]
-    assert sizes[0] > backend.LARGE_PRODUCT > sizes[1]
+    assert 512 * 160 * 2 * 160 > backend.LARGE_PRODUCT > 512 * 72 * 2 * 72
     code = "from minivivit import backend; backend._num_threads = None" + BITS
     results = {
         (ours, blas): alone(code, MINIVIVIT_NUM_THREADS=str(ours), OPENBLAS_NUM_THREADS=str(blas))[0]
@@ -401,12 +466,12 @@ def test_the_bits_do_not_depend_on_the_number_of_threads():
     assert len(set(results.values())) == 1, results
 
 
-@pytest.mark.parametrize("shape", [(100, 300, 200), (511, 512, 512), (513, 512, 512)])
+@pytest.mark.parametrize("shape", [(100, 300, 200), (255, 256, 256), (257, 256, 256), (2, 130, 256, 256)])
 def test_a_product_called_alone_runs_on_one_thread_of_blas(shape):
     """Just under and over the size from which it is cut."""
-    rows, inner, columns = shape
+    *stack, rows, inner, columns = shape
     rng = numpy.random.default_rng(0)
-    a, b = rng.standard_normal((rows, inner)), rng.standard_normal((inner, columns))
+    a, b = rng.standard_normal((*stack, rows, inner)), rng.standard_normal((*stack, inner, columns))
     results = set()
     for count in (1, 2, 3, 4):
         with threadpoolctl.threadpool_limits(count, user_api="blas"):

@@ -4,8 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
 from minivivit.checkpoints.convert import (
     CHECKPOINT,
     CONFIG,
@@ -16,6 +14,7 @@ from minivivit.checkpoints.convert import (
 )
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.progress import Bar, is_terminal
 
 DESCRIPTION = f"""\
 Convert a checkpoint of google-research/scenic into a directory in the Hugging Face layout, or such a directory into a
@@ -52,7 +51,7 @@ def run_convert(arguments: argparse.Namespace) -> int:
         raise InputError(f"--preset says what model a scenic checkpoint is; {source} has a {CONFIG} that says so")
     config = None if arguments.preset is None else VivitConfig.from_preset(arguments.preset)
     description = "reading" if from_scenic else "writing"
-    with tqdm(
+    with Bar(
         desc=description,
         unit="B",
         unit_scale=True,
@@ -60,7 +59,7 @@ def run_convert(arguments: argparse.Namespace) -> int:
         delay=1,
         leave=False,
         file=sys.stderr,
-        disable=not sys.stderr.isatty(),
+        disable=not is_terminal(sys.stderr),
     ) as bar:
         if from_scenic:
             model = scenic_to_hugging_face(source, directory, config, progress=bar.update)

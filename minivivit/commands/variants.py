@@ -14,7 +14,7 @@ from minivivit.commands.text_table import text_table
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
 from minivivit.files.json_file import read_json, write_json
-from minivivit.progress import progress_bar
+from minivivit.progress import progress_bar, say
 from minivivit.training.experiments.own_process import run_in_own_process
 from minivivit.training.experiments.variants import (
     ENCODINGS,
@@ -111,10 +111,7 @@ def _train(output: Path, settings: TrainingSettings, clips: int, rows: dict[str,
             rows[variant.name] = row
             _write_json(output, settings, clips, rows)
             if not quiet:
-                bar.write(
-                    f"{len(rows)}/{len(VARIANTS)} {variant.name}: accuracy {row['accuracy']:.4f}", file=sys.stdout
-                )
-                sys.stdout.flush()
+                say(bar, f"{len(rows)}/{len(VARIANTS)} {variant.name}: accuracy {row['accuracy']:.4f}")
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Arrays in NumPy's .npz format: a zip archive of .npy files. Nothing in it is ever unpickled."""
 
 import os
-import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import numpy
 from numpy.typing import DTypeLike
 
 from minivivit.errors import InputError
+from minivivit.files.quiet import warnings_held_back
 from minivivit.files.tensor_data import (
     array_dtype,
     check_data_file,
@@ -58,8 +58,7 @@ def _damaged(path: Path, error: Exception) -> InputError:
 def _read_header(path: Path, file: IO[bytes], member: zipfile.ZipInfo) -> _Header:
     """Read the header, after which the file stands at the first number; the size of the file must bear it out."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that look like Python 2's
+        with warnings_held_back():  # of headers that look like Python 2's
             version = numpy.lib.format.read_magic(file)
             of_version_1 = version == (1, 0)
             read = numpy.lib.format.read_array_header_1_0 if of_version_1 else numpy.lib.format.read_array_header_2_0
