@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -87,8 +88,16 @@ def get_namespace(backend: str | None = "auto") -> ModuleType:
 
 
 def array_namespace(array: Array) -> Any:
-    """The library that `array` belongs to: ``numpy``, ``cupy``, or what its ``__array_namespace__`` names."""
+    """The library that `array` belongs to: ``numpy``, ``cupy``, or what its ``__array_namespace__`` names.
+
+    Masked arrays and `numpy.matrix` are refused: their operators compute something else than an array's.
+    """
+    if type(array) is numpy.ndarray:  # by far the most calls
+        return numpy
     if isinstance(array, numpy.ndarray | numpy.generic):
+        if isinstance(array, numpy.ma.MaskedArray | numpy.matrix):
+            kind = type(array).__name__
+            raise InputError(f"expected a NumPy or CuPy array, got a {kind}; convert it with numpy.asarray")
         return numpy
     cupy = sys.modules.get("cupy")  # an array of CuPy cannot exist before CuPy was imported
     if cupy is not None and isinstance(array, cupy.ndarray):
@@ -99,7 +108,10 @@ def array_namespace(array: Array) -> Any:
 
 
 def as_array(values: Any, name: str) -> Array:
-    """`values` as they are when they are an array of either library; lists and numbers as a NumPy array.
+    """`values` as a plain array: one of either library as it is; lists and numbers as a NumPy array.
+
+    A subclass of NumPy's array (a memory map, a matrix, a masked array in which nothing is masked) is seen as what it
+    is a subclass of, and numbers in the other byte order are turned into the machine's.
 
     Parameters
     ----------
@@ -110,18 +122,43 @@ def as_array(values: Any, name: str) -> Array:
     Raises
     ------
     InputError
-        For anything else, a tensor of PyTorch included, and for lists whose rows have different lengths.
+        For anything else, a tensor of PyTorch included, for lists whose rows have different lengths, and where entries
+        are masked.
     """
-    if not isinstance(values, list | tuple | int | float):
+    if not isinstance(values, list | tuple | int | float | numpy.ndarray):
         try:
             array_namespace(values)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
         return values
+    if _holds_masked(values):
+        raise InputError(f"{name} has masked entries; fill them first, as numpy.ma.filled does, or leave them out")
     try:
-        return numpy.asarray(values)
-    except (ValueError, OverflowError, RuntimeError):
+        array = numpy.asarray(values)
+    except (ValueError, OverflowError, RuntimeError, TypeError):
         raise InputError(f"{name} is a list that makes no array; expected numbers in rows of one length") from None
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _holds_masked(values: Any) -> bool:
+    """Whether entries are masked in an array, or in one of a list of them: NumPy would take what the mask hides."""
+    if isinstance(values, list | tuple):
+        return any(isinstance(value, list | tuple | numpy.ma.MaskedArray) and _holds_masked(value) for value in values)
+    return numpy.ma.is_masked(values)
+
+
+# Parameters whose model went on to another device with copies of them, for as long as anyone holds them.
+_left_behind: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
+
+
+def leave_behind(array: Array) -> None:
+    """Note that `array` is no longer what its model computes with."""
+    _left_behind[id(array)] = array
+
+
+def is_left_behind(array: Array) -> bool:
+    """Whether `array` was a model's parameter, and is none any more since the model has moved."""
+    return _left_behind.get(id(array)) is array
 
 
 def special_functions(xp: Any) -> Any:
@@ -134,23 +171,32 @@ def special_functions(xp: Any) -> Any:
 
 
 def to_numpy(array: Array) -> numpy.ndarray:
-    """`array` as a NumPy array; a copy only when it comes from another device."""
+    """`array` as a plain NumPy array; a copy only when it comes from another device, or is in the other byte order.
+
+    Raises
+    ------
+    InputError
+        When entries are masked.
+    """
     if isinstance(array, numpy.ndarray):
-        return array
+        return as_array(array, "the array")
     if hasattr(array, "get"):  # CuPy's name for a copy from the device
         return array.get()
     return numpy.asarray(array)
 
 
 def checked_dtype(dtype: Any) -> numpy.dtype:
-    """`dtype` as a NumPy dtype, which must be float32 or float64: the two that models compute in."""
+    """`dtype` as a NumPy dtype, which must be float32 or float64: the two that models compute in.
+
+    In the machine's byte order, whatever order was asked for: a model's numbers are in memory, not in a file.
+    """
     try:
         result = numpy.dtype(dtype)
     except TypeError:
         result = None
     if result is None or result.name not in DTYPES:
         raise InputError(f"dtype is {dtype!r}; a model computes in 'float32' or 'float64'")
-    return result
+    return numpy.dtype(result.name)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -168,9 +214,9 @@ class _ThisThread(threading.local):
 
 _this_thread = _ThisThread()
 
-# Multiplications in a matrix product from which on `parallel_matmul` cuts it (a millisecond or two of work), and the
-# most rows or columns of a part.
-LARGE_PRODUCT = 1 << 27
+# Multiplications in a matrix product from which on `parallel_matmul` cuts it (a quarter of a millisecond of work, some
+# times what it takes to wake a thread), and the most rows or columns of a part.
+LARGE_PRODUCT = 1 << 24
 PRODUCT_PART = 640
 
 # More threads than any machine has processors: who asks for more has mistyped.
@@ -462,22 +508,22 @@ def parallel_matmul(a: Array, b: Array) -> Array:
     xp = array_namespace(a)
     if xp is not numpy:
         return xp.matmul(a, b)
-    (rows, inner), columns = a.shape[-2:], b.shape[-1]
-    if a.size * columns < LARGE_PRODUCT:
+    if a.size * b.shape[-1] < LARGE_PRODUCT:
         if _this_thread.in_a_pass:
             return numpy.matmul(a, b)
         with one_pass():
             return numpy.matmul(a, b)
+    (rows, inner), columns = a.shape[-2:], b.shape[-1]
     stack = numpy.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     product = numpy.empty((*stack, rows, columns), dtype=numpy.result_type(a, b))
     if stack:
         a, b = numpy.broadcast_to(a, (*stack, rows, inner)), numpy.broadcast_to(b, (*stack, inner, columns))
         tasks = [partial(numpy.matmul, a[place], b[place], out=product[place]) for place in numpy.ndindex(*stack)]
     elif rows >= columns:
-        parts = row_blocks(rows, PRODUCT_PART)
+        parts = row_blocks(rows, min(PRODUCT_PART, -(-rows // 2)))
         tasks = [partial(numpy.matmul, a[part], b, out=product[part]) for part in parts]
     else:
-        parts = row_blocks(columns, PRODUCT_PART)
+        parts = row_blocks(columns, min(PRODUCT_PART, -(-columns // 2)))
         tasks = [partial(numpy.matmul, a, b[:, part], out=product[:, part]) for part in parts]
     parallel_blocks(tasks)
     return product

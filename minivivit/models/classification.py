@@ -46,8 +46,8 @@ class VivitForVideoClassification(VivitBase):
         backend: str | None = "auto",
         seed: int | numpy.random.Generator = 0,
     ):
-        self._prepare(config, dtype, backend)
-        self._initialise(seed)
+        self._prepare(config, dtype)
+        self._initialise(seed, backend)
 
     def parameter_shapes(self) -> Tree:
         """Names and shapes of the parameters, as a tree."""
@@ -58,8 +58,8 @@ class VivitForVideoClassification(VivitBase):
         """The bare model inside; it shares the parameters."""
         model = VivitModel.__new__(VivitModel)
         model.add_pooling_layer = False
-        model.config, model.dtype, model.xp = self.config, self.dtype, self.xp
-        model.params = self.params["vivit"]
+        model.config, model.dtype, model.params = self.config, self.dtype, self.params["vivit"]
+        model.classifier = self
         return model
 
     def _rename(self, weights: dict[str, Array]) -> dict[str, Array]:

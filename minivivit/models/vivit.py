@@ -39,6 +39,9 @@ class VivitModel(VivitBase):
         The parameters: a tree of plain dicts, spelled as the published checkpoint.
     """
 
+    # The model that this one is inside of, where it is.
+    classifier: VivitBase | None = None
+
     new_parts = ("pooler.",)
     unused_parts = ("pooler.", "classifier.", "pre_logits.")
 
@@ -52,12 +55,16 @@ class VivitModel(VivitBase):
         seed: int | numpy.random.Generator = 0,
     ):
         self.add_pooling_layer = add_pooling_layer
-        self._prepare(config, dtype, backend)
-        self._initialise(seed)
+        self._prepare(config, dtype)
+        self._initialise(seed, backend)
 
     def parameter_shapes(self) -> Tree:
         """Names and shapes of the parameters, as a tree."""
         return model_shapes(self.config, self.add_pooling_layer)
+
+    @property
+    def _whole(self) -> VivitBase:
+        return self.classifier or self
 
     def _set_arguments(self, overrides: dict[str, Any]) -> None:
         self.add_pooling_layer = overrides.pop("add_pooling_layer", True)
