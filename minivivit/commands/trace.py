@@ -1,7 +1,6 @@
 """``minivivit trace``: write every intermediate value of a pass into a directory."""
 
 import argparse
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,8 +100,7 @@ def run_trace(arguments: argparse.Namespace) -> None:
         interpolate = needs_interpolation(pixel_values.shape, config)
         if interpolate:
             notes.append(interpolation_note(pixel_values.shape, config))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the trace
+        with numpy.errstate(all="ignore"):  # an overflow shows in the trace
             metadata = trace_model(
                 model,
                 pixel_values,

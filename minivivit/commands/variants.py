@@ -18,7 +18,7 @@ from minivivit.files.atomic import write_text
 from minivivit.files.json_file import read_json, write_json
 from minivivit.files.tensor_data import listed, quoted
 from minivivit.files.weights import SINGLE_FILE
-from minivivit.progress import progress_bar
+from minivivit.progress import progress_bar, say
 from minivivit.training.checkpoints import remove_temporaries
 from minivivit.training.data.digests import file_digest
 from minivivit.training.experiments.own_process import can_start_processes, run_in_own_process
@@ -139,10 +139,7 @@ def _train(output: Path, settings: TrainingSettings, clips: int, rows: dict[str,
             rows[variant.name] = row
             _write_json(output, settings, clips, rows)
             if not quiet:
-                bar.write(
-                    f"{len(rows)}/{len(VARIANTS)} {variant.name}: accuracy {row['accuracy']:.4f}", file=sys.stdout
-                )
-                sys.stdout.flush()
+                say(bar, f"{len(rows)}/{len(VARIANTS)} {variant.name}: accuracy {row['accuracy']:.4f}")
 
 
 def _check_image_model(path: Path, row: dict[str, Any]) -> None:

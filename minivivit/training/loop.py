@@ -2,7 +2,6 @@
 
 import math
 import sys
-import warnings
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from tqdm import tqdm
 
 from minivivit.backend import Array
 from minivivit.files.atomic import naming_errors
-from minivivit.progress import counted, progress_bar
+from minivivit.progress import Bar, counted, is_terminal, progress_bar, say
 from minivivit.training.accumulation import BatchResult, batch_gradients
 from minivivit.training.curves import CURVES_FILE, draw_curves
 from minivivit.training.data.pixels import to_pixel_values
@@ -40,8 +39,8 @@ def train(training: Training) -> bool:
     """
     settings, total = training.settings, training.total_steps
     saved_step = training.step
-    with Interruption() as interruption, _progress_bar(training) as bar, warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # overflow is looked for, and named, by make_step
+    with Interruption() as interruption, _progress_bar(training) as bar, numpy.errstate(all="ignore"):
+        # An overflow is looked for, and named, by make_step. (warnings.catch_warnings would act on every thread.)
         while training.step < total and not interruption.requested:
             figures = make_step(training)
             training.log.write(step=training.step, **figures)
@@ -135,12 +134,11 @@ def validate(training: Training, bar: tqdm) -> bool:
     if is_best:
         training.best = {"step": training.step, "accuracy": measured.accuracy, "loss": measured.loss}
     training.log.write(step=training.step, validation_loss=measured.loss, validation_accuracy=measured.accuracy)
-    bar.write(
+    say(
+        bar,
         f"step {training.step}/{training.total_steps}: validation accuracy {measured.accuracy:.4f}, "
         f"loss {measured.loss:.4f}",
-        file=sys.stdout,
     )
-    sys.stdout.flush()
     return is_best
 
 
@@ -150,13 +148,13 @@ def _rank(measured: Measurement) -> tuple[float, float]:
 
 def _progress_bar(training: Training) -> tqdm:
     """On standard error, and only if that is a terminal."""
-    return tqdm(
+    return Bar(
         total=training.total_steps,
         initial=training.step,
         desc="training",
         unit="step",
         file=sys.stderr,
-        disable=not sys.stderr.isatty(),
+        disable=not is_terminal(sys.stderr),
         dynamic_ncols=True,
     )
 

@@ -7,7 +7,6 @@ encodings, in Model 1 started from an image model (section 3.4). The numbers of 
 import dataclasses
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,8 +208,7 @@ def _train_and_measure(job: Job, report: Callable[[dict[str, float]], None]) -> 
     before = peak_memory()
     training = begin_variant(job)
     seconds = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # overflow is looked for, and named, by make_step
+    with numpy.errstate(all="ignore"):  # overflow is looked for, and named, by make_step
         while training.step < training.total_steps:
             start = time.perf_counter()
             figures = make_step(training)
