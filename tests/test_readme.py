@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor
-from minivivit.cli import COMMANDS, parse
+from minivivit.command_line import COMMANDS, parse
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tqdm import tqdm
-
 from minivivit.checkpoints.convert import (
     CHECKPOINT,
     CONFIG,
@@ -21,7 +19,9 @@ from minivivit.checkpoints.convert import (
 from minivivit.checkpoints.target import check_target
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
 from minivivit.models.classification import VivitForVideoClassification
+from minivivit.progress import Bar, is_terminal
 from minivivit.video.default_processor import load_processor
 
 DESCRIPTION = f"""\
@@ -69,14 +69,15 @@ def run_convert(arguments: argparse.Namespace) -> int:
     for note in notes:
         print(f"minivivit: note: {note}", file=sys.stderr)
     written = "config.json and model.safetensors" if from_scenic else f"{CHECKPOINT} and {CONFIG}"
-    print(f"{directory}: {written}, {model.config.attention_type}, {model.num_parameters():,} parameters")
+    place = str(directory) if str(directory).isprintable() else quoted(str(directory))
+    print(f"{place}: {written}, {model.config.attention_type}, {model.num_parameters():,} parameters")
     return 0
 
 
 def _convert(
     source: Path, directory: Path, config: VivitConfig | None, from_scenic: bool, overwrite: bool
 ) -> VivitForVideoClassification:
-    with tqdm(
+    with Bar(
         desc="reading" if from_scenic else "writing",
         unit="B",
         unit_scale=True,
@@ -84,7 +85,7 @@ def _convert(
         delay=1,
         leave=False,
         file=sys.stderr,
-        disable=not sys.stderr.isatty(),
+        disable=not is_terminal(sys.stderr),
     ) as bar:
         if from_scenic:
             return scenic_to_hugging_face(source, directory, config, bar.update, overwrite)

@@ -15,6 +15,7 @@ from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.json_file import read_json
 from minivivit.files.npz_file import npz_index, read_npz
+from minivivit.files.tensor_data import quoted
 from minivivit.files.weights import read_weights, tensor_index
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.parameters import classification_shapes, flatten
@@ -113,14 +114,18 @@ def renumber_modules(names: Iterable[str]) -> dict[str, str]:
         match = NUMBERED_MODULE.fullmatch(path)
         if match and match[2] != "encoderblock":
             numbers.setdefault((match[1] or "", match[2]), []).append(int(match[3]))
+    # Number of a module -> its place among those of its class.
+    places = {
+        key: {number: place for place, number in reversed([*enumerate(sorted(of))])} for key, of in numbers.items()
+    }
 
     def rename(name: str) -> str:
-        parts, renamed = name.split("/"), []
-        for depth, part in enumerate(parts):
-            prefix = "".join(f"{parent}/" for parent in parts[:depth])
+        parts, renamed, prefix = name.split("/"), [], ""
+        for part in parts:
             match = NUMBERED_MODULE.fullmatch(part)
-            siblings = numbers.get((prefix, match[2])) if match else None
-            renamed.append(f"{match[2]}_{sorted(siblings).index(int(match[3]))}" if match and siblings else part)
+            siblings = places.get((prefix, match[2])) if match else None
+            renamed.append(f"{match[2]}_{siblings[int(match[3])]}" if match and siblings else part)
+            prefix += f"{part}/"
         renamed[0] = "output_projection" if renamed[0] == "head" else renamed[0]
         return "/".join(renamed)
 
@@ -138,7 +143,9 @@ def _from_directory(path: Path) -> ImageSource:
         model = VivitForVideoClassification.from_pretrained(path, backend="numpy")
         return _from_tree(str(path), to_scenic(model.state_dict(), model.config))
     if values.get("model_type") != "vit":
-        raise InputError(f"{path} holds a model of type {values.get('model_type')!r}; expected a 'vit' or a 'vivit'")
+        raise InputError(
+            f"{path} holds a model of type {quoted(values.get('model_type'))}; expected a 'vit' or a 'vivit'"
+        )
     index = {_our_name(name): (name, shape) for name, (shape, _) in tensor_index(path).items()}
     config = _image_config(path, values, {name: shape for name, (_, shape) in index.items()})
     expected, rows = flatten(classification_shapes(config)), scenic_parameters(config)

@@ -1,13 +1,13 @@
 """Where a conversion writes: nothing is half-made, and nothing is overwritten unasked."""
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from minivivit.errors import InputError
+from minivivit.files.atomic import atomic_directory, make_hidden, naming_errors
 from minivivit.files.tensor_data import listed
 
 # Without it nobody takes the directory for a model.
@@ -35,22 +35,18 @@ def conversion_target(directory: str | os.PathLike[str], overwrite: bool) -> Ite
     """
     check_target(directory, overwrite)
     directory = Path(os.path.realpath(directory))
-    temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.part")
-    above = next(parent for parent in directory.parents if parent.exists())
+    if not directory.is_dir() or not any(directory.iterdir()):
+        with atomic_directory(directory) as temporary:
+            yield temporary
+        return
+    temporary = make_hidden(directory)
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        check_target(directory, overwrite)  # while we read, it may have become something else
-        if directory.exists():  # and stays what it is: someone may stand in it
+        with naming_errors(directory, temporary):
+            yield temporary
             for path in sorted(temporary.iterdir(), key=lambda path: (path.name == LAST, path.name)):
                 os.replace(path, directory / path.name)
-        else:
-            temporary.replace(directory)
-    except BaseException:
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        _remove_empty_parents(directory.parent, above)
-        raise
-    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_target(directory: str | os.PathLike[str], overwrite: bool) -> None:
@@ -64,10 +60,3 @@ def check_target(directory: str | os.PathLike[str], overwrite: bool) -> None:
             f"{directory} is not empty, it holds {listed(found, 3)}; choose another directory, or pass --overwrite to "
             "replace what has the same name"
         )
-
-
-def _remove_empty_parents(directory: Path, above: Path) -> None:
-    """Take back the directories that were made below `above`."""
-    while directory != above and directory.is_dir() and not any(directory.iterdir()):
-        directory.rmdir()
-        directory = directory.parent

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from minivivit.commands.text_table import printable
 from minivivit.config import VivitConfig
+from minivivit.files.atomic import check_free
 from minivivit.progress import progress_bar
-from minivivit.verification.conformance.pack import CASES, check_free, check_own, write_conformance_pack
+from minivivit.verification.conformance.pack import CASES, check_own, write_conformance_pack
 
 DESCRIPTION = """\
 Write a conformance pack: small models of all four kinds with their weights, inputs, every intermediate value and every
@@ -47,4 +48,4 @@ def run_conformance(arguments: argparse.Namespace) -> None:
     num_tensors = sum(len(case["weights"]) + len(case["tensors"]) for case in index["cases"].values())
     cases = f"{len(index['cases'])} case{'' if len(index['cases']) == 1 else 's'}"
     print(f"{index['format']}: {cases}, {num_tensors:,} tensors, {size / 1e6:.1f} MB")
-    print(f"written to {printable(str(directory))}; how to use it says {printable(str(directory / 'README.md'))}")
+    print(f"written to {printable(directory)}; how to use it says {printable(directory / 'README.md')}")

@@ -11,6 +11,7 @@ import numpy
 
 from minivivit.backend import BACKENDS
 from minivivit.bundled import bundled_model_directory
+from minivivit.commands.arguments import integer
 from minivivit.commands.notes import held_log, print_notes
 from minivivit.commands.text_table import printable
 from minivivit.config import VivitConfig
@@ -25,7 +26,7 @@ from minivivit.training.data.folders import FolderData
 from minivivit.training.data.motion.batches import EVALUATION, check_motion_labels, motion_clip_size, stream
 from minivivit.training.data.motion.clips import motion_clips, shuffle_frames
 from minivivit.training.evaluation import Measurement, measure
-from minivivit.training.setting_checks import whole
+from minivivit.training.setting_checks import LARGEST_SEED, whole
 from minivivit.training.settings import MOTION
 from minivivit.video.default_processor import load_processor
 
@@ -52,10 +53,16 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
     parser.add_argument("--model", metavar="DIR", help="the model; left out: the one that comes with the package")
     parser.add_argument("--data", metavar="DIR", help="a folder of clips; left out: freshly generated motion clips")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the generated clips and of the shuffling")
-    parser.add_argument("--clips", type=int, default=2000, metavar="N", help="how many to generate (default: 2000)")
     parser.add_argument(
-        "--stride", type=int, default=DEFAULT_STRIDE, metavar="S", help="show every S-th frame of a file (default: 2)"
+        "--seed", type=integer, default=0, metavar="N", help="of the generated clips and of the shuffling"
+    )
+    parser.add_argument("--clips", type=integer, default=2000, metavar="N", help="how many to generate (default: 2000)")
+    parser.add_argument(
+        "--stride",
+        type=integer,
+        default=DEFAULT_STRIDE,
+        metavar="S",
+        help="show every S-th frame of a file (default: 2)",
     )
     parser.add_argument(
         "--skip-damaged", action="store_true", help="leave out clips that cannot be read, and count them"
@@ -67,8 +74,9 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> None:
     """Measure the model that `args` name, and print the result."""
-    for name, minimum in (("seed", 0), ("clips", 1), ("stride", 1)):
-        whole(minimum)(name, getattr(args, name))
+    whole(0, maximum=LARGEST_SEED)("seed", args.seed)
+    for name in ("clips", "stride"):
+        whole(1)(name, getattr(args, name))
     directory = bundled_model_directory() if args.model is None else Path(args.model)
     config = VivitConfig.from_pretrained(directory)
     check_classifies(directory, config)
@@ -95,8 +103,8 @@ def _check_one_label_a_clip(config: VivitConfig) -> None:
     """Neither a folder nor the built-in data has more than one label for a clip."""
     if config.class_splits is not None and len(config.class_splits) > 1:
         raise InputError(
-            f"the model has {len(config.class_splits)} heads (class_splits {config.class_splits}), but the clips have "
-            "one label each: their accuracy cannot be measured here; joint_accuracy and joint_top_k of "
+            f"the model has {len(config.class_splits)} heads (class_splits {quoted(config.class_splits)}), but the "
+            "clips have one label each: their accuracy cannot be measured here; joint_accuracy and joint_top_k of "
             "minivivit.models.top_classes measure it from logits and labels"
         )
     if config.problem_type == "multi_label_classification":

@@ -26,6 +26,14 @@ OPCODE_NAMES = {opcode.code: opcode.name for opcode in pickletools.opcodes}
 MEMO_PUTS = {b"q": "<B", b"r": "<I"}
 MEMO_GETS = {b"h": "<B", b"j": "<I"}
 SMALL_TUPLES = {b"\x85": 1, b"\x86": 2, b"\x87": 3}
+# Keys that are whole numbers, as in an optimiser's state, are smaller than this. A dict finds a number by its remainder
+# by 2**61 - 1: of numbers without bound, a small pickle can hold so many with one remainder that it takes minutes.
+MAX_NUMBER_KEY = 1 << 32
+
+
+def _is_key(key: Any) -> bool:
+    """Whether this may be put into a dict, known before it is hashed."""
+    return type(key) is str or (type(key) is int and abs(key) < MAX_NUMBER_KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ def load(
     -------
     object
         Made of None, bool, int, float, str, tuple, list, dict, `Global`, and what the functions return. A dict's
-        keys are str or int: other keys could hash without end.
+        keys are str or int below 2**32: others could hash, or collide, without end.
 
     Raises
     ------
@@ -175,8 +183,10 @@ class _Machine:
 
     def set_items(self, items: list[Any]) -> None:
         keys = items[::2]
-        if type(self.stack[-1]) is not dict or len(items) % 2 or not all(type(key) in (str, int) for key in keys):
-            raise UnpicklingError("its pickle fills something that is no dict with str or int keys: refused")
+        if type(self.stack[-1]) is not dict or len(items) % 2 or not all(map(_is_key, keys)):
+            raise UnpicklingError(
+                "its pickle fills something that is no dict with names or small numbers as keys: refused"
+            )
         self.stack[-1].update(zip(keys, items[1::2], strict=True))
 
     def refer(self, opcode: bytes) -> bool:

@@ -36,6 +36,7 @@ from minivivit.files.tensor_data import (
     choose_names,
     quoted,
     read_array,
+    reason_of,
 )
 from minivivit.files.torch_legacy_file import LegacyFile
 from minivivit.files.torch_pickle import (
@@ -53,6 +54,9 @@ from minivivit.files.torch_pickle import (
 MAX_ELEMENTS_PER_BYTE = 2
 ALWAYS_ALLOWED_ELEMENTS = 8 * 1024 * 1024
 
+# What an archive says of its records, at its end: 150 bytes each. Filled for that purpose, `zipfile` takes a second for
+# every 2 MB of it.
+MAX_DIRECTORY_BYTES = 4 * 1024 * 1024
 # Where a tar archive says that it is one.
 TAR_MARK = (257, b"ustar")
 
@@ -210,9 +214,31 @@ def _open(path: Path) -> Iterator[_Archive | LegacyFile]:
         yield archive
 
 
+def check_directory_size(path: Path) -> None:
+    """Refuse a zip archive whose list of records is absurdly long, before `zipfile` reads it.
+
+    The list's size stands in the record that ends the archive, 22 bytes and a comment; in a zip64 archive in a record
+    of 56 bytes before that, with 20 bytes between. They are looked for where `zipfile` looks.
+    """
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 22 - 65535 - 76))
+        tail = file.read()
+    plain = tail[-22:-18] == b"PK\5\6" and tail.endswith(b"\0\0")
+    end = len(tail) - 22 if plain else tail.rfind(b"PK\5\6")
+    size = int.from_bytes(tail[end + 12 : end + 16], "little") if end >= 0 else 0
+    if end >= 76 and tail[end - 20 : end - 16] == b"PK\6\7":
+        size = int.from_bytes(tail[end - 76 + 40 : end - 76 + 48], "little")
+    if size > MAX_DIRECTORY_BYTES:
+        raise InputError(
+            f"{path} is a zip archive whose list of records has {size:,} bytes, more than {MAX_DIRECTORY_BYTES:,}; is "
+            "it damaged?"
+        )
+
+
 @contextmanager
 def _open_archive(path: Path) -> Iterator[_Archive]:
     """Open a zip archive, and turn what a damaged one makes `zipfile` raise into one clear error."""
+    check_directory_size(path)
     try:
         with zipfile.ZipFile(path) as archive:
             opened = _Archive(path, archive)
@@ -225,8 +251,7 @@ def _open_archive(path: Path) -> Iterator[_Archive]:
             raise
         raise InputError(f"{path} is a damaged zip archive; copy or download it again") from None
     except DAMAGED_ARCHIVE_ERRORS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"{path} is a damaged zip archive ({reason}); copy or download it again") from None
+        raise InputError(f"{path} is a damaged zip archive ({reason_of(error)}); copy or download it again") from None
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def read_shard_index(path: Path) -> dict[str, set[str]]:
     suffix = ".bin" if path.name.startswith("pytorch_model.") else ".safetensors"
     shards: dict[str, set[str]] = {}
     for name, shard in weight_map.items():
-        if not isinstance(shard, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", shard):
+        if not isinstance(shard, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", shard):
             raise InputError(f"{path} maps {quoted(name)} to {quoted(shard)}; expected the name of a file beside it")
         if not shard.endswith(suffix):
             raise InputError(f"{path} maps {quoted(name)} to {quoted(shard)}; expected a {suffix} file")
@@ -258,7 +258,7 @@ def write_weights(
     """
     check_writable(tensors)
     if max_shard_bytes is not None and max_shard_bytes < 1:
-        raise InputError(f"max_shard_bytes is {max_shard_bytes}; expected None or a positive number of bytes")
+        raise InputError(f"max_shard_bytes is {quoted(max_shard_bytes)}; expected None or a positive number of bytes")
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     shards = _split(tensors, max_shard_bytes)

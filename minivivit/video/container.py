@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 
 from minivivit.errors import InputError, MissingExtraError
+from minivivit.files.tensor_data import reason_of
 from minivivit.video.gathering import MAX_FRAME_PIXELS, Frame, check_frame_size
 
 # FFmpeg by itself would also follow playlists, scripts and patterns, in files of any name, to other files and to the
@@ -106,7 +107,9 @@ def _to_rgb(frame: Any, path: Path, index: int) -> numpy.ndarray:
     try:
         pixels = (_rotate(frame, degrees) if odd else frame).to_ndarray(format="rgb24")
     except (ValueError, OSError) as error:  # FFmpeg's own errors are of these two types or derive from them
-        raise InputError(f"frame {index} of {path} has no conversion to RGB ({error}); re-encode the clip") from None
+        raise InputError(
+            f"frame {index} of {path} has no conversion to RGB ({reason_of(error)}); re-encode the clip"
+        ) from None
     return pixels if matrix is None or odd else _upright(pixels, matrix, degrees)
 
 
@@ -120,7 +123,7 @@ def _failure(path: Path, decoded: int, what: str) -> str:
 
 
 def _reason(error: Any) -> str:
-    return (str(error.strerror or error).splitlines() or ["unknown reason"])[0]
+    return reason_of(error.strerror or error)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from minivivit.files.atomic import atomic_path
 MAX_COLUMNS = 8
 FRAME_WIDTH = 168
 MARGIN, GAP, LINE = 16, 6, 24
+LONGEST_LABEL = 200  # letters; the picture is narrower
 BACKGROUND, INK, FAINT, BAR = (255, 255, 255), (32, 32, 36), (120, 120, 128), (222, 120, 40)
 # Colours of little and of much attention, in steps of equal size: from night through ember to light.
 COLOURS = numpy.array([(12, 8, 60), (96, 20, 110), (186, 54, 85), (240, 120, 32), (252, 232, 120)], numpy.float64)
@@ -82,6 +83,8 @@ def check_picture_path(path: str | os.PathLike[str]) -> None:
     """Raise `InputError` where `save_picture` could not write: better before the work than after it."""
     if Path(path).suffix.lower() != ".png":
         raise InputError(f"{path} does not end in .png; the picture is written as a PNG file")
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a directory; expected the name of a file to write the picture into")
     if not Path(path).parent.is_dir():
         raise InputError(f"{Path(path).parent} is not a directory; make it first, or write the picture elsewhere")
 
@@ -126,7 +129,7 @@ def _draw_classes(draw: ImageDraw.ImageDraw, top: int, width: int, classes: Sequ
         draw.rectangle((left, y, right, y + LINE - 8), fill=(240, 240, 242))
         if length:
             draw.rectangle((left, y, left + length, y + LINE - 8), fill=BAR)
-        _write(draw, (right + 12, y + 2), entry["label"], INK)
+        _write(draw, (right + 12, y + 2), entry["label"][:LONGEST_LABEL], INK)
 
 
 def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, colour: tuple[int, int, int]) -> None:

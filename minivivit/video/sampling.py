@@ -6,6 +6,7 @@ from typing import Any
 import numpy
 
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
 
 
 def sample_frame_indices(
@@ -97,5 +98,5 @@ def checked_counts(**counts: Any) -> list[int]:
         except TypeError:
             valid = False
         if not valid:
-            raise InputError(f"{name} is {value!r}; expected a whole number of at least 1")
+            raise InputError(f"{name} is {quoted(value)}; expected a whole number of at least 1")
     return [int(value) for value in counts.values()]
