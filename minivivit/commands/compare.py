@@ -147,7 +147,7 @@ def _print_comparison(comparison: Comparison, everything: bool) -> None:
     cells = []
     for place in chosen:
         row = comparison.rows[place]
-        theirs = f"{_short(row.their_name)} {row.layout}" if layouts else ""
+        theirs = f"{_short(row.their_name)} {row.layout}{' (guess)' if row.guessed else ''}" if layouts else ""
         cells.append([f"{place + 1} {_short(row.name)}", theirs, row.status, *_numbers(row)])
     if layouts:
         header[1] = "theirs"

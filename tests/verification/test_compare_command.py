@@ -183,6 +183,7 @@ def test_a_mapping_pairs_foreign_names(traces, capsys, tmp_path):
     code, out, _ = run(capsys, *arguments, "--pair", "order")
     assert code == 0
     assert "of the pairs are guesses, by shape and order" in out
+    assert " (guess)" in out
 
 
 def test_order_pairs_foreign_names(traces, capsys, tmp_path):
