@@ -16,7 +16,8 @@ from training.tiny_training import write_clips
 
 from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor
 from minivivit.checkpoints.scenic import save_scenic
-from minivivit.cli import COMMANDS, main
+from minivivit.cli import main
+from minivivit.command_line import COMMANDS
 from minivivit.files.safetensors_file import write_safetensors
 from minivivit.verification.tracing.recording import trace_model
 

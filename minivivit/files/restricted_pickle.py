@@ -27,8 +27,9 @@ MEMO_PUTS = {b"q": "<B", b"r": "<I"}
 MEMO_GETS = {b"h": "<B", b"j": "<I"}
 SMALL_TUPLES = {b"\x85": 1, b"\x86": 2, b"\x87": 3}
 # Keys that are whole numbers, as in an optimiser's state, are smaller than this. A dict finds a number by its remainder
-# by 2**61 - 1: of numbers without bound, a small pickle can hold so many with one remainder that it takes minutes.
-MAX_NUMBER_KEY = 1 << 32
+# by 2**61 - 1: of numbers without bound, a small pickle can hold so many with one remainder that it takes minutes. (Old
+# optimisers' keys are addresses in memory, of 48 bits.)
+MAX_NUMBER_KEY = 1 << 60
 
 
 def _is_key(key: Any) -> bool:
@@ -63,7 +64,7 @@ def load(
     -------
     object
         Made of None, bool, int, float, str, tuple, list, dict, `Global`, and what the functions return. A dict's
-        keys are str or int below 2**32: others could hash, or collide, without end.
+        keys are str or int below 2**60: others could hash, or collide, without end.
 
     Raises
     ------

@@ -4,6 +4,9 @@ import numpy
 
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.parameter_names import published_names
+from minivivit.files.tensor_data import listed, quoted
+from minivivit.files.weights import tensor_index
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.parameters import classification_shapes, flatten, initial_parameters
 from minivivit.training.settings import TrainingSettings
@@ -25,7 +28,8 @@ def model_with_new_head(directory: str, settings: TrainingSettings, classes: lis
     Raises
     ------
     InputError
-        When ``model`` would change the shape of any parameter but the head's.
+        When ``model`` would change the shape of any parameter but the head's, or the directory holds one of another
+        shape: only a head is drawn anew.
     """
     if "preset" in settings.model:
         raise InputError("model names a preset, but the training starts from a model, which has a config; leave it out")
@@ -36,6 +40,7 @@ def model_with_new_head(directory: str, settings: TrainingSettings, classes: lis
     overrides.update(class_splits=None, problem_type="single_label_classification")
     new = VivitConfig.from_pretrained(directory, **overrides)
     _check_same_body(old, new, directory)
+    _check_stored_body(new, directory)
     model = VivitForVideoClassification.from_pretrained(
         directory,
         dtype=settings.dtype,
@@ -59,3 +64,18 @@ def _check_same_body(old: VivitConfig, new: VivitConfig, directory: str) -> None
                 f"with these settings of the model, vivit.{name} is {new_shapes.get(name)}, but {directory} has "
                 f"{old_shapes.get(name)}; to start from a model, change only what changes no parameter"
             )
+
+
+def _check_stored_body(config: VivitConfig, directory: str) -> None:
+    """Refuse weights that do not fit before they are passed over: ``ignore_mismatched_sizes`` is meant for the head."""
+    shapes = {f"vivit.{name}": shape for name, shape in flatten(classification_shapes(config)["vivit"]).items()}
+    stored = {name: shape for name, (shape, _) in tensor_index(directory).items()}
+    found = {}
+    for name, published in published_names(stored, str(directory)).items():
+        found[f"vivit.{published.removeprefix('vivit.')}"] = stored[name]
+    wrong = [name for name, shape in shapes.items() if name in found and found[name] != shape]
+    if wrong:
+        raise InputError(
+            f"{directory} does not fit its config: {listed(wrong)} is {quoted(found[wrong[0]])}, expected "
+            f"{shapes[wrong[0]]}; only the head may be of another shape"
+        )

@@ -202,6 +202,23 @@ def mutate_pickle(rng: Random, data: bytes) -> bytes:
     return mutate_bytes(rng, b"".join(opcodes)) if rng.random() < 0.1 else b"".join(opcodes)
 
 
+def mutate_pickles(rng: Random, data: bytes) -> bytes:
+    """Several pickles one after the other, and numbers behind them: one of the pickles mutated, or any bytes."""
+    starts, file = [0], io.BytesIO(data)
+    try:
+        while data[file.tell() : file.tell() + 1] == b"\x80":
+            for _ in pickletools.genops(file):
+                pass
+            starts.append(file.tell())
+    except Exception:
+        return mutate_bytes(rng, data)
+    if rng.random() < 0.3 or len(starts) < 2:
+        return mutate_bytes(rng, data)
+    place = rng.randrange(len(starts) - 1)
+    start, end = starts[place], starts[place + 1]
+    return data[:start] + mutate_pickle(rng, data[start:end]) + data[end:]
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Headers and trees
 # --------------------------------------------------------------------------------------------------------------------

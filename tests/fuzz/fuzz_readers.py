@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import logging
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -19,12 +20,16 @@ from byte_mutations import (
     mutate_bytes,
     mutate_msgpack,
     mutate_npy,
+    mutate_pickles,
     mutate_png,
     mutate_safetensors,
     mutate_zip,
 )
 from json_mutations import mutate_json, mutate_lines
 from PIL import Image
+
+sys.path.append(str(Path(__file__).parent.parent / "files"))
+from file_writers import assemble, legacy_storage, tensor, write_legacy_file
 
 import minivivit
 from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor, VivitModel
@@ -112,6 +117,7 @@ def mutate(rng: Random, name: str, data: bytes, others: list[bytes]) -> bytes:
         ".jsonl": mutate_lines,
         ".safetensors": mutate_safetensors,
         ".bin": mutate_zip,
+        ".pt": mutate_pickles,
         ".npz": mutate_zip,
         ".npy": mutate_npy,
         ".png": mutate_png,
@@ -172,13 +178,21 @@ def _read_shards(place: Path, rng: Random) -> None:
 
 
 def _make_torch(place: Path) -> None:
-    (place / "a").mkdir()
-    (place / "a" / "pytorch_model.bin").write_bytes((DATA / "pytorch_model.bin").read_bytes())
+    for name in ("zip", "legacy"):
+        (place / name).mkdir()
+    (place / "zip" / "pytorch_model.bin").write_bytes((DATA / "pytorch_model.bin").read_bytes())
+    numbers = {"0": numpy.arange(12, dtype="<f4"), "1": numpy.ones(3, dtype="<f4")}
+    tensors = {
+        "w": tensor(legacy_storage("0", 12), 0, (3, 4), (4, 1)),
+        "b": tensor(legacy_storage("1", 3), 0, (3,), (1,)),
+    }
+    write_legacy_file(place / "legacy" / "legacy.pt", assemble({"state_dict": tensors, "epoch": 3}), numbers)
 
 
 def _read_torch(place: Path, rng: Random) -> None:
-    torch_index(place / "pytorch_model.bin")
-    read_torch(place / "pytorch_model.bin", rng.choice((None, "float64")))
+    (path,) = place.iterdir()
+    torch_index(path)
+    read_torch(path, rng.choice((None, "float64")))
 
 
 def _make_npz(place: Path) -> None:
@@ -479,17 +493,16 @@ def _make_pictures(place: Path) -> None:
 
 def _make_films(place: Path) -> None:
     encoders = {
-        "mp4": ("mpeg4", "yuv420p"),
-        "mkv": ("ffv1", "bgr0"),
-        "avi": ("mjpeg", "yuvj420p"),
-        "mov": ("png", "rgb24"),
+        **{"mp4": ("mpeg4", "yuv420p"), "mkv": ("ffv1", "bgr0"), "avi": ("mjpeg", "yuvj420p"), "mov": ("png", "rgb24")},
+        **{"ts": ("mpeg2video", "yuv420p"), "mpg": ("mpeg1video", "yuv420p"), "flv": ("flv", "yuv420p")},
+        **{"wmv": ("wmv2", "yuv420p"), "nut": ("ffv1", "bgr0")},
     }
     for suffix, (encoder, pixel_format) in encoders.items():
         (place / suffix).mkdir()
         with av.open(str(place / suffix / f"clip.{suffix}"), "w") as output:
-            stream = output.add_stream(encoder, rate=10)
+            stream = output.add_stream(encoder, rate=25)
             stream.height, stream.width, stream.pix_fmt = 16, 24, pixel_format
-            for frame in _clip():
+            for frame in [*_clip()] * (8 if suffix in ("ts", "mpg") else 1):
                 output.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             output.mux(stream.encode())
 
@@ -512,7 +525,7 @@ READERS = {
     for reader in (
         Reader("safetensors", _make_safetensors, _read_safetensors, (".safetensors",), share=6),
         Reader("shards", _make_shards, _read_shards, (".safetensors", INDEX, ".bin"), share=4),
-        Reader("torch", _make_torch, _read_torch, (".bin",), share=8),
+        Reader("torch", _make_torch, _read_torch, (".bin", ".pt"), share=8),
         Reader("npz", _make_npz, _read_npz, (".npz",), share=6),
         Reader("scenic", _make_scenic, _read_scenic, (CHECKPOINT,), share=4),
         Reader("image_model", _make_image_models, _read_image_model, (".npz", JSON, ".safetensors"), share=3),

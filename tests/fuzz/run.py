@@ -15,6 +15,7 @@ import gc
 import json
 import logging
 import os
+import pickle
 import resource
 import select
 import shutil
@@ -229,12 +230,32 @@ def share_out(names: list[str], inputs: int) -> dict[str, int]:
     return {name: max(1, inputs * READERS[name].share // total) for name in names}
 
 
+def make_samples_apart(reader: Reader) -> list[Files]:
+    """The samples of a reader, made in a process of their own: FFmpeg leaves threads behind, which no fork survives."""
+    with tempfile.NamedTemporaryFile() as file:
+        process = os.fork()
+        if process == 0:
+            code = 1
+            try:
+                Path(file.name).write_bytes(pickle.dumps(make_samples(reader)))
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        _, status = os.waitpid(process, 0)
+        if status:
+            raise RuntimeError(f"the samples of {reader.name} could not be made")
+        return pickle.loads(file.read())
+
+
 def fuzz(names: list[str], inputs: int, seed: int, jobs: int, kept: Path) -> tuple[Counter, list[str]]:
     """Run so many inputs: counts by (reader, outcome), and a paragraph for each defect."""
     set_num_threads(1)
     counts: Counter = Counter()
     defects: list[str] = []
-    samples = {name: make_samples(READERS[name]) for name in names}
+    samples = {name: make_samples_apart(READERS[name]) for name in names}
     work = [
         (name, range(start, min(start + INPUTS_A_CHILD, count)))
         for name, count in share_out(names, inputs).items()
