@@ -65,7 +65,7 @@ def totals(findings: list[Finding]) -> str:
         f"{len(findings)} faults: localised {sum(finding.localised for finding in findings)}, exit 0 "
         f"{sum(finding.exit_code == 0 for finding in findings)}, crashed "
         f"{sum(finding.exit_code == 2 for finding in findings)}; causes right {verdicts['right']} of {len(with_cause)} "
-        f"that have one, wrong {verdicts['wrong']}, missed {verdicts['missed']}; places said {sum(places)} of "
+        f"that have one, vague {verdicts['vague']}, wrong {verdicts['wrong']}, missed {verdicts['missed']}; places said {sum(places)} of "
         f"{len(places)}"
     )
 

@@ -23,12 +23,12 @@ class Fault:
     cause : str or None
         The name of the cause that must be claimed; None where none is known, and none may be claimed.
     also : tuple of str
-        Other names that are as right, or true of it, if less is said.
+        Other names that are as right.
+    vague : tuple of str
+        Names of what is true of it, and says less: neither right nor wrong.
     where : tuple of str
         Where the mistake is confined to a place: words of which one must be said.
     model : {"m1", "m2", "m3"}
-    gradients : bool
-        The mistake is in the backward pass.
     precisions : tuple of str
         Of recordings that it can be planted into; empty for all.
     place : str
@@ -40,12 +40,17 @@ class Fault:
     first_wrong: str
     cause: str | None
     also: tuple[str, ...] = ()
+    vague: tuple[str, ...] = ()
     where: tuple[str, ...] = ()
     model: str = "m1"
-    gradients: bool = False
     precisions: tuple[str, ...] = ()
     weights: float = 1.0
     place: str = field(default="", compare=False)
+
+    @property
+    def gradients(self) -> bool:
+        """Whether the mistake is in the backward pass."""
+        return self.first_wrong.startswith("gradient.")
 
     @property
     def right_causes(self) -> set[str]:

@@ -53,7 +53,7 @@ class Finding:
         2 where it raised an error.
     causes : tuple of str
     expected_cause : str or None
-    cause_verdict : {"right", "wrong", "none", "missed"}
+    cause_verdict : {"right", "vague", "wrong", "none", "missed"}
         "none" where none was to be claimed and none was; "missed" where one was.
     place_said : bool or None
         None where the mistake is not confined to one.
@@ -198,10 +198,10 @@ def _as_near(fault: Fault, column: Column, expected: str | None, found: str | No
 
 
 def _cause_verdict(fault: Fault, causes: tuple[str, ...]) -> str:
-    if any(cause not in fault.right_causes for cause in causes):
+    if any(cause not in fault.right_causes | set(fault.vague) for cause in causes):
         return "wrong"
     if causes:
-        return "right"
+        return "right" if fault.right_causes & set(causes) else "vague"
     return "none" if fault.cause is None else "missed"
 
 

@@ -235,13 +235,17 @@ class Divided(nn.Module):
         return x
 
     def pool(self, x: Any) -> Any:
-        """One vector a clip."""
+        """One vector a clip, of what the norm made."""
         return x.mean((1, 2))
+
+    def classify(self, x: Any) -> Any:
+        """The logits, of what the layers made."""
+        return self.head(self.pooled(self.pool(self.norm(x))))
 
     def forward(self, video: Any) -> Any:
         """The logits."""
         x = self.tokens(self.add_positions(self.embed(video).flatten(3).permute(0, 2, 3, 1)))
-        return self.head(self.pooled(self.pool(self.norm(self.run(x)))))
+        return self.classify(self.run(x))
 
 
 def grid(c: dict) -> tuple[int, int]:

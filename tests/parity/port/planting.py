@@ -98,6 +98,11 @@ def edit(name: str, change: Callable[[Any], Any]) -> Plant:
     return lambda port: port.edits.append(edit_all)
 
 
+def edit_with(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Plant:
+    """The same, from all that was recorded: `change` returns what is new."""
+    return lambda port: port.edits.append(lambda values: values.update(change(values)))
+
+
 def both(*plants: Plant) -> Plant:
     """One after the other."""
 
