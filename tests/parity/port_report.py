@@ -11,12 +11,15 @@ import dataclasses
 import json
 import multiprocessing
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent.parent)]
 
 from port.gallery import PORT_FAULTS  # noqa: E402
 from port.measure import Column, Finding, measure  # noqa: E402
+from port.right_pairs import RIGHT_PAIRS, false_alarm  # noqa: E402
 
 WORKERS = 2
 
@@ -24,6 +27,11 @@ WORKERS = 2
 def measured(index: int, column: Column) -> Finding:
     """What is said of one fault; in a worker."""
     return measure(PORT_FAULTS[index], column)
+
+
+def alarm(index: int) -> str:
+    """What is reported of a right pair; in a worker."""
+    return false_alarm(RIGHT_PAIRS[index])
 
 
 def chosen(arguments: argparse.Namespace) -> list[int]:
@@ -38,13 +46,13 @@ def chosen(arguments: argparse.Namespace) -> list[int]:
     ]
 
 
-def run(jobs: list[int], column: Column, workers: int) -> list[Finding]:
-    """All of them, in at most two processes; faults of one model go to one process as far as they can."""
-    if workers == 1 or len(jobs) == 1:
-        return [measured(index, column) for index in jobs]
+def run(function: Callable[..., Any], jobs: list[int], workers: int, *arguments: Any) -> list[Any]:
+    """The function of each, in at most two processes."""
+    if workers == 1 or len(jobs) <= 1:
+        return [function(index, *arguments) for index in jobs]
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(min(workers, WORKERS), context) as pool:
-        return list(pool.map(measured, jobs, [column] * len(jobs), chunksize=8))
+        return list(pool.map(function, jobs, *([argument] * len(jobs) for argument in arguments), chunksize=8))
 
 
 def line(finding: Finding) -> str:
@@ -64,10 +72,20 @@ def totals(findings: list[Finding]) -> str:
     return (
         f"{len(findings)} faults: localised {sum(finding.localised for finding in findings)}, exit 0 "
         f"{sum(finding.exit_code == 0 for finding in findings)}, crashed "
-        f"{sum(finding.exit_code == 2 for finding in findings)}; causes right {verdicts['right']} of {len(with_cause)} "
-        f"that have one, vague {verdicts['vague']}, wrong {verdicts['wrong']}, missed {verdicts['missed']}; places said {sum(places)} of "
-        f"{len(places)}"
+        f"{sum(finding.exit_code == 2 for finding in findings)}; causes right {verdicts['right']} of "
+        f"{len(with_cause)} that have one, vague {verdicts['vague']}, wrong {verdicts['wrong']}, missed "
+        f"{verdicts['missed']}; places said {sum(places)} of {len(places)}"
     )
+
+
+def report_right_pairs(words: str, workers: int) -> None:
+    """Print those of which something is reported."""
+    jobs = [index for index, pair in enumerate(RIGHT_PAIRS) if words in pair.name.lower()]
+    alarms = run(alarm, jobs, workers)
+    for index, said in zip(jobs, alarms, strict=True):
+        if said:
+            print(f"{RIGHT_PAIRS[index].name}\n    {said}")
+    print(f"{len(jobs)} right pairs: {sum(map(bool, alarms))} false alarms")
 
 
 def main() -> None:
@@ -77,14 +95,18 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
     parser.add_argument("--pairing", choices=("map", "order", "sorted"), default="map")
     parser.add_argument("--fresh", action="store_true", help="freshly initialised weights")
+    parser.add_argument("--right", action="store_true", help="the right pairs in place of the faults")
     parser.add_argument("--only", metavar="WORDS", help="faults whose names hold these words")
     parser.add_argument("--place", help="a part of the network, or m1, m2, m3")
     parser.add_argument("--workers", type=int, default=WORKERS)
     parser.add_argument("--verbose", action="store_true", help="also where, and the verdict")
     parser.add_argument("--json", metavar="FILE", help="write the findings")
     arguments = parser.parse_args()
+    if arguments.right:
+        report_right_pairs((arguments.only or "").lower(), arguments.workers)
+        return
     column = Column(arguments.kind == "coarse", arguments.dtype, arguments.pairing, arguments.fresh)
-    findings = run(chosen(arguments), column, arguments.workers)
+    findings = run(measured, chosen(arguments), arguments.workers, column)
     print(f"{'fault':<45}{'loc.':<5}{'exit':<5}{'cause':<8}{'place':<6}{'claimed':<42} expected")
     for finding in findings:
         print(line(finding))

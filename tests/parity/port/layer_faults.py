@@ -113,7 +113,7 @@ LAYER_FAULTS = [
     Fault("second layer of the MLP through bfloat16", change_weights(rf"{MLP}\.fc2\.(weight|bias)",
           lambda w: w.bfloat16().to(w.dtype)), f"{L0}.output.dense", "weights rounded"),
     Fault("features 12 to 23 of the MLP lost", change_weights(r"body\.blocks\.0\.mlp\.fc2\.(weight|bias)",
-          only(0, range(12, 24), torch.zeros_like)), f"{L0}.output.dense", None,
+          only(0, range(12, 24), torch.zeros_like)), f"{L0}.output.dense", None, ("never written",),
           where=("features 12 to 23", "columns 12 to 23")),
     Fault("the MLP leaves out token 64", after(MLP, only(-2, 64, torch.zeros_like)), L0, None, ("branch left out",),
           where=("token 64", "the last token")),

@@ -122,6 +122,8 @@ def effects(fault: Fault, column: Column) -> dict[str, float]:
 
 # A fault must be localised where its effect is this many times what rounding makes, and may be before.
 LOUD = 8.0
+# Causes that are of a part by their nature. Any other one, said of the whole, is wrong where only a part has it.
+CONFINED = {"keys cut off", "a key masked", "head order", "NaN", "infinity"}
 # Parts of the JSON that name tensors, and nothing else.
 LISTS = ("rows", "unpaired_ours", "unpaired_theirs")
 
@@ -153,7 +155,7 @@ def _measure(fault: Fault, column: Column) -> Finding:
         )  # fmt: skip
     ours = our_trace(setting, fault.gradients)
     causes = tuple(cause.name for cause in likely_causes(comparison, ours, theirs, our_model(setting)))
-    row = comparison.first_divergent
+    row, said = comparison.first_divergent, _said(fault, _words(comparison))
     found = None if row is None else row.name
     localised, effect = found == expected, float("nan")
     if not localised:
@@ -166,8 +168,8 @@ def _measure(fault: Fault, column: Column) -> Finding:
         exit_code(comparison),
         causes,
         fault.cause,
-        _cause_verdict(fault, causes),
-        _said(fault, _words(comparison)),
+        _cause_verdict(fault, causes, said),
+        said,
         effect,
         comparison.verdict,
     )
@@ -197,9 +199,11 @@ def _as_near(fault: Fault, column: Column, expected: str | None, found: str | No
     return found is not None and start <= end and between < LOUD, between
 
 
-def _cause_verdict(fault: Fault, causes: tuple[str, ...]) -> str:
+def _cause_verdict(fault: Fault, causes: tuple[str, ...], said: bool | None) -> str:
     if any(cause not in fault.right_causes | set(fault.vague) for cause in causes):
         return "wrong"
+    if causes and fault.where and not said and not set(causes) <= CONFINED:
+        return "wrong"  # what is true of a part is said of the whole
     if causes:
         return "right" if fault.right_causes & set(causes) else "vague"
     return "none" if fault.cause is None else "missed"

@@ -16,9 +16,9 @@ from .network import Divided, Factorised, Joint
 
 # Square frames and projections, and as many times as rows, columns and heads: so many of the mistakes raise no error.
 SIZES: dict[str, Any] = {
-    "image_size": [32, 32],
+    "image_size": (32, 32),
     "num_frames": 8,
-    "tubelet_size": [2, 8, 8],
+    "tubelet_size": (2, 8, 8),
     "num_channels": 3,
     "hidden_size": 48,
     "num_hidden_layers": 2,
@@ -33,6 +33,8 @@ KINDS = {
     "m2": ("factorised_encoder", Factorised),
     "m3": ("factorised_self_attention", Divided),
 }
+# Parameters that run along the residual stream.
+ALONG_THE_STREAM = ("layernorm.weight", "layernorm_before.weight", "layernorm_after.weight", "position_embeddings")
 PRECISIONS = ("float32", "float16", "bfloat16")
 LABELS = (3, 7)
 
@@ -76,6 +78,8 @@ class Setting:
         Weights as they are initialised, in place of ones that hide nothing.
     weights : float
         By which matrices are multiplied: 8 saturates the attention.
+    outliers : float
+        By which two features of every norm and of the positions are multiplied.
     clips : {"moving", "black", "still"}
     changes : tuple of (name, value)
         To the config.
@@ -85,6 +89,7 @@ class Setting:
     kind: str = "m1"
     fresh: bool = False
     weights: float = 1.0
+    outliers: float = 1.0
     clips: str = "moving"
     changes: tuple[tuple[str, Any], ...] = ()
     seed: int = 7
@@ -109,6 +114,9 @@ def our_model(setting: Setting, dtype: str = "float64") -> VivitForVideoClassifi
         state = {name: revealing(name, value, rng) for name, value in sorted(state.items())}
     if setting.weights != 1:
         state = {name: value * (setting.weights if value.ndim == 2 else 1) for name, value in state.items()}
+    if setting.outliers != 1:
+        for name in [name for name in state if name.endswith(ALONG_THE_STREAM)]:
+            state[name] = numpy.concatenate([state[name][..., :2] * setting.outliers, state[name][..., 2:]], -1)
     if dtype != "float32":
         model = VivitForVideoClassification(config, dtype=dtype, backend="numpy")
     model.load_state_dict(state)
