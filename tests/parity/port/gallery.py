@@ -7,6 +7,7 @@ from .factorised_faults import FACTORISED_FAULTS
 from .gradient_faults import GRADIENT_FAULTS
 from .input_faults import INPUT_FAULTS
 from .layer_faults import LAYER_FAULTS
+from .precision_faults import PRECISION_FAULTS
 
 PORT_FAULTS = [
     dataclasses.replace(fault, place=place)
@@ -16,6 +17,7 @@ PORT_FAULTS = [
         ("layers", LAYER_FAULTS),
         ("factorised", FACTORISED_FAULTS),
         ("gradients", GRADIENT_FAULTS),
+        ("precision", PRECISION_FAULTS),
     )
     for fault in faults
 ]

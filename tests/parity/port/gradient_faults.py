@@ -93,7 +93,8 @@ def scaled_gradient(factor: float) -> Any:
 
 def wrong_clips(values: dict[str, Any]) -> dict[str, Any]:
     """The bias's gradient summed over the tokens of clip 0 alone."""
-    return {"d_body.blocks.1.mlp.fc2.bias": values["d_body.blocks.1.mlp.fc2"][0].sum(0)}
+    name = "d_body.blocks.1"  # its slope is the MLP's too: the layer is a sum
+    return {f"{name}.mlp.fc2.bias": values[name][0].sum(0)}
 
 
 GRADIENT_FAULTS = [

@@ -1,6 +1,8 @@
 """Planting one fault, comparing, and judging what was said."""
 
+import dataclasses
 import json
+import math
 import traceback
 from dataclasses import dataclass
 from functools import cache
@@ -9,6 +11,7 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
+from minivivit.errors import InputError
 from minivivit.verification.comparison.likely_causes import likely_causes
 from minivivit.verification.comparison.verdict import Comparison, compare
 from minivivit.verification.tensors.source import ArraySource
@@ -58,7 +61,7 @@ class Finding:
     place_said : bool or None
         None where the mistake is not confined to one.
     effect : float
-        Relative change by the fault at `expected`, over what rounding makes there.
+        Where nothing was found: the fault's `strength`. Where something else was: the largest effect before that.
     verdict : str
     """
 
@@ -106,20 +109,41 @@ def healthy_pairs(setting: Setting, column: Column, gradients: bool) -> tuple[st
     return tuple(row.name for row in comparison.rows)
 
 
+@cache
 def effects(fault: Fault, column: Column) -> dict[str, float]:
-    """The fault's effect in float64, tensor by tensor: relative to ours, over the precision's measured rounding."""
+    """The fault's effect in float64, tensor by tensor: relative to ours, over the precision's measured rounding.
+
+    The larger one of the quotients of norms and of largest entries, since a mistake may be of one token alone.
+    """
     setting = setting_of(fault, column)
     port = make_port(setting, "float64")
+    torch.manual_seed(0)
     fault.plant(port)
     ours = our_trace(setting, fault.gradients)
-    comparison, _ = compare_port(port, Column(column.coarse, "float64", column.pairing, column.fresh), fault.gradients)
+    # not by order, which a mistake may disturb, and not as they were stored
+    recorded = dataclasses.replace(column, dtype="float64", pairing="map")
+    values = {name: value.double() for name, value in record(port, column.coarse, fault.gradients).items()}
+    comparison, _ = compare_port(port, recorded, fault.gradients, values)
     budgets = ours.metadata["rounding_budgets"][column.dtype]
-    return {
-        row.name: row.error.relative_l2 / (budgets[row.name]["relative_l2"] or 1e-300) if row.error else float("inf")
-        for row in comparison.rows
-    }
+    return {row.name: _times_rounding(row, budgets[row.name]) for row in comparison.rows}
 
 
+def _times_rounding(row: Any, budget: dict[str, float]) -> float:
+    if row.error is None or row.error.num_nonfinite:
+        return math.inf
+    return max(row.error.relative_l2 / (budget["relative_l2"] or TINY), row.error.max_abs / (budget["max_abs"] or TINY))
+
+
+def strength(fault: Fault, column: Column) -> float:
+    """The fault's largest effect on any tensor that is paired: below 1 rounding hides it."""
+    try:
+        return max(effects(fault, column).values())
+    except InputError:  # it changes a shape
+        return math.inf
+
+
+# Where our own run rounded nothing away.
+TINY = 1e-300
 # A fault must be localised where its effect is this many times what rounding makes, and may be before.
 LOUD = 8.0
 # Causes that are of a part by their nature. Any other one, said of the whole, is wrong where only a part has it.
@@ -157,8 +181,12 @@ def _measure(fault: Fault, column: Column) -> Finding:
     causes = tuple(cause.name for cause in likely_causes(comparison, ours, theirs, our_model(setting)))
     row, said = comparison.first_divergent, _said(fault, _words(comparison))
     found = None if row is None else row.name
+    if expected != fault.first_wrong and not said:
+        said = None  # the place is one of a tensor that was not recorded
     localised, effect = found == expected, float("nan")
-    if not localised:
+    if found is None:
+        effect = strength(fault, column)
+    elif not localised:
         localised, effect = _as_near(fault, column, expected, found)
     return Finding(
         fault.name,
@@ -202,7 +230,7 @@ def _as_near(fault: Fault, column: Column, expected: str | None, found: str | No
 def _cause_verdict(fault: Fault, causes: tuple[str, ...], said: bool | None) -> str:
     if any(cause not in fault.right_causes | set(fault.vague) for cause in causes):
         return "wrong"
-    if causes and fault.where and not said and not set(causes) <= CONFINED:
+    if causes and said is False and not set(causes) <= CONFINED:
         return "wrong"  # what is true of a part is said of the whole
     if causes:
         return "right" if fault.right_causes & set(causes) else "vague"

@@ -153,6 +153,10 @@ def _right_pairs() -> list[RightPair]:
             RightPair("eager", Setting(kind, **changes), Column(dtype=dtype))
             for kind, dtype in product(kinds, PRECISIONS)
         ]
+    pairs += [  # the product itself would overflow
+        RightPair("scale first", Setting(kind, weights=60.0), Column(dtype="float16"), gradients=False)
+        for kind in kinds
+    ]
     for seed in range(20, 32):
         setting = Setting(kinds[seed % 3], outliers=(1.0, 60.0)[seed % 2], changes=random_changes(seed), seed=seed)
         pairs += [RightPair("eager", setting, Column(dtype=dtype)) for dtype in ("float32", PRECISIONS[1 + seed % 2])]
