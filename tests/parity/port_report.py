@@ -1,7 +1,7 @@
 """The measuring instrument: what `compare` says of every planted fault, and of right ports.
 
-    python tests/parity/port_report.py [--kind full|coarse] [--dtype float32|float16|bfloat16]
-        [--pairing map|order|sorted] [--fresh] [--only WORDS] [--place PLACE] [--right] [--workers 2] [--verbose]
+python tests/parity/port_report.py [--kind full|coarse] [--dtype float32|float16|bfloat16]
+    [--pairing map|order] [--fresh] [--only WORDS] [--place PLACE] [--right] [--workers 2] [--verbose]
 """
 
 import argparse
@@ -93,7 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=("full", "coarse"), default="full")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
-    parser.add_argument("--pairing", choices=("map", "order", "sorted"), default="map")
+    parser.add_argument("--pairing", choices=("map", "order"), default="map")
     parser.add_argument("--fresh", action="store_true", help="freshly initialised weights")
     parser.add_argument("--right", action="store_true", help="the right pairs in place of the faults")
     parser.add_argument("--only", metavar="WORDS", help="faults whose names hold these words")

@@ -39,6 +39,12 @@ def eps_outside(self: Any, original: Any, x: Any) -> Any:
     return (x - x.mean(-1, keepdim=True)) / spread * self.weight + self.bias
 
 
+def short_deviation(self: Any, original: Any, x: Any) -> Any:
+    """The standard deviation with seven bits of fraction."""
+    spread = (x.var(-1, unbiased=False, keepdim=True) + self.eps).sqrt()
+    return (x - x.mean(-1, keepdim=True)) / spread.bfloat16().to(x.dtype) * self.weight + self.bias
+
+
 def run_in_order(*order: int) -> Any:
     """These layers, one after the other."""
 
@@ -70,6 +76,10 @@ LAYER_FAULTS = [
     Fault("epsilon 1e-3", replace(r"body\..*norm\d?", "forward", lambda self, original, x:
           torch.nn.functional.layer_norm(x, x.shape[-1:], self.weight, self.bias, 1e-3)), f"{L0}.layernorm_before",
           "layer norm's epsilon"),
+    Fault("deviation kept in bfloat16", replace(r"body\..*norm\d?", "forward", short_deviation),
+          f"{L0}.layernorm_before", None, ("deviation rounded",)),
+    Fault("norm's weight through bfloat16", change_weights(r"body\.blocks\.0\.norm1\.weight",
+          lambda w: w.bfloat16().to(w.dtype)), f"{L0}.layernorm_before", "weights rounded"),
     Fault("norms of a layer shared", load_as({"body.blocks.0.norm2": "body.blocks.0.norm1"}),
           f"{L0}.layernorm_after", "another layer's parameters"),
     Fault("group norm of two groups", replace(r"body\.blocks\.\d\.norm1", "forward", lambda self, original, x:

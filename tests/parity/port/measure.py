@@ -3,21 +3,24 @@
 import dataclasses
 import json
 import math
+import tempfile
 import traceback
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from threadpoolctl import threadpool_limits
 
 from minivivit.errors import InputError
 from minivivit.verification.comparison.likely_causes import likely_causes
 from minivivit.verification.comparison.verdict import Comparison, compare
-from minivivit.verification.tensors.source import ArraySource
+from minivivit.verification.tensors.source import TensorSource, open_source
 
 from .fault import Fault
-from .mapping import mapping_of
+from .mapping import full_mapping, mapping_of
 from .models import Setting, our_model, our_trace
 from .recording import Port, as_source, make_port, record
 
@@ -30,8 +33,9 @@ class Column:
     ----------
     coarse : bool
     dtype : {"float32", "float16", "bfloat16"}
-    pairing : {"map", "order", "sorted"}
-        "sorted" is by order, of a file whose names were sorted.
+    pairing : {"map", "whole map", "order", "sorted"}
+        "map" holds the lines whose tensors were recorded, "whole map" all lines; "sorted" is by order, of a file that
+        safetensors' `save_file` wrote, which sorts the names.
     fresh : bool
         Freshly initialised weights.
     """
@@ -85,16 +89,24 @@ def setting_of(fault: Fault, column: Column) -> Setting:
 
 def compare_port(
     port: Port, column: Column, gradients: bool, values: dict[str, Any] | None = None
-) -> tuple[Comparison, ArraySource]:
+) -> tuple[Comparison, TensorSource]:
     """Record it, and compare."""
     values = record(port, column.coarse, gradients) if values is None else values
-    if column.pairing == "sorted":
-        values = dict(sorted(values.items()))
-    theirs, ours = as_source(values), our_trace(port.setting, gradients)
-    arguments: dict[str, Any] = {"mapping": mapping_of(port.setting, values)}
-    if column.pairing != "map":
-        arguments = {"by_order": True, "find_layouts": True}
-    return compare(ours, theirs, **arguments, model=our_model(port.setting)), theirs
+    ours, model = our_trace(port.setting, gradients), our_model(port.setting)
+    if column.pairing == "map":
+        theirs: TensorSource = as_source(values)
+        return compare(ours, theirs, mapping=mapping_of(port.setting, values), model=model), theirs
+    if column.pairing == "whole map":
+        theirs = as_source(values)
+        return compare(ours, theirs, mapping=full_mapping(port.setting), model=model), theirs
+    if column.pairing == "order":
+        theirs = as_source(values)
+        return compare(ours, theirs, by_order=True, find_layouts=True, model=model), theirs
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "theirs.safetensors"
+        save_file({name: value.contiguous() for name, value in values.items()}, path)
+        theirs = open_source(path)
+        return compare(ours, theirs, by_order=True, find_layouts=True, model=model), theirs
 
 
 def exit_code(comparison: Comparison) -> int:

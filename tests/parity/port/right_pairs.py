@@ -141,6 +141,7 @@ def _right_pairs() -> list[RightPair]:
         RightPair("eager", Setting(kind), Column(coarse, "float32", pairing))
         for kind, coarse, pairing in product(kinds, (False, True), ("order", "sorted"))
     ]
+    pairs += [RightPair("eager", Setting(kind), Column(True, pairing="whole map")) for kind in kinds]
     for how, dtypes in (
         ("SDPA", PRECISIONS), ("scale first", PRECISIONS), ("tiles", ("float32",)), ("autocast", ("float32",)),
         ("written out", ("float32", "bfloat16")), ("convolution as a product", ("float32", "float16")),
