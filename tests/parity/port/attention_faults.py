@@ -132,7 +132,7 @@ ATTENTION_FAULTS = [
           f"{L0}.attention.output.dense", "heads merged without a transpose"),
     Fault("query and key exchanged", replace(A, "parts", lambda self, original, x: (
         lambda q, k, v: (k, q, v))(*original(x))), SCORES, "query and key swapped"),
-    Fault("a head's bias lost", change_weights(r"body\.blocks\.0\.attn\.proj\.bias", torch.zeros_like),
+    Fault("the projection's bias lost", change_weights(r"body\.blocks\.0\.attn\.proj\.bias", torch.zeros_like),
           f"{L0}.attention.output.dense", "bias left out"),
     Fault("projection of layer 1 in layer 0", load_as({"body.blocks.0.attn.proj": "body.blocks.1.attn.proj"}),
           f"{L0}.attention.output.dense", "another layer's parameters"),

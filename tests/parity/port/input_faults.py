@@ -64,6 +64,11 @@ def half_rounded(weight: Any) -> Any:
     return weight.half().to(weight.dtype)
 
 
+def plain_norm(x: Any) -> Any:
+    """A layer norm without weight and bias."""
+    return torch.nn.functional.layer_norm(x, x.shape[-1:], eps=1e-6)
+
+
 def wide_crop(clips: numpy.ndarray, port: Any) -> numpy.ndarray:
     """The margin left in, and the frames resized: every pixel the nearest one's."""
     rows = numpy.linspace(0, clips.shape[2] - 1, clips.shape[2] - 4).round().astype(int)
@@ -142,6 +147,5 @@ INPUT_FAULTS = [
           ("never written",), where=("token 64", "the last token")),
     Fault("CLS token of clip 0 alone", after("body", only(0, 1, lambda x: torch.cat([0 * x[:, :1], x[:, 1:]], 1)),
           "with_cls"), CAT, "CLS token left at zero", ("never written",), where=("clip 1", "sample 1", "token 0")),
-    Fault("a norm before the layers", after("body", lambda x: torch.nn.functional.layer_norm(x, x.shape[-1:]),
-          "add_positions"), TOKENS, "extra layer norm"),
+    Fault("a norm before the layers", after("body", plain_norm, "add_positions"), TOKENS, "extra layer norm"),
 ]  # fmt: skip

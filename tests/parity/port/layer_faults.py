@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from .fault import L0, L1, Fault
-from .input_faults import half_rounded, quantised
+from .input_faults import half_rounded, plain_norm, quantised
 from .planting import after, before, both, change_loss, change_weights, edit, load_as, only, replace
 
 BLOCKS = r"body\.blocks\.\d"
@@ -67,10 +67,10 @@ def fast_gelu(x: Any) -> Any:
 
 
 LAYER_FAULTS = [
-    Fault("a norm before layer 1", before(r"body\.blocks\.1", lambda x: torch.nn.functional.layer_norm(
-          x, x.shape[-1:]), "attention_sum"), f"{L1}.layernorm_before", "extra layer norm"),
-    Fault("the input normalised twice", after(r"body\.blocks\.\d\.norm1", lambda x: torch.nn.functional.layer_norm(
-          x, x.shape[-1:])), f"{L0}.layernorm_before", "extra layer norm"),
+    Fault("a norm before layer 1", before(r"body\.blocks\.1", plain_norm, "attention_sum"),
+          f"{L1}.layernorm_before", "extra layer norm"),
+    Fault("the input normalised twice", after(r"body\.blocks\.\d\.norm1", plain_norm),
+          f"{L0}.layernorm_before", "extra layer norm"),
     Fault("epsilon outside the root", replace(r"body\..*norm\d?", "forward", eps_outside), f"{L0}.layernorm_before",
           "epsilon outside the root", ("layer norm's epsilon",)),
     Fault("epsilon 1e-3", replace(r"body\..*norm\d?", "forward", lambda self, original, x:
@@ -149,7 +149,7 @@ LAYER_FAULTS = [
           "dropout left on"),
     Fault("final norm with layer 0's parameters", load_as({"body.norm": "body.blocks.0.norm1"}), "vivit.layernorm",
           "another layer's parameters"),
-    Fault("final norm before the pooled mean", replace("body", "pool", lambda self, original, x: x.mean(-2)),
+    Fault("mean of all tokens for the CLS token", replace("body", "pool", lambda self, original, x: x.mean(-2)),
           "pre_logits", "pooling"),
     Fault("the last token for the CLS token", replace("body", "pool", lambda self, original, x: x[..., -1, :]),
           "pre_logits", "pooling"),
