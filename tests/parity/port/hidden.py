@@ -9,7 +9,7 @@ from .measure import Column
 
 # In every coarse recording.
 INSIDE = {
-    "times reversed inside the temporal attention": "what leaves the layers is right: only what is recorded inside is reversed",
+    "times reversed inside the temporal attention": "what leaves the layers is right",
 }
 
 FLOAT16 = {
