@@ -69,6 +69,7 @@ def class_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
     scale = float(numpy.abs(logits).max()) or 1.0
     if sorted(matched) != list(range(classes)) or distances.min(axis=1).max() > SAME_COLUMN * scale / classes:
         return
+    matched = evidence.fitted("classes", matched)
     if matched not in [order for order, _ in orders]:
         shown = ", ".join(map(str, matched[:12])) + (", ..." if classes > 12 else "")
         yield Hypothesis("class order", f"with the classes {shown}", advice, logits[:, matched])

@@ -13,6 +13,8 @@ from minivivit.verification.comparison.evidence.evidence import Evidence, Hypoth
 
 # Rows from which an epsilon is read off, and on which other layers' parameters are tried.
 ROWS = 64
+# One that is solved for and this close to ours, relative to it, is ours.
+SAME_EPSILON = 0.05
 USUAL_EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 
 
@@ -63,10 +65,10 @@ def _other_epsilons(
     if not known.any():
         return
     s = inner[known] / squared[known]
-    under_root = float(numpy.median(1 / numpy.square(s) - variances[known]))
-    beside_root = float(numpy.median(1 / s - numpy.sqrt(variances[known])))
+    under_root = evidence.fitted("under the root", float(numpy.median(1 / numpy.square(s) - variances[known])))
+    beside_root = evidence.fitted("beside the root", float(numpy.median(1 / s - numpy.sqrt(variances[known]))))
     for candidate, is_fit in _round_numbers(under_root):
-        if candidate != eps:
+        if abs(candidate - eps) > SAME_EPSILON * eps:
             yield _other_epsilon(eps, candidate, "", centred / numpy.sqrt(variance + candidate) * weight + bias, is_fit)
     for candidate, is_fit in _round_numbers(beside_root):
         where = ", added to the standard deviation instead of the variance"
@@ -88,7 +90,7 @@ def _other_epsilon(eps: float, candidate: float, where: str, tensor: numpy.ndarr
     return Hypothesis(
         "layer norm's epsilon",
         f"with an epsilon of {candidate:.3g} in place of {eps:.3g}{where}",
-        f"set layer_norm_eps to {eps:.3g}",
+        "add epsilon to the variance, under the root" if where else f"set layer_norm_eps to {eps:.3g}",
         tensor,
         is_fit=is_fit,
     )

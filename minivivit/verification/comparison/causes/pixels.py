@@ -107,11 +107,13 @@ def pixel_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
     theirs = evidence.read_theirs("pixel_values")
     if theirs is None or theirs.shape[1:] != pixels.shape[1:]:
         return
-    yield from _matched_frames(pixels, theirs[:1], max(SAME_FRAME, evidence.budget or 0.0))
-    yield from _fitted_range(pixels, theirs[:1])
+    yield from _matched_frames(evidence, pixels, theirs, max(SAME_FRAME, evidence.budget or 0.0))
+    yield from _fitted_range(evidence, pixels, theirs)
 
 
-def _matched_frames(pixels: numpy.ndarray, theirs: numpy.ndarray, tolerance: float) -> Iterator[Hypothesis]:
+def _matched_frames(
+    evidence: Evidence, pixels: numpy.ndarray, theirs: numpy.ndarray, tolerance: float
+) -> Iterator[Hypothesis]:
     """Every frame of theirs is one of ours, in another order, or taken more than once."""
     frames = pixels.shape[1]
     indices = []
@@ -120,6 +122,7 @@ def _matched_frames(pixels: numpy.ndarray, theirs: numpy.ndarray, tolerance: flo
         if not min(errors) <= tolerance:
             return
         indices.append(int(numpy.argmin(errors)))
+    indices = evidence.fitted("frames", indices)
     usual = [list(range(frames)), list(range(frames))[::-1], sorted(range(frames), key=str)]
     usual += [numpy.roll(usual[0], shift).tolist() for shift in (1, -1)]
     if indices in usual:  # those have a name of their own
@@ -135,7 +138,7 @@ def _matched_frames(pixels: numpy.ndarray, theirs: numpy.ndarray, tolerance: flo
     )
 
 
-def _fitted_range(pixels: numpy.ndarray, theirs: numpy.ndarray) -> Iterator[Hypothesis]:
+def _fitted_range(evidence: Evidence, pixels: numpy.ndarray, theirs: numpy.ndarray) -> Iterator[Hypothesis]:
     """theirs = a ours + b, a and b fitted for each channel; a fit of two numbers to a whole clip is no accident."""
     axes = (0, 1, 3, 4)
     mean, mean_theirs = pixels.mean(axes, keepdims=True), theirs.mean(axes, keepdims=True)
@@ -144,7 +147,7 @@ def _fitted_range(pixels: numpy.ndarray, theirs: numpy.ndarray) -> Iterator[Hypo
     if not (variance > 0).all() or not numpy.isfinite(theirs).all():
         return
     scale = (centred * (theirs - mean_theirs)).mean(axes, keepdims=True) / variance
-    offset = mean_theirs - scale * mean
+    scale, offset = evidence.fitted("range", (scale, mean_theirs - scale * mean))
     if not (scale > 1e-6).all():
         return
     numbers = ", ".join(f"{a:.4g} x + {b:.4g}" for a, b in zip(scale.ravel(), offset.ravel(), strict=True))
