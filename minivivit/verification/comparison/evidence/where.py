@@ -62,10 +62,11 @@ def places(
     axes = axes_of(name, ours.shape, config, clips)
     if not axes or ours.size == 0 or ours.shape != theirs.shape:
         return []
+    ours, theirs = _scaled(ours, theirs)
     difference = _difference(ours, theirs)
     if not difference.any():
         return []
-    rms = float(numpy.sqrt(numpy.square(numpy.nan_to_num(ours)).mean()))
+    rms = float(numpy.sqrt(numpy.square(ours, where=numpy.isfinite(ours), out=numpy.zeros(ours.shape)).mean()))
     views = [axes]
     if config is not None and ".attention" in name:
         views.append(split_heads(axes, config.num_attention_heads))
@@ -75,6 +76,14 @@ def places(
             if all(place.axis != other.axis for other in found) and not place.axis.startswith("feature of"):
                 found.append(_exchanged(place, view, ours, theirs, allowed))
     return [*found, *_on_the_grid(found, axes, difference, allowed, rms, config)]
+
+
+def _scaled(*tensors: numpy.ndarray) -> list[numpy.ndarray]:
+    """Tensors in units of their largest entry, so that no square overflows."""
+    with numpy.errstate(all="ignore"):
+        sizes = [numpy.abs(tensor, where=numpy.isfinite(tensor), out=numpy.zeros(tensor.shape)) for tensor in tensors]
+        unit = max(float(size.max(initial=0.0)) for size in sizes) or 1.0
+        return [tensor / unit for tensor in tensors]
 
 
 def _difference(ours: numpy.ndarray, theirs: numpy.ndarray) -> numpy.ndarray:
