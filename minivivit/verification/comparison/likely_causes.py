@@ -7,7 +7,6 @@ from typing import Any
 import numpy
 
 from minivivit.errors import InputError
-from minivivit.verification.comparison.causes.anywhere import general_hypotheses
 from minivivit.verification.comparison.causes.places import hypotheses
 from minivivit.verification.comparison.evidence.axes import axes_of
 from minivivit.verification.comparison.evidence.cause import Cause
@@ -23,6 +22,7 @@ from minivivit.verification.comparison.evidence.evidence import (
     weights_of,
 )
 from minivivit.verification.comparison.evidence.where import Place, places
+from minivivit.verification.comparison.general.anywhere import general_hypotheses
 from minivivit.verification.comparison.nonfinite import nonfinite_causes
 from minivivit.verification.tensors.layouts import find_layout, undo_layout
 from minivivit.verification.tensors.source import TensorSource

@@ -52,6 +52,10 @@ def class_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
         "these are probabilities; compare what goes into the last softmax",
         softmax_forward(logits)[0],
     )
+    with_log = logits - logits.max() - numpy.log(numpy.exp(logits - logits.max()).sum(axis=-1, keepdims=True))
+    advice = "compare what goes into it"
+    yield Hypothesis("log-softmax applied to the logits", "after log-softmax", advice, with_log)
+    yield Hypothesis("sigmoid applied to the logits", "after a sigmoid", advice, 1 / (1 + numpy.exp(-logits)))
     alphabetical = sorted(range(classes), key=str)
     orders = [
         (alphabetical, "with the classes in alphabetical order of their numbers (0, 1, 10, 11, ..., 2)"),

@@ -10,6 +10,7 @@ from minivivit.models.parameters import unflatten
 from minivivit.ops.layer_norm import layer_norm_forward
 from minivivit.ops.linear import linear_forward
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
+from minivivit.verification.comparison.evidence.folding import input_of
 
 # Rows from which an epsilon is read off, and on which other layers' parameters are tried.
 ROWS = 64
@@ -41,6 +42,7 @@ def layer_norm_hypotheses(evidence: Evidence, inputs: str) -> Iterator[Hypothesi
     yield from _other_epsilons(evidence, centred, variance, weight, bias)
     yield from _other_statistics(x, centred, variance, weight, bias, eps)
     yield from _other_scales(centred / numpy.sqrt(variance + eps), weight, bias)
+    yield from _normalised_twice(x, weight, bias, eps)
     yield from _other_parameters(evidence, x[:, :ROWS], weight.shape)
 
 
@@ -159,6 +161,19 @@ def _other_scales(normalised: numpy.ndarray, weight: numpy.ndarray, bias: numpy.
     yield Hypothesis("scale and bias swapped", "with weight and bias swapped", "swap them", normalised * bias + weight)
 
 
+def _normalised_twice(x: numpy.ndarray, weight: numpy.ndarray, bias: numpy.ndarray, eps: float) -> Iterator[Hypothesis]:
+    """A layer norm of what is normalised already."""
+    plain = layer_norm_forward(x, numpy.ones_like(weight), numpy.zeros_like(bias), eps)[0]
+    same = layer_norm_forward(x, weight, bias, eps)[0]
+    for before, words in ((plain, "a norm without weight and bias"), (same, "the same norm")):
+        yield Hypothesis(
+            "extra layer norm",
+            f"with {words} applied to its input",
+            "ViViT normalises once before each branch",
+            layer_norm_forward(before, weight, bias, eps)[0],
+        )
+
+
 def _other_parameters(evidence: Evidence, x: numpy.ndarray, shape: tuple[int, ...]) -> Iterator[Hypothesis]:
     """The parameters of another layer norm of the same network."""
     eps = evidence.config.layer_norm_eps if evidence.config else 0.0
@@ -173,6 +188,26 @@ def _other_parameters(evidence: Evidence, x: numpy.ndarray, shape: tuple[int, ..
             "check the names and the order in which the layers' parameters are loaded, and that no layer is left out",
             layer_norm_forward(x, weight, bias, eps)[0],
         )
+
+
+def norm_elsewhere_hypotheses(evidence: Evidence, earlier: str) -> Iterator[Hypothesis]:
+    """The layer norm of what came before the last branch was added.
+
+    Parameters
+    ----------
+    earlier : str
+        The name of the stream before that.
+    """
+    x, config = evidence.sample(earlier), evidence.config
+    weight, bias = evidence.parameter(f"{evidence.name}.weight"), evidence.parameter(f"{evidence.name}.bias")
+    if x is None or config is None or weight is None or bias is None or x.shape[-1] != weight.size:
+        return
+    yield Hypothesis(
+        "norm of the wrong tensor",
+        f"computed from {earlier}",
+        "the layer norm takes the stream with the branch before it added",
+        layer_norm_forward(x, weight, bias, config.layer_norm_eps)[0],
+    )
 
 
 def post_norm_hypotheses(evidence: Evidence, inputs: str, attention: str) -> Iterator[Hypothesis]:
@@ -214,7 +249,7 @@ def norm_skipped_hypotheses(evidence: Evidence, inputs: str, parameters: str) ->
     parameters : str
         Of the linear map.
     """
-    x = evidence.sample(inputs)
+    x = input_of(evidence, inputs)
     weight = evidence.parameter(f"{parameters}.weight")
     if x is None or weight is None or x.shape[-1] != weight.shape[1]:
         return

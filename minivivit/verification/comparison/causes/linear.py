@@ -7,6 +7,7 @@ import numpy
 
 from minivivit.ops.linear import linear_forward
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
+from minivivit.verification.comparison.evidence.folding import input_of
 from minivivit.verification.rounding.precisions import round_to_precision
 
 # Tokens on which mistakes are tried, for all tokens share the weights; and fewer for those of every other layer.
@@ -28,7 +29,7 @@ def linear_hypotheses(evidence: Evidence, inputs: str, parameters: str) -> Itera
     parameters : str
         W and b are the parameters of this name, with ``.weight`` and ``.bias`` after it.
     """
-    y, x = evidence.sample(evidence.name), evidence.sample(inputs)
+    y, x = evidence.sample(evidence.name), input_of(evidence, inputs)
     weight, bias = evidence.parameter(f"{parameters}.weight"), evidence.parameter(f"{parameters}.bias")
     if y is None or x is None or weight is None or x.shape[-1] != weight.shape[1]:
         return

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import numpy
 
-from minivivit.verification.comparison.causes.orders import order_hypotheses
 from minivivit.verification.comparison.evidence.evidence import (
     Evidence,
     Hypothesis,
     leading,
     relative_error,
 )
+from minivivit.verification.comparison.general.orders import order_hypotheses
 
 # Numbers by which tensors are recognised before they are compared whole.
 FINGERPRINT = 4096
