@@ -11,6 +11,7 @@ from minivivit.ops.layer_norm import layer_norm_forward
 from minivivit.ops.linear import linear_forward
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
 from minivivit.verification.comparison.evidence.folding import input_of
+from minivivit.verification.rounding.precisions import round_to_precision
 
 # Rows from which an epsilon is read off, and on which other layers' parameters are tried.
 ROWS = 64
@@ -158,6 +159,15 @@ def _other_scales(normalised: numpy.ndarray, weight: numpy.ndarray, bias: numpy.
         "the scale is the weight itself",
         normalised * (1 + weight) + bias,
     )
+    for name in ("bfloat16", "float16"):
+        scale, shift = (round_to_precision(array, name).astype("float64") for array in (weight, bias))
+        for other, words in ((bias, "weight"), (shift, "weight and bias")):
+            yield Hypothesis(
+                "weights rounded",
+                f"with the layer norm's {words} rounded to {name}",
+                f"the checkpoint went through {name}; convert it from the original",
+                normalised * scale + other,
+            )
     yield Hypothesis("scale and bias swapped", "with weight and bias swapped", "swap them", normalised * bias + weight)
 
 

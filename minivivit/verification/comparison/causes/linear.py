@@ -55,6 +55,13 @@ def linear_hypotheses(evidence: Evidence, inputs: str, parameters: str) -> Itera
             f"the checkpoint went through {name}; convert it from the original",
             linear_forward(x, rounded, rounded_bias)[0],
         )
+        if bias is not None:
+            yield Hypothesis(
+                "weights rounded",
+                f"with the weights, and not the bias, rounded to {name}",
+                f"the weights went through {name}; convert them from the original",
+                linear_forward(x, rounded, bias)[0],
+            )
     yield from _tf32(evidence, inputs, weight, bias)
     yield from _other_parameters(evidence, x[:, :SEARCH_ROWS] if x.ndim == 3 else x, parameters, weight.shape)
 

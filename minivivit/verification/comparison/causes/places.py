@@ -14,7 +14,12 @@ from minivivit.verification.comparison.causes.backward import (
     sum_backward_hypotheses,
 )
 from minivivit.verification.comparison.causes.embeddings import cls_token_hypotheses, embedding_hypotheses
-from minivivit.verification.comparison.causes.head import class_hypotheses, loss_hypotheses, pooling_hypotheses
+from minivivit.verification.comparison.causes.head import (
+    class_hypotheses,
+    loss_hypotheses,
+    pooled_places_hypotheses,
+    pooling_hypotheses,
+)
 from minivivit.verification.comparison.causes.layer_norm import (
     layer_norm_hypotheses,
     norm_elsewhere_hypotheses,
@@ -191,7 +196,12 @@ def _activation_backward(evidence: Evidence, match: re.Match) -> Iterator[Hypoth
 
 
 def _pooled(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
-    yield from pooling_hypotheses(evidence, "vivit.layernorm")
+    norms = ("vivit.layernorm", "vivit.temporal_encoder.layernorm")
+    yield from pooling_hypotheses(evidence, next((name for name in norms if name in evidence.ours), norms[0]))
+
+
+def _pooled_places(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
+    yield from pooled_places_hypotheses(evidence)
 
 
 def _classes(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
@@ -234,6 +244,7 @@ PLACES: dict[str, Callable[[Evidence, re.Match], Iterator[Hypothesis]]] = {
     rf"{LAYER}\.output\.dense": _narrow,
     LAYER: _layer,
     r"(?:vivit\.)?(?:\w+_encoder\.)?layernorm": _final_norm,
+    r"(?:vivit\.)?spatial_encoder": _pooled_places,
     r"pre_logits": _pooled,
     r"classifier": _classes,
     r"loss": _loss,

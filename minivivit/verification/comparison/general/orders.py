@@ -11,6 +11,8 @@ from minivivit.verification.comparison.evidence.evidence import LARGEST_SAMPLE, 
 FINGERPRINT, FEWEST = 256, 4
 # Slices more than this many are left alone: each is held against all others.
 MOST_SLICES = 4096
+# Axes whose orders have hypotheses of their own.
+NAMED_ELSEWHERE = ("frame", "class", "pixel row", "pixel column")
 # Tensors whose features are those of one head after the other.
 WITH_HEADS = (".attention.attention", ".query", ".key", ".value")
 # A slice is recognised when it comes this close to one of ours, relative to all of them.
@@ -43,7 +45,7 @@ def order_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
 def _orders_along(
     evidence: Evidence, ours: numpy.ndarray, theirs: numpy.ndarray, place: int, axis: Axis
 ) -> Iterator[Hypothesis]:
-    if not 1 < axis.size <= MOST_SLICES or ours.size // axis.size < FEWEST or axis.name in ("frame", "class"):
+    if not 1 < axis.size <= MOST_SLICES or ours.size // axis.size < FEWEST or axis.name in NAMED_ELSEWHERE:
         return
     found = matched(*(numpy.moveaxis(tensor, place, 0).reshape(axis.size, -1) for tensor in (ours, theirs)))
     order = evidence.fitted(f"order of {axis.name}", found)
