@@ -141,6 +141,8 @@ def _print_comparison(comparison: Comparison, everything: bool) -> None:
     print(printable(comparison.verdict))
     for hint in comparison.hints:
         print(f"likely cause: {printable(hint)}")
+    if comparison.places:
+        print(f"where: {'; '.join(place.sentence for place in comparison.places)}")
     chosen = list(range(len(comparison.rows))) if everything else _interesting(comparison)
     layouts = any(row.layout or row.their_name != row.name for row in comparison.rows)
     header = ["tensor", "", "status", "relative", "of allowed", "largest", "ULP", "1 - cosine", "worst at"]

@@ -24,6 +24,7 @@ DESCRIPTIONS = {
     "bias differs",
     "another tensor",
     "token order",
+    "feature order",
     "a constant factor",
     "NaN",
 }

@@ -294,9 +294,9 @@ def test_dropout_is_told_by_its_zeros(ours, model, rate):
     found = causes(ours, {name: ours.arrays[f"{name}.attention_residual"] + dropped}, model)
     assert names(found) == ["dropout left on"]
     # Zeros without the factor, or the factor without zeros, are something else.
-    for wrong in (branch * (rng.random(branch.shape) >= rate), branch / 0.9):
+    for wrong, cause in ((branch * (rng.random(branch.shape) >= rate), []), (branch / 0.9, ["branch scaled"])):
         wrong = wrong + ours.arrays[f"{name}.attention_residual"]
-        assert causes(ours, {name: wrong}, model) == []
+        assert names(causes(ours, {name: wrong}, model)) == cause
     assert not list(dropout_hypotheses(Evidence("x", ours, lambda name: None), branch[:1]))
 
 
@@ -320,6 +320,52 @@ def test_a_loss_of_other_labels(ours, model):
 def test_clips_of_the_batch_exchanged(ours, model):
     for name in ("pixel_values", f"{LAYER}.attention.attention", "classifier"):
         assert names(causes(ours, {name: ours.arrays[name][::-1]}, model)) == ["batch order"]
+
+
+def test_a_mistake_of_one_clip_is_called_that(ours, model):
+    pixels = ours.arrays["pixel_values"].copy()
+    pixels[0] = pixels[0, :, ::-1]
+    found = causes(ours, {"pixel_values": pixels}, model)
+    assert names(found) == ["channel order"]
+    assert "only clip 0 is wrong: theirs equals ours with the channels reversed" in found[0].sentence
+    pixels[1] += 0.01  # the other one is wrong in another way: no cause explains both
+    assert causes(ours, {"pixel_values": pixels}, model) == []
+
+
+def test_a_factor_of_one_clip_is_not_that_of_another(ours, model):
+    wrong = ours.arrays[LAYER] * numpy.array([1.3, 1.4])[:, None, None]
+    assert causes(ours, {LAYER: wrong}, model) == []
+
+
+def test_orders_are_read_off(ours, model):
+    name, rng = f"{LAYER}.output.dense", numpy.random.default_rng(5)
+    array = ours.arrays[name]
+    assert names(causes(ours, {name: array[..., rng.permutation(16)]}, model)) == ["feature order"]
+    assert names(causes(ours, {name: array[:, rng.permutation(array.shape[1])]}, model)) == ["token order"]
+    heads = ours.arrays[f"{LAYER}.attention.attention"].reshape(2, -1, 4, 4)[:, :, [1, 0, 2, 3]].reshape(2, -1, 16)
+    found = causes(ours, {f"{LAYER}.attention.attention": heads}, model)
+    assert names(found) == ["head order"]
+    assert "with heads 0 and 1 exchanged" in found[0].sentence
+
+
+def test_times_of_model_2_in_reverse_are_no_batch_order():
+    model = small_model("factorised_encoder")
+    ours = trace_of(model)
+    name = "vivit.spatial_encoder.embeddings.with_cls_token"
+    folded = ours.arrays[name].reshape(2, 6, 5, 16)
+    assert names(causes(ours, {name: folded[:, ::-1].reshape(12, 5, 16)}, model)) == ["times reversed"]
+    assert names(causes(ours, {name: folded[::-1].reshape(12, 5, 16)}, model)) == ["batch order"]
+    turned = folded.swapaxes(0, 1).reshape(12, 5, 16)
+    assert names(causes(ours, {name: turned}, model)) == ["times folded in another order"]
+
+
+def test_epsilon_as_it_should_be_is_no_advice(ours, model):
+    name = f"{LAYER}.layernorm_after"
+    x, parameters = ours.arrays[f"{LAYER}.attention_residual"], model.state_dict()
+    std = numpy.sqrt(x.var(-1, keepdims=True)) + 1e-6
+    wrong = (x - x.mean(-1, keepdims=True)) / std * parameters[f"{name}.weight"] + parameters[f"{name}.bias"]
+    for cause in causes(ours, {name: wrong}, model):
+        assert "set layer_norm_eps to 1e-06" not in cause.sentence
 
 
 def test_a_tensor_under_the_wrong_name(ours, model):
@@ -358,7 +404,7 @@ def test_not_finite_in_ours(ours, model):
 
 
 def test_what_is_wrong_in_another_clip_than_the_first(ours, model):
-    """Only the first clip is looked at closely; what is wrong may stand in another."""
+    """The first clip is right here."""
     wrong = ours.arrays[LAYER].copy()
     wrong[1, 3, 5] = numpy.nan
     found = causes(ours, {LAYER: wrong}, model)

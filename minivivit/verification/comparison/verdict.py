@@ -12,8 +12,9 @@ import numpy
 from minivivit.backend import Array
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed, quoted
+from minivivit.verification.comparison.evidence.where import Place
 from minivivit.verification.comparison.judgement import Budget, budgets_before, budgets_in, judge
-from minivivit.verification.comparison.likely_causes import likely_causes
+from minivivit.verification.comparison.likely_causes import likely_causes, places_of
 from minivivit.verification.comparison.mapping import Counterpart, Pair
 from minivivit.verification.comparison.pairing import pair_tensors
 from minivivit.verification.tensors.error import PRECISIONS, TensorError, tensor_error, unit_roundoff
@@ -87,6 +88,8 @@ class Comparison:
         What the reader must know beside the verdict.
     hints : list of str
         Likely causes of the first divergence.
+    places : list of Place
+        Where the first tensor that differs is wrong, if only parts of it are.
     config : dict
         Of our model, as its trace says; empty where it does not.
     """
@@ -98,6 +101,7 @@ class Comparison:
     unpaired_theirs: list[str]
     notes: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -268,6 +272,7 @@ def compare(
     _settle_layout(comparison, ours, theirs, model, lambda row: _judged(row, budgets, before, precision))
     comparison.notes += [*_left_out(ours, "ours"), *_left_out(theirs, "theirs"), *_notes(comparison, ours)]
     if comparison.first_divergent is not None:
+        comparison.places += places_of(comparison, ours, theirs, model)
         comparison.hints += [cause.sentence for cause in likely_causes(comparison, ours, theirs, model)]
     return comparison
 

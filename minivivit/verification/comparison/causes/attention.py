@@ -8,6 +8,7 @@ import numpy
 from minivivit.layers.multi_head_attention import merge_heads, split_heads
 from minivivit.ops.softmax import softmax_forward
 from minivivit.verification.comparison.causes.dropout import dropout_hypotheses
+from minivivit.verification.comparison.evidence.axes import Axis
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
 
 # Queries for which attention is computed again; each takes (heads, tokens) numbers.
@@ -56,7 +57,51 @@ def probability_hypotheses(evidence: Evidence, attention: str) -> Iterator[Hypot
         return
     for cause, mistake, advice, wrong in _other_probabilities(scores):
         yield Hypothesis(cause, mistake, advice, wrong)
+    yield from _keys_cut_off(evidence, scores)
+    yield from _padding(evidence, scores)
     yield from dropout_hypotheses(evidence, probs)
+
+
+def _keys_cut_off(evidence: Evidence, scores: numpy.ndarray) -> Iterator[Hypothesis]:
+    """Some keys have no probability at any query: the same ones in every sample."""
+    theirs = evidence.read_theirs(evidence.name)
+    if theirs is None or theirs.shape != scores.shape:
+        return
+    empty = evidence.fitted("empty keys", numpy.flatnonzero((theirs == 0).all(axis=(0, 1, 2))).tolist())
+    if not empty or len(empty) == scores.shape[-1]:
+        return
+    left = scores.copy()
+    left[..., empty] = -1e30
+    words = Axis("key", scores.shape[-1]).words(empty)
+    for probs, how in (
+        (softmax_forward(left)[0], "before softmax"),
+        (numpy.where(left == -1e30, 0.0, softmax_forward(scores)[0]), "after softmax"),
+    ):
+        yield Hypothesis(
+            "keys cut off",
+            f"with {words} left out {how}",
+            "every query sees all keys: check the mask and the last tile of keys",
+            probs,
+        )
+
+
+def _padding(evidence: Evidence, scores: numpy.ndarray) -> Iterator[Hypothesis]:
+    """Keys of zeros beside ours: each adds exp(0) = 1 to softmax's denominator."""
+    theirs = evidence.read_theirs(evidence.name)
+    if theirs is None or theirs.shape != scores.shape or not (theirs.sum(axis=-1) > 0).all():
+        return
+    largest = scores.max(axis=-1, keepdims=True)
+    exponentials = numpy.exp(scores - largest)
+    total = exponentials.sum(axis=-1, keepdims=True)
+    lacking = (1 / theirs.sum(axis=-1, keepdims=True) - 1) * total * numpy.exp(largest)
+    number = evidence.fitted("padding", float(numpy.round(numpy.median(lacking))))
+    if 1 < number < 1e6:
+        yield Hypothesis(
+            "padding without a mask",
+            f"with {number:.0f} keys of zeros beside them",
+            "mask the padding out before softmax",
+            exponentials / (total + number * numpy.exp(-largest)),
+        )
 
 
 def context_hypotheses(evidence: Evidence, attention: str) -> Iterator[Hypothesis]:

@@ -6,6 +6,8 @@ import numpy
 
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
 
+# Slices of nothing but zeros are a mask's when chance makes them this seldom.
+UNLIKELY = 1e-6
 # Rates of dropout that anyone uses lie between these; the share of zeros must agree with the factor this closely.
 LOWEST_RATE, HIGHEST_RATE = 0.005, 0.9
 
@@ -35,11 +37,14 @@ def dropout_hypotheses(
     visible = numpy.abs(dropped) > max(1e-2 * scale, 5 * noise)
     if not (visible & kept).any():
         return
-    rate = 1 - 1 / float(numpy.median(branch[visible & kept] / dropped[visible & kept]))
+    rate = evidence.fitted("rate", 1 - 1 / float(numpy.median(branch[visible & kept] / dropped[visible & kept])))
     zeros = 1 - float(kept[visible].mean())
     spread = (LOWEST_RATE / visible.sum()) ** 0.5  # standard deviation of a share of zeros, at least
     if not LOWEST_RATE < rate < HIGHEST_RATE or abs(zeros - rate) > 0.2 * rate + 5 * spread:
         return
+    if _gathered(visible, kept, rate):
+        return
+    zeros = evidence.fitted("zeros", zeros)
     yield Hypothesis(
         "dropout left on",
         f"after dropout at a rate of {rate:.2g} ({zeros:.1%} of the entries are 0, the rest is {1 / (1 - rate):.3g} "
@@ -47,3 +52,13 @@ def dropout_hypotheses(
         "switch to inference: model.eval() in PyTorch, deterministic=True in Flax",
         beside + numpy.where(kept, dropped / (1 - rate), 0.0),
     )
+
+
+def _gathered(visible: numpy.ndarray, kept: numpy.ndarray, rate: float) -> bool:
+    """Whether whole columns, tokens or heads are zeros, which chance would hardly make: a mask, and no dropout."""
+    for axis in range(visible.ndim):
+        others = tuple(other for other in range(visible.ndim) if other != axis)
+        seen, left = visible.sum(axis=others), (visible & kept).sum(axis=others)
+        if visible.shape[axis] > 1 and ((left == 0) & (rate**seen * visible.size < UNLIKELY)).any():
+            return True
+    return False

@@ -18,6 +18,8 @@ def embedding_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
     tokens = evidence.sample(f"{evidence.name}.patch_embeddings")
     positions = evidence.parameter(f"{evidence.name}.position_embeddings")
     cls_token = evidence.parameter(f"{evidence.name}.cls_token")
+    if tokens is None and positions is not None:
+        yield from _encoder_positions(evidence, positions)
     if tokens is None or positions is None:
         return
     num_cls = 0 if cls_token is None else 1
@@ -32,6 +34,18 @@ def embedding_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
     )
     if cls_token is not None:
         yield from _with_cls_token(cls_token, tokens, positions)
+    yield Hypothesis(
+        "position order",
+        "with the position embeddings in reverse",
+        "take them from the beginning",
+        sequence + positions[:, ::-1],
+    )
+    yield Hypothesis(
+        "position order",
+        "with the position embeddings of the tokens in reverse",
+        "take them from the beginning",
+        sequence + numpy.concatenate([positions[:, :num_cls], positions[:, num_cls:][:, ::-1]], axis=1),
+    )
     for shift in (1, -1):
         yield Hypothesis(
             "position embeddings shifted",
@@ -40,6 +54,28 @@ def embedding_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
             sequence + numpy.roll(positions, shift, 1),
         )
     yield from _other_grids(evidence, sequence, positions, num_cls)
+
+
+def _encoder_positions(evidence: Evidence, positions: numpy.ndarray) -> Iterator[Hypothesis]:
+    """Positions of Model 2's encoders, each of which has its own."""
+    sequence = evidence.sample(f"{evidence.name}.with_cls_token")
+    if sequence is None or sequence.shape != positions.shape or not evidence.is_ours(sequence + positions):
+        return
+    own = f"{evidence.name}.position_embeddings"
+    yield Hypothesis("position embeddings left out", f"without {own}", f"add {own}", sequence)
+    yield Hypothesis("position embeddings twice", f"with {own} added twice", "add them once", sequence + 2 * positions)
+    tokens = positions[:, 1:]
+    orders = [
+        ("position order", "in reverse", positions[:, ::-1]),
+        ("position order", "of the tokens in reverse", numpy.concatenate([positions[:, :1], tokens[:, ::-1]], axis=1)),
+    ]
+    rows, columns = evidence.config.grid_size[1:] if evidence.config else (0, 0)
+    if rows * columns == tokens.shape[1]:
+        turned = tokens.reshape(1, rows, columns, -1).swapaxes(1, 2).reshape(tokens.shape)
+        turned = numpy.concatenate([positions[:, :1], turned], axis=1)
+        orders.append(("height and width swapped", "with columns before rows", turned))
+    for cause, words, moved in orders:
+        yield Hypothesis(cause, f"with {own} {words}", "take them in the order in which they lie", sequence + moved)
 
 
 def cls_token_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:

@@ -1,13 +1,14 @@
 """What goes wrong after the last layer: pooling, classes, loss."""
 
 import math
+import re
 from collections.abc import Iterator
 
 import numpy
 
 from minivivit.ops.cross_entropy import cross_entropy_forward
 from minivivit.ops.softmax import softmax_forward
-from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
+from minivivit.verification.comparison.evidence.evidence import LARGEST_SAMPLE, Evidence, Hypothesis
 
 SAME_COLUMN = 1e-3
 
@@ -36,8 +37,44 @@ def pooling_hypotheses(evidence: Evidence, last_hidden_state: str) -> Iterator[H
     right, tensor = rules.pop(config.classifier)
     if not evidence.is_ours(tensor):
         return
+    before = evidence.sample(_last_layer(evidence, last_hidden_state))
+    if before is not None and before.shape == tokens.shape:
+        wrong = {"token": before[:, 0], "gap": before.mean(axis=1)}.get(config.classifier)
+        if wrong is not None:
+            advice = f"pool {last_hidden_state}"
+            yield Hypothesis("pooling before the norm", "taken before the final layer norm", advice, wrong)
     for words, tensor in rules.values():
         yield Hypothesis("pooling", f"with {words} in place of {right}", f"take {right} of {last_hidden_state}", tensor)
+
+
+def _last_layer(evidence: Evidence, last_hidden_state: str) -> str:
+    """The name of what goes into the final norm."""
+    stem = last_hidden_state.removesuffix("layernorm")
+    layers = [
+        name for name in evidence.ours.shapes if re.fullmatch(rf"{re.escape(stem)}(?:encoder\.)?layer\.\d+", name)
+    ]
+    return layers[-1] if layers else ""
+
+
+def pooled_places_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
+    """What could be wrong with the one vector for each time that Model 2's spatial encoder gives."""
+    shape = evidence.ours.shapes[evidence.name]
+    tokens = evidence.ours.shapes.get(f"{evidence.name}.layernorm", ())
+    if len(shape) != 3 or tokens[:1] != (shape[0] * shape[1],) or numpy.prod(tokens) > LARGEST_SAMPLE:
+        return
+    whole = evidence.shared.whole(evidence.ours, f"{evidence.name}.layernorm")
+    whole = whole[evidence.index * shape[1] :][: shape[1]]  # (times, tokens, hidden)
+    if not evidence.is_ours(whole[None, :, 0]):
+        return
+    for words, wrong in (
+        ("the last token", whole[:, -1]),
+        ("the second token", whole[:, 1]),
+        ("the mean of all tokens", whole.mean(axis=1)),
+        ("the mean of all tokens but the first", whole[:, 1:].mean(axis=1)),
+        ("the maximum of all tokens", whole.max(axis=1)),
+    ):
+        advice = f"take the first token of {evidence.name}.layernorm"
+        yield Hypothesis("pooling", f"with {words} of each time in place of the first token", advice, wrong[None])
 
 
 def class_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
@@ -52,6 +89,10 @@ def class_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
         "these are probabilities; compare what goes into the last softmax",
         softmax_forward(logits)[0],
     )
+    with_log = logits - logits.max() - numpy.log(numpy.exp(logits - logits.max()).sum(axis=-1, keepdims=True))
+    advice = "compare what goes into it"
+    yield Hypothesis("log-softmax applied to the logits", "after log-softmax", advice, with_log)
+    yield Hypothesis("sigmoid applied to the logits", "after a sigmoid", advice, 1 / (1 + numpy.exp(-logits)))
     alphabetical = sorted(range(classes), key=str)
     orders = [
         (alphabetical, "with the classes in alphabetical order of their numbers (0, 1, 10, 11, ..., 2)"),
@@ -69,6 +110,7 @@ def class_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
     scale = float(numpy.abs(logits).max()) or 1.0
     if sorted(matched) != list(range(classes)) or distances.min(axis=1).max() > SAME_COLUMN * scale / classes:
         return
+    matched = evidence.fitted("classes", matched)
     if matched not in [order for order, _ in orders]:
         shown = ", ".join(map(str, matched[:12])) + (", ..." if classes > 12 else "")
         yield Hypothesis("class order", f"with the classes {shown}", advice, logits[:, matched])

@@ -10,9 +10,13 @@ from minivivit.models.parameters import unflatten
 from minivivit.ops.layer_norm import layer_norm_forward
 from minivivit.ops.linear import linear_forward
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
+from minivivit.verification.comparison.evidence.folding import input_of
+from minivivit.verification.rounding.precisions import round_to_precision
 
 # Rows from which an epsilon is read off, and on which other layers' parameters are tried.
 ROWS = 64
+# One that is solved for and this close to ours, relative to it, is ours.
+SAME_EPSILON = 0.05
 USUAL_EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 
 
@@ -39,6 +43,7 @@ def layer_norm_hypotheses(evidence: Evidence, inputs: str) -> Iterator[Hypothesi
     yield from _other_epsilons(evidence, centred, variance, weight, bias)
     yield from _other_statistics(x, centred, variance, weight, bias, eps)
     yield from _other_scales(centred / numpy.sqrt(variance + eps), weight, bias)
+    yield from _normalised_twice(x, weight, bias, eps)
     yield from _other_parameters(evidence, x[:, :ROWS], weight.shape)
 
 
@@ -63,10 +68,10 @@ def _other_epsilons(
     if not known.any():
         return
     s = inner[known] / squared[known]
-    under_root = float(numpy.median(1 / numpy.square(s) - variances[known]))
-    beside_root = float(numpy.median(1 / s - numpy.sqrt(variances[known])))
+    under_root = evidence.fitted("under the root", float(numpy.median(1 / numpy.square(s) - variances[known])))
+    beside_root = evidence.fitted("beside the root", float(numpy.median(1 / s - numpy.sqrt(variances[known]))))
     for candidate, is_fit in _round_numbers(under_root):
-        if candidate != eps:
+        if abs(candidate - eps) > SAME_EPSILON * eps:
             yield _other_epsilon(eps, candidate, "", centred / numpy.sqrt(variance + candidate) * weight + bias, is_fit)
     for candidate, is_fit in _round_numbers(beside_root):
         where = ", added to the standard deviation instead of the variance"
@@ -88,7 +93,7 @@ def _other_epsilon(eps: float, candidate: float, where: str, tensor: numpy.ndarr
     return Hypothesis(
         "layer norm's epsilon",
         f"with an epsilon of {candidate:.3g} in place of {eps:.3g}{where}",
-        f"set layer_norm_eps to {eps:.3g}",
+        "add epsilon to the variance, under the root" if where else f"set layer_norm_eps to {eps:.3g}",
         tensor,
         is_fit=is_fit,
     )
@@ -154,7 +159,29 @@ def _other_scales(normalised: numpy.ndarray, weight: numpy.ndarray, bias: numpy.
         "the scale is the weight itself",
         normalised * (1 + weight) + bias,
     )
+    for name in ("bfloat16", "float16"):
+        scale, shift = (round_to_precision(array, name).astype("float64") for array in (weight, bias))
+        for other, words in ((bias, "weight"), (shift, "weight and bias")):
+            yield Hypothesis(
+                "weights rounded",
+                f"with the layer norm's {words} rounded to {name}",
+                f"the checkpoint went through {name}; convert it from the original",
+                normalised * scale + other,
+            )
     yield Hypothesis("scale and bias swapped", "with weight and bias swapped", "swap them", normalised * bias + weight)
+
+
+def _normalised_twice(x: numpy.ndarray, weight: numpy.ndarray, bias: numpy.ndarray, eps: float) -> Iterator[Hypothesis]:
+    """A layer norm of what is normalised already."""
+    plain = layer_norm_forward(x, numpy.ones_like(weight), numpy.zeros_like(bias), eps)[0]
+    same = layer_norm_forward(x, weight, bias, eps)[0]
+    for before, words in ((plain, "a norm without weight and bias"), (same, "the same norm")):
+        yield Hypothesis(
+            "extra layer norm",
+            f"with {words} applied to its input",
+            "ViViT normalises once before each branch",
+            layer_norm_forward(before, weight, bias, eps)[0],
+        )
 
 
 def _other_parameters(evidence: Evidence, x: numpy.ndarray, shape: tuple[int, ...]) -> Iterator[Hypothesis]:
@@ -171,6 +198,26 @@ def _other_parameters(evidence: Evidence, x: numpy.ndarray, shape: tuple[int, ..
             "check the names and the order in which the layers' parameters are loaded, and that no layer is left out",
             layer_norm_forward(x, weight, bias, eps)[0],
         )
+
+
+def norm_elsewhere_hypotheses(evidence: Evidence, earlier: str) -> Iterator[Hypothesis]:
+    """The layer norm of what came before the last branch was added.
+
+    Parameters
+    ----------
+    earlier : str
+        The name of the stream before that.
+    """
+    x, config = evidence.sample(earlier), evidence.config
+    weight, bias = evidence.parameter(f"{evidence.name}.weight"), evidence.parameter(f"{evidence.name}.bias")
+    if x is None or config is None or weight is None or bias is None or x.shape[-1] != weight.size:
+        return
+    yield Hypothesis(
+        "norm of the wrong tensor",
+        f"computed from {earlier}",
+        "the layer norm takes the stream with the branch before it added",
+        layer_norm_forward(x, weight, bias, config.layer_norm_eps)[0],
+    )
 
 
 def post_norm_hypotheses(evidence: Evidence, inputs: str, attention: str) -> Iterator[Hypothesis]:
@@ -212,7 +259,7 @@ def norm_skipped_hypotheses(evidence: Evidence, inputs: str, parameters: str) ->
     parameters : str
         Of the linear map.
     """
-    x = evidence.sample(inputs)
+    x = input_of(evidence, inputs)
     weight = evidence.parameter(f"{parameters}.weight")
     if x is None or weight is None or x.shape[-1] != weight.shape[1]:
         return

@@ -7,6 +7,7 @@ import numpy
 
 from minivivit.ops.linear import linear_forward
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
+from minivivit.verification.comparison.evidence.folding import input_of
 from minivivit.verification.rounding.precisions import round_to_precision
 
 # Tokens on which mistakes are tried, for all tokens share the weights; and fewer for those of every other layer.
@@ -28,7 +29,7 @@ def linear_hypotheses(evidence: Evidence, inputs: str, parameters: str) -> Itera
     parameters : str
         W and b are the parameters of this name, with ``.weight`` and ``.bias`` after it.
     """
-    y, x = evidence.sample(evidence.name), evidence.sample(inputs)
+    y, x = evidence.sample(evidence.name), input_of(evidence, inputs)
     weight, bias = evidence.parameter(f"{parameters}.weight"), evidence.parameter(f"{parameters}.bias")
     if y is None or x is None or weight is None or x.shape[-1] != weight.shape[1]:
         return
@@ -54,6 +55,13 @@ def linear_hypotheses(evidence: Evidence, inputs: str, parameters: str) -> Itera
             f"the checkpoint went through {name}; convert it from the original",
             linear_forward(x, rounded, rounded_bias)[0],
         )
+        if bias is not None:
+            yield Hypothesis(
+                "weights rounded",
+                f"with the weights, and not the bias, rounded to {name}",
+                f"the weights went through {name}; convert them from the original",
+                linear_forward(x, rounded, bias)[0],
+            )
     yield from _tf32(evidence, inputs, weight, bias)
     yield from _other_parameters(evidence, x[:, :SEARCH_ROWS] if x.ndim == 3 else x, parameters, weight.shape)
 

@@ -20,6 +20,18 @@ NAMES = {
 TANH_GELUS = ("gelu_fast", "gelu_new", "gelu_pytorch_tanh")
 
 
+def activated_output_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
+    """An activation after the second linear map."""
+    y = evidence.sample(evidence.name)
+    if y is not None and evidence.config is not None:
+        yield Hypothesis(
+            "activation after the second layer",
+            f"with {evidence.config.hidden_act} applied to it",
+            "the activation stands between the two linear maps only",
+            ACTIVATIONS[evidence.config.hidden_act][0](y)[0],
+        )
+
+
 def activation_hypotheses(evidence: Evidence, inputs: str) -> Iterator[Hypothesis]:
     """Every activation that we know, and none.
 
@@ -49,5 +61,7 @@ def activation_hypotheses(evidence: Evidence, inputs: str) -> Iterator[Hypothesi
             ACTIVATIONS[name][0](x)[0],
         )
     yield Hypothesis("activation left out", "without the activation", f"apply {ours} between the two linear maps", x)
+    once = ACTIVATIONS[ours][0](x)[0]
+    yield Hypothesis("activation twice", f"with {ours} applied twice", "apply it once", ACTIVATIONS[ours][0](once)[0])
     leaky = numpy.where(x > 0, x, 0.01 * x)
     yield Hypothesis("another activation", "with leaky ReLU", f"the checkpoint's hidden_act is {ours!r}", leaky)

@@ -10,6 +10,7 @@ from minivivit.ops.tubelet_embedding import cut_tubelets, tubelet_embedding_forw
 from minivivit.verification.comparison.causes.linear import rounded_weights
 from minivivit.verification.comparison.causes.pixels import pixel_changes
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
+from minivivit.verification.rounding.precisions import round_to_precision
 
 # Tokens on which guesses about the kernel and the pixels are tested; all tokens share the kernel.
 KERNEL_TOKENS = 256
@@ -61,9 +62,20 @@ def _kernel_hypotheses(pixels: numpy.ndarray, weight: numpy.ndarray, bias: numpy
             f"do not divide by the tubelet's {weight.shape[2]} frames",
             embed(weight / weight.shape[2]),
         )
+    for axis, name in ((3, "height"), (4, "width")):
+        if weight.shape[axis] > 1:
+            yield Hypothesis(
+                "kernel flipped",
+                f"with the kernel flipped along its {name}",
+                "do not flip the kernel when converting it",
+                embed(numpy.flip(weight, axis)),
+            )
     yield Hypothesis(
         "channel order", "with the kernel's channels reversed", "the kernel expects RGB", embed(weight[:, ::-1])
     )
+    for channels in ((1, 0, 2), (0, 2, 1), (1, 2, 0), (2, 0, 1)) if weight.shape[1] == 3 else ():
+        words = f"with the kernel's channels in the order {', '.join(map(str, channels))}"
+        yield Hypothesis("channel order", words, "the kernel expects RGB", embed(weight[:, channels]))
     for axes in permutations(range(4)):
         if axes == (0, 1, 2, 3):
             continue
@@ -88,6 +100,19 @@ def _kernel_hypotheses(pixels: numpy.ndarray, weight: numpy.ndarray, bias: numpy
             f"the checkpoint went through {name}; convert it from the original",
             embed(rounded, rounded_weights_of(bias, name)),
         )
+        yield Hypothesis(
+            "weights rounded",
+            f"with the kernel, and not the bias, rounded to {name}",
+            f"the kernel went through {name}; convert it from the original",
+            embed(rounded),
+        )
+    factors = [round_to_precision(factor, "tf32").astype("float64") for factor in (tubelets, weight)]
+    yield Hypothesis(
+        "TF32",
+        "with pixels and kernel rounded to TF32",
+        "the GPU convolves in TF32: torch.backends.cudnn.allow_tf32 = False, NVIDIA_TF32_OVERRIDE=0",
+        linear_forward(factors[0], factors[1].reshape(len(weight), -1), bias)[0],
+    )
 
 
 def _first_frames(pixels: numpy.ndarray, weight: numpy.ndarray) -> int:

@@ -20,6 +20,8 @@ RANGES: list[tuple[str, Any, Any]] = [
         -numpy.array([0.485, 0.456, 0.406]) / numpy.array([0.229, 0.224, 0.225]),
     ),
 ]
+# Brightness of red, green and blue (ITU-R BT.601).
+LUMA = (0.299, 0.587, 0.114)
 # Frames closer than this, relative to their size, count as one frame.
 SAME_FRAME = 1e-3
 
@@ -34,6 +36,15 @@ def pixel_changes(pixels: numpy.ndarray) -> Iterator[tuple[str, str, str, numpy.
             "OpenCV reads BGR, the model expects RGB",
             pixels[:, :, ::-1],
         )
+        yield (
+            "grey frames",
+            "with the mean of the channels in each",
+            "keep the colours",
+            numpy.broadcast_to(pixels.mean(axis=2, keepdims=True), pixels.shape),
+        )
+    if channels == 3:
+        luma = (pixels * numpy.reshape(LUMA, (3, 1, 1))).sum(axis=2, keepdims=True)
+        yield "grey frames", "with the luma in each channel", "keep the colours", numpy.broadcast_to(luma, pixels.shape)
     if height == width:
         yield (
             "height and width swapped",
@@ -89,12 +100,28 @@ def _ranges(pixels: numpy.ndarray) -> Iterator[tuple[str, str, str, numpy.ndarra
                 continue
             scale = numpy.asarray(to_scale) / numpy.asarray(from_scale)
             offset = to_offset - numpy.asarray(from_offset) * scale
+            if to_name == next(name for name, _, _ in RANGES if name != from_name):
+                yield from _limited(pixels, from_name, from_scale, from_offset)
             yield (
                 "pixel range",
                 f"with the pixels in {to_name} instead of {from_name}",
                 "scale them as the checkpoint's preprocessor_config.json says",
                 pixels * numpy.reshape(scale, (-1, 1, 1)) + numpy.reshape(offset, (-1, 1, 1)),
             )
+
+
+def _limited(
+    pixels: numpy.ndarray, name: str, scale: Any, offset: Any
+) -> Iterator[tuple[str, str, str, numpy.ndarray]]:
+    """Video's limited range, 16 to 235, on the way from 0 to 255; and pixels cut off."""
+    a, b = numpy.reshape(scale, (-1, 1, 1)), numpy.reshape(offset, (-1, 1, 1))
+    of_bytes = (pixels - b) / a
+    advice = "decode to full range, 0 to 255, once"
+    yield "limited range", "with 0 to 255 squeezed into 16 to 235", advice, a * (16 + of_bytes * 219 / 255) + b
+    stretched = ((of_bytes - 16) * 255 / 219).clip(0, 255)
+    yield "limited range", "with 16 to 235 stretched to 0 to 255", advice, a * stretched + b
+    if pixels.min() < -1 or pixels.max() > 1:
+        yield "pixels clipped", "clipped to [-1, 1]", f"pixels are in {name}", pixels.clip(-1, 1)
 
 
 def pixel_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
@@ -107,11 +134,13 @@ def pixel_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
     theirs = evidence.read_theirs("pixel_values")
     if theirs is None or theirs.shape[1:] != pixels.shape[1:]:
         return
-    yield from _matched_frames(pixels, theirs[:1], max(SAME_FRAME, evidence.budget or 0.0))
-    yield from _fitted_range(pixels, theirs[:1])
+    yield from _matched_frames(evidence, pixels, theirs, max(SAME_FRAME, evidence.budget or 0.0))
+    yield from _fitted_range(evidence, pixels, theirs)
 
 
-def _matched_frames(pixels: numpy.ndarray, theirs: numpy.ndarray, tolerance: float) -> Iterator[Hypothesis]:
+def _matched_frames(
+    evidence: Evidence, pixels: numpy.ndarray, theirs: numpy.ndarray, tolerance: float
+) -> Iterator[Hypothesis]:
     """Every frame of theirs is one of ours, in another order, or taken more than once."""
     frames = pixels.shape[1]
     indices = []
@@ -120,6 +149,7 @@ def _matched_frames(pixels: numpy.ndarray, theirs: numpy.ndarray, tolerance: flo
         if not min(errors) <= tolerance:
             return
         indices.append(int(numpy.argmin(errors)))
+    indices = evidence.fitted("frames", indices)
     usual = [list(range(frames)), list(range(frames))[::-1], sorted(range(frames), key=str)]
     usual += [numpy.roll(usual[0], shift).tolist() for shift in (1, -1)]
     if indices in usual:  # those have a name of their own
@@ -135,7 +165,7 @@ def _matched_frames(pixels: numpy.ndarray, theirs: numpy.ndarray, tolerance: flo
     )
 
 
-def _fitted_range(pixels: numpy.ndarray, theirs: numpy.ndarray) -> Iterator[Hypothesis]:
+def _fitted_range(evidence: Evidence, pixels: numpy.ndarray, theirs: numpy.ndarray) -> Iterator[Hypothesis]:
     """theirs = a ours + b, a and b fitted for each channel; a fit of two numbers to a whole clip is no accident."""
     axes = (0, 1, 3, 4)
     mean, mean_theirs = pixels.mean(axes, keepdims=True), theirs.mean(axes, keepdims=True)
@@ -144,7 +174,7 @@ def _fitted_range(pixels: numpy.ndarray, theirs: numpy.ndarray) -> Iterator[Hypo
     if not (variance > 0).all() or not numpy.isfinite(theirs).all():
         return
     scale = (centred * (theirs - mean_theirs)).mean(axes, keepdims=True) / variance
-    offset = mean_theirs - scale * mean
+    scale, offset = evidence.fitted("range", (scale, mean_theirs - scale * mean))
     if not (scale > 1e-6).all():
         return
     numbers = ", ".join(f"{a:.4g} x + {b:.4g}" for a, b in zip(scale.ravel(), offset.ravel(), strict=True))

@@ -8,15 +8,26 @@ from minivivit.verification.comparison.causes.attention import (
     probability_hypotheses,
     score_hypotheses,
 )
+from minivivit.verification.comparison.causes.backward import (
+    activation_backward_hypotheses,
+    layer_backward_hypotheses,
+    sum_backward_hypotheses,
+)
 from minivivit.verification.comparison.causes.embeddings import cls_token_hypotheses, embedding_hypotheses
-from minivivit.verification.comparison.causes.head import class_hypotheses, loss_hypotheses, pooling_hypotheses
+from minivivit.verification.comparison.causes.head import (
+    class_hypotheses,
+    loss_hypotheses,
+    pooled_places_hypotheses,
+    pooling_hypotheses,
+)
 from minivivit.verification.comparison.causes.layer_norm import (
     layer_norm_hypotheses,
+    norm_elsewhere_hypotheses,
     norm_skipped_hypotheses,
     post_norm_hypotheses,
 )
 from minivivit.verification.comparison.causes.linear import linear_hypotheses
-from minivivit.verification.comparison.causes.mlp import activation_hypotheses
+from minivivit.verification.comparison.causes.mlp import activated_output_hypotheses, activation_hypotheses
 from minivivit.verification.comparison.causes.patch_embeddings import patch_hypotheses
 from minivivit.verification.comparison.causes.pixels import pixel_hypotheses
 from minivivit.verification.comparison.causes.projections import projection_hypotheses
@@ -45,6 +56,11 @@ def layer_input(match: re.Match) -> str:
     return re.sub(r"(^|\.)encoder\.$", r"\1", stem) + "embeddings"
 
 
+def _nothing(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
+    """Of other gradients nothing is known that belongs to the place."""
+    yield from ()
+
+
 def _patches(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
     yield from patch_hypotheses(evidence)
 
@@ -67,7 +83,13 @@ def _norm_before(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
 
 
 def _norm_after(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
-    yield from layer_norm_hypotheses(evidence, f"{match['L']}.attention_residual")
+    layer = match["L"]
+    if f"{layer}.attention_residual" in evidence.ours:
+        yield from layer_norm_hypotheses(evidence, f"{layer}.attention_residual")
+        yield from norm_elsewhere_hypotheses(evidence, layer_input(match))
+    else:
+        yield from layer_norm_hypotheses(evidence, f"{layer}.spatial_attention_residual")
+        yield from norm_elsewhere_hypotheses(evidence, f"{layer}.temporal_attention_residual")
 
 
 def _final_norm(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
@@ -122,17 +144,64 @@ def _activation(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
 
 def _narrow(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
     yield from linear_hypotheses(evidence, f"{match['L']}.intermediate", evidence.name)
+    yield from activated_output_hypotheses(evidence)
 
 
 def _layer(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
     layer = match["L"]
+    kind = "attention_residual" if f"{layer}.attention_residual" in evidence.ours else "spatial_attention_residual"
     yield from residual_hypotheses(
-        evidence, f"{layer}.attention_residual", f"{layer}.layernorm_after", f"{layer}.output.dense"
+        evidence, f"{layer}.{kind}", f"{layer}.layernorm_after", f"{layer}.output.dense", layer_input(match)
     )
 
 
+def _temporal_norm(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
+    yield from layer_norm_hypotheses(evidence, layer_input(match))
+
+
+def _spatial_norm(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
+    yield from layer_norm_hypotheses(evidence, f"{match['L']}.temporal_attention_residual")
+    yield from norm_elsewhere_hypotheses(evidence, layer_input(match))
+
+
+def _factorised_projection(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
+    yield from projection_hypotheses(evidence, evidence.name.rpartition(".")[0])
+    yield from linear_hypotheses(evidence, f"{match['L']}.layernorm_{match['A']}", evidence.name)
+
+
+def _factorised_output(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
+    yield from linear_hypotheses(evidence, f"{match['L']}.{match['A']}_attention.attention", evidence.name)
+
+
+def _factorised_residual(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
+    layer, kind = match["L"], match["A"]
+    stream = layer_input(match) if kind == "temporal" else f"{layer}.temporal_attention_residual"
+    branch = f"{layer}.{kind}_attention.output.dense"
+    yield from residual_hypotheses(evidence, stream, f"{layer}.layernorm_{kind}", branch)
+
+
+def _sum_backward(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
+    layer, kind = match["L"], match["K"]
+    later, norm = {
+        "attention_residual": ("", "layernorm_after"),
+        "spatial_attention_residual": ("", "layernorm_after"),
+        "temporal_attention_residual": (".spatial_attention_residual", "layernorm_spatial"),
+    }[kind]
+    yield from sum_backward_hypotheses(evidence, f"gradient.{layer}{later}", f"{layer}.{norm}", f"{layer}.{kind}")
+
+
+def _activation_backward(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
+    layer = match["L"]
+    yield from activation_backward_hypotheses(evidence, f"{layer}.intermediate.dense", f"{layer}.output.dense")
+
+
 def _pooled(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
-    yield from pooling_hypotheses(evidence, "vivit.layernorm")
+    norms = ("vivit.layernorm", "vivit.temporal_encoder.layernorm")
+    yield from pooling_hypotheses(evidence, next((name for name in norms if name in evidence.ours), norms[0]))
+
+
+def _pooled_places(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
+    yield from pooled_places_hypotheses(evidence)
 
 
 def _classes(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
@@ -144,7 +213,20 @@ def _loss(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
     yield from loss_hypotheses(evidence, "classifier")
 
 
+ATTENTION = rf"{LAYER}\.(?P<A>temporal|spatial)_attention"
 PLACES: dict[str, Callable[[Evidence, re.Match], Iterator[Hypothesis]]] = {
+    rf"gradient\.{LAYER}": layer_backward_hypotheses,
+    rf"gradient\.{LAYER}\.(?P<K>(?:(?:spatial|temporal)_)?attention_residual)": _sum_backward,
+    rf"gradient\.{LAYER}\.intermediate\.dense": _activation_backward,
+    r"gradient\..*": _nothing,
+    rf"{LAYER}\.layernorm_temporal": _temporal_norm,
+    rf"{LAYER}\.layernorm_spatial": _spatial_norm,
+    rf"{ATTENTION}\.attention\.(?:query|key|value)": _factorised_projection,
+    rf"{ATTENTION}\.attention\.scores": _scores,
+    rf"{ATTENTION}\.attention\.probs": _probabilities,
+    rf"{ATTENTION}\.attention": _context,
+    rf"{ATTENTION}\.output\.dense": _factorised_output,
+    rf"{ATTENTION}_residual": _factorised_residual,
     r"pixel_values": _pixels,
     r"(?:vivit\.)?embeddings\.patch_embeddings": _patches,
     r"(?:vivit\.)?(?:\w+_encoder\.)?embeddings\.with_cls_token": _cls_token,
@@ -162,6 +244,7 @@ PLACES: dict[str, Callable[[Evidence, re.Match], Iterator[Hypothesis]]] = {
     rf"{LAYER}\.output\.dense": _narrow,
     LAYER: _layer,
     r"(?:vivit\.)?(?:\w+_encoder\.)?layernorm": _final_norm,
+    r"(?:vivit\.)?spatial_encoder": _pooled_places,
     r"pre_logits": _pooled,
     r"classifier": _classes,
     r"loss": _loss,

@@ -2,23 +2,29 @@
 
 from collections.abc import Iterator
 
+import numpy
+
 from minivivit.ops.layer_norm import layer_norm_forward
 from minivivit.verification.comparison.causes.dropout import dropout_hypotheses
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
+from minivivit.verification.comparison.evidence.folding import branch_of
 
 
-def residual_hypotheses(evidence: Evidence, stream: str, normalised: str, branch: str) -> Iterator[Hypothesis]:
+def residual_hypotheses(
+    evidence: Evidence, stream: str, normalised: str, branch: str, earlier: str = ""
+) -> Iterator[Hypothesis]:
     """What could be wrong with y = x + branch(LN(x)), given a branch that agrees.
 
     Parameters
     ----------
     stream, normalised, branch : str
         Names in the trace of x, of LN(x), and of what is added to x.
+    earlier : str
+        Of the stream before the branch before this one was added, where there was one.
     """
-    found = evidence.samples(stream, branch)
-    if found is None or found[0].shape != found[1].shape:
+    x, added = evidence.sample(stream), branch_of(evidence, branch)
+    if x is None or added is None or x.shape != added.shape:
         return
-    x, added = found
     if not evidence.is_ours(x + added):
         return
     sum_of = f"{evidence.name} is {stream} + {branch}"
@@ -35,8 +41,23 @@ def residual_hypotheses(evidence: Evidence, stream: str, normalised: str, branch
             "the residual stream skips the layer norm: keep x before it is normalised",
             before + added,
         )
+    other = evidence.sample(earlier) if earlier else None
+    if other is not None and other.shape == x.shape:
+        yield Hypothesis("residual from the wrong place", f"with {earlier} in place of {stream}", sum_of, other + added)
+    yield from _scaled_branch(evidence, x, added, sum_of)
     yield from _post_norm(evidence, x + added)
     yield from dropout_hypotheses(evidence, added, x)
+
+
+def _scaled_branch(evidence: Evidence, x: numpy.ndarray, added: numpy.ndarray, advice: str) -> Iterator[Hypothesis]:
+    """The branch times a number, which is solved for."""
+    theirs, square = evidence.read_theirs(evidence.name), float(numpy.square(added).sum())
+    if theirs is None or theirs.shape != x.shape or square == 0:
+        return
+    factor = evidence.fitted("branch", float(((theirs - x) * added).sum()) / square)
+    yield Hypothesis(
+        "branch scaled", f"with the branch times {factor:.5g}", f"{advice}, unscaled", x + factor * added, is_fit=True
+    )
 
 
 def _post_norm(evidence: Evidence, total: object) -> Iterator[Hypothesis]:

@@ -16,14 +16,15 @@ from minivivit.verification.tensors.source import ArraySource, TensorSource, ope
 # Tensors of more elements than this, one sample of a batch counted, are left unexamined: 128 MB in float64. At full
 # size only attention scores and probabilities are larger.
 LARGEST_SAMPLE = 1 << 24
-# A guess explains a tensor when it comes this many times closer to theirs than ours does ...
-CLOSER = 5.0
-# ... and rounding explains the rest, or comes this many times closer (a fit needs that),
-MUCH_CLOSER = 100.0
-# and is no worse than this all the same: a hundredth of a huge error explains nothing.
-LARGEST_ERROR = 1e-2
+# A guess explains a tensor when it comes this many times closer to theirs than ours does, and a fit much closer ...
+CLOSER, FIT_CLOSER = 5.0, 100.0
+# ... and rounding explains the rest: twice what is allowed of ours, for a mistake may have made rounding larger.
+# Without a budget, this.
+ROUNDING_FACTOR, WITHOUT_BUDGET = 2.0, 1e-4
 # Of a handful of numbers, a guess that is about right may be right by chance.
 FEW, LARGEST_ERROR_OF_FEW = 8, 1e-4
+# Guesses whose errors are within this factor of each other, or as small as float64's own, do equally well.
+AS_WELL, FLOAT64_ROUNDING = 2.0, 1e-13
 # Constants such as ImageNet's mean are float32 in many ports, whatever the rest is.
 FLOAT32_CONSTANTS = 1e-6
 
@@ -56,11 +57,58 @@ class Hypothesis:
     is_fit: bool = False
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A hypothesis that explains a sample, its error, and that of ours."""
+
+    name: str
+    mistake: str
+    advice: str
+    error: float
+    error_of_ours: float
+    is_fit: bool
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What is the same for every sample."""
+        return self.name, self.mistake
+
+    @property
+    def cause(self) -> Cause:
+        """In words."""
+        return self.confined_to("")
+
+    def confined_to(self, place: str) -> Cause:
+        """In words; `place` such as ``"only clip 0 is wrong: "``."""
+        sentence = (
+            f"{self.name}: {place}theirs equals ours {self.mistake}, to {self.error:.0e} "
+            f"(without that, to {self.error_of_ours:.0e}); {self.advice}"
+        )
+        return Cause(self.name, sentence)
+
+
+class Shared:
+    """What the evidence of several samples of one tensor has in common."""
+
+    def __init__(self) -> None:
+        self.fits: dict[str, Any] = {}  # numbers that were fitted to the first sample
+        self.kept: dict[str, numpy.ndarray] = {}  # whole tensors of ours
+
+    def whole(self, source: TensorSource, name: str) -> numpy.ndarray:
+        """A tensor, kept while there is room for it."""
+        if name not in self.kept:
+            array = source.read(name)
+            while self.kept and array.size + sum(other.size for other in self.kept.values()) > 2 * LARGEST_SAMPLE:
+                self.kept.pop(next(iter(self.kept)))
+            self.kept[name] = array
+        return self.kept[name]
+
+
 class Evidence:
     """Our tensors and theirs at one name, our weights and config.
 
-    Everything here is of the first sample of the batch, with the batch axis kept at 1, unless it says otherwise: a
-    mistake in a port is the same for every sample.
+    Everything here is of one sample, with the first axis kept at 1, unless it says otherwise: guesses are made on one
+    entry of the first axis, and confirmed on the others. What has no such axis, as a parameter, is one sample.
 
     Parameters
     ----------
@@ -68,12 +116,16 @@ class Evidence:
         The tensor that differs.
     ours : TensorSource
     read_theirs : callable
-        From our name to the first sample of their tensor in our layout, or None where they have none.
+        From our name to this sample of their tensor in our layout, or None where they have none.
     weights : TensorSource or None
         Our parameters by their published names.
     config : VivitConfig or None
     budget : float or None
         The relative error that rounding explains.
+    index : int
+        Of the sample.
+    shared : Shared, optional
+        With the evidence of the other samples.
     """
 
     def __init__(
@@ -84,13 +136,42 @@ class Evidence:
         weights: TensorSource | None = None,
         config: VivitConfig | None = None,
         budget: float | None = None,
+        index: int = 0,
+        shared: Shared | None = None,
     ):
         self.name, self.ours, self.read_theirs = name, ours, read_theirs
         self.weights, self.config, self.budget = weights, config, budget
+        self.index, self.shared = index, shared or Shared()
+        self.their_samples: Callable[[int], numpy.ndarray | None] = lambda index: None  # others of the same tensor
 
     def sample(self, name: str) -> numpy.ndarray | None:
-        """The first sample of our tensor; None where there is none, or it is too large."""
-        return first_sample(self.ours, name) if name in self.ours else None
+        """This sample of our tensor; None where there is none, or it is too large."""
+        if name not in self.ours:
+            return None
+        shape = self.ours.shapes[name]
+        if num_samples(name, shape) == 1 or numpy.prod(shape) > LARGEST_SAMPLE or 0 in shape:
+            return read_sample(self.ours, name, self.index_in(name))
+        whole = self.shared.whole(self.ours, name)
+        return whole[self.index_in(name) :][:1]
+
+    def index_in(self, name: str) -> int:
+        """The sample of another of our tensors that this one is made of: clips, where times are folded into them."""
+        here, there = num_samples(self.name, self.ours.shapes[self.name]), num_samples(name, self.ours.shapes[name])
+        return self.index * there // here if here else 0
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether the tensor is a parameter's gradient, which has no samples."""
+        return self.name.rpartition(".")[2] in PARAMETERS
+
+    def sample_shape(self, name: str) -> tuple[int, ...]:
+        """Of a sample of one of our tensors."""
+        shape = self.ours.shapes[name]
+        return (1, *shape[1:]) if num_samples(name, shape) > 1 else shape
+
+    def fitted(self, key: str, value: Any) -> Any:
+        """A number that a guess was fitted with: what the first sample gave holds for all of them."""
+        return self.shared.fits.setdefault(key, value)
 
     def samples(self, *names: str) -> list[numpy.ndarray] | None:
         """The first samples of several of our tensors; None where one is missing."""
@@ -119,10 +200,14 @@ class Evidence:
 
         Where several do equally well they are all returned: the data do not tell between them.
         """
+        return [claim.cause for claim in self.best(self.claims(hypotheses))]
+
+    def claims(self, hypotheses: Iterable[Hypothesis]) -> list[Claim]:
+        """All hypotheses that explain this sample of their tensor."""
         ours, theirs = self.sample(self.name), self.read_theirs(self.name)
         if ours is None or theirs is None:
             return []
-        found: list[tuple[float, bool, Cause]] = []
+        found: list[Claim] = []
         with numpy.errstate(all="ignore"):  # numbers may be huge; what overflows explains nothing
             for hypothesis in hypotheses:  # one after the other, so that one of their tensors is in memory at a time
                 target = leading(theirs, hypothesis.tensor) if hypothesis.theirs is None else hypothesis.theirs
@@ -130,47 +215,88 @@ class Evidence:
                 reference = leading(ours, hypothesis.tensor)
                 error_of_ours = numpy.inf if reference is None else relative_error(reference, target)
                 if self._explains(error, error_of_ours, hypothesis):
-                    sentence = (
-                        f"{hypothesis.cause}: theirs equals ours {hypothesis.mistake}, to {error:.0e} "
-                        f"(without that, to {error_of_ours:.0e}); {hypothesis.advice}"
+                    found.append(
+                        Claim(
+                            hypothesis.cause,
+                            hypothesis.mistake,
+                            hypothesis.advice,
+                            error,
+                            error_of_ours,
+                            hypothesis.is_fit,
+                        )
                     )
-                    found.append((error, hypothesis.is_fit, Cause(hypothesis.cause, sentence)))
-        return self._best(found)
+        return found
 
-    def _best(self, found: list[tuple[float, bool, Cause]]) -> list[Cause]:
-        """Of the causes that explain their tensor, with their errors and whether numbers were fitted, the best."""
-        rounding = max(self.budget or 0.0, FLOAT32_CONSTANTS)
-        if any(error <= rounding and not is_fit for error, is_fit, _ in found):
-            found = [entry for entry in found if not entry[1]]  # a fit is as good as what it is fitted to, or better
-        best = min((error for error, _, _ in found), default=0.0)
-        ties = [entry for entry in found if entry[0] <= max(3 * best, self.budget or 0.0)]
-        by_name: dict[str, Cause] = {}
-        for _, _, cause in ties:
-            by_name.setdefault(cause.name, cause)  # the more usual one comes first
+    def agreeing(self, hypotheses: Iterable[Hypothesis]) -> set[tuple[str, str]]:
+        """The (cause, mistake) of all hypotheses that this sample of their tensor does not refute."""
+        theirs = self.read_theirs(self.name)
+        with numpy.errstate(all="ignore"):
+            return (
+                set()
+                if theirs is None
+                else {
+                    (hypothesis.cause, hypothesis.mistake)
+                    for hypothesis in hypotheses
+                    if relative_error(
+                        hypothesis.tensor,
+                        leading(theirs, hypothesis.tensor) if hypothesis.theirs is None else hypothesis.theirs,
+                    )
+                    <= self._limit(hypothesis)
+                }
+            )
+
+    def is_right(self) -> bool:
+        """Whether ours explains this sample of their tensor."""
+        ours, theirs = self.sample(self.name), self.read_theirs(self.name)
+        return ours is not None and relative_error(ours, theirs) <= (self.budget or FLOAT32_CONSTANTS)
+
+    def best(self, found: list[Claim]) -> list[Claim]:
+        """The claims that do best, of each cause the more usual one. A fit has to be better than what is no fit."""
+        exact = min((claim.error for claim in found if not claim.is_fit), default=numpy.inf)
+        fit = min((claim.error for claim in found if claim.is_fit), default=numpy.inf)
+        if exact <= max(AS_WELL * fit, FLOAT32_CONSTANTS):
+            found = [claim for claim in found if not claim.is_fit]
+        best = min((claim.error for claim in found), default=0.0)
+        by_name: dict[str, Claim] = {}
+        for claim in found:
+            if claim.error <= max(AS_WELL * best, FLOAT64_ROUNDING):
+                by_name.setdefault(claim.name, claim)
         return list(by_name.values())
 
+    def _limit(self, hypothesis: Hypothesis) -> float:
+        """The largest error of a hypothesis that rounding explains."""
+        few = LARGEST_ERROR_OF_FEW if hypothesis.tensor.size < FEW else numpy.inf
+        rounding = WITHOUT_BUDGET if self.budget is None else max(ROUNDING_FACTOR * self.budget, FLOAT32_CONSTANTS)
+        return min(rounding, few)
+
     def _explains(self, error: float, error_of_ours: float, hypothesis: Hypothesis) -> bool:
-        if not error < error_of_ours:  # the first clip may be right, and another one wrong
-            return False
-        if not numpy.isfinite(error) or (hypothesis.tensor.size < FEW and error > LARGEST_ERROR_OF_FEW):
-            return False
-        is_rounding = error <= (self.budget or 0.0) and error * CLOSER <= error_of_ours
-        is_much_closer = error * MUCH_CLOSER <= error_of_ours and error <= LARGEST_ERROR
-        return is_much_closer if hypothesis.is_fit else is_rounding or is_much_closer
+        closer = FIT_CLOSER if hypothesis.is_fit else CLOSER
+        return bool(error <= self._limit(hypothesis) and error < error_of_ours and error * closer <= error_of_ours)
 
 
-def first_sample(source: TensorSource, name: str) -> numpy.ndarray | None:
-    """The first entry of a tensor's first axis, the axis kept; None where it is too large or there is none."""
+PARAMETERS = ("weight", "bias", "cls_token", "position_embeddings")
+
+
+def num_samples(name: str, shape: tuple[int, ...]) -> int:
+    """Entries of the first axis, which counts clips, or times or places of clips; 1 for what has no such axis."""
+    is_parameter = name.rpartition(".")[2] in PARAMETERS
+    return 1 if is_parameter or not shape else shape[0]
+
+
+def read_sample(source: TensorSource, name: str, index: int = 0) -> numpy.ndarray | None:
+    """One entry of a tensor's first axis, that axis kept, or all of what has no samples; None where it is too large."""
     shape = source.shapes[name]
     if 0 in shape:
         return None
-    shape = (1, *shape[1:]) if shape else ()
+    if num_samples(name, shape) > 1:
+        shape = (1, *shape[1:])
     size = int(numpy.prod(shape, dtype=int))
     if size > LARGEST_SAMPLE:
         return None
-    flat, start = numpy.empty(size, "float64"), 0
+    flat, start, skipped = numpy.empty(size, "float64"), 0, index * size
     for block in source.blocks(name):
-        part = block[: size - start]
+        part = block[skipped:][: size - start]
+        skipped = max(0, skipped - block.size)
         flat[start : start + part.size] = part
         start += part.size
         if start == size:

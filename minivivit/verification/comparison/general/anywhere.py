@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy
 
 from minivivit.verification.comparison.evidence.evidence import (
-    LARGEST_SAMPLE,
     Evidence,
     Hypothesis,
     leading,
     relative_error,
 )
+from minivivit.verification.comparison.general.orders import order_hypotheses
 
 # Numbers by which tensors are recognised before they are compared whole.
 FINGERPRINT = 4096
@@ -21,25 +21,24 @@ WITH_BIAS = ("dense", "query", "key", "value", "patch_embeddings", "layernorm_be
 def general_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
     """Zeros, a factor, a constant vector, another order, another tensor."""
     ours, theirs = evidence.sample(evidence.name), evidence.read_theirs(evidence.name)
-    if ours is None or theirs is None or not theirs.shape or theirs[:1].shape != ours.shape:
+    if ours is None or theirs is None or not theirs.shape or theirs.shape != ours.shape:
         return
-    theirs = theirs[:1]
     if not numpy.isfinite(theirs).all():
         return
     yield Hypothesis("never written", "with nothing but zeros", "the tensor was not filled", numpy.zeros_like(ours))
-    yield from _factor(ours, theirs)
+    yield from _factor(evidence, ours, theirs)
     if evidence.name.endswith(WITH_BIAS):
-        yield from _constant_vector(ours, theirs)
-    yield from _orders(ours)
-    yield from _other_samples(evidence, ours)
+        yield from _constant_vector(evidence, ours, theirs)
+    yield from _orders(evidence, ours)
+    yield from order_hypotheses(evidence)
     yield from _other_tensors(evidence, theirs)
 
 
-def _factor(ours: numpy.ndarray, theirs: numpy.ndarray) -> Iterator[Hypothesis]:
+def _factor(evidence: Evidence, ours: numpy.ndarray, theirs: numpy.ndarray) -> Iterator[Hypothesis]:
     square = float(numpy.square(ours).sum())
     if square == 0 or ours.size < 4:
         return
-    factor = float((ours * theirs).sum()) / square
+    factor = evidence.fitted("factor", float((ours * theirs).sum()) / square)
     yield Hypothesis(
         "a constant factor",
         f"times {factor:.6g}",
@@ -49,10 +48,10 @@ def _factor(ours: numpy.ndarray, theirs: numpy.ndarray) -> Iterator[Hypothesis]:
     )
 
 
-def _constant_vector(ours: numpy.ndarray, theirs: numpy.ndarray) -> Iterator[Hypothesis]:
+def _constant_vector(evidence: Evidence, ours: numpy.ndarray, theirs: numpy.ndarray) -> Iterator[Hypothesis]:
     """The same vector added at every token."""
     if ours.ndim == 3 and ours.shape[1] > 3:
-        shift = (theirs - ours).mean(axis=1, keepdims=True)
+        shift = evidence.fitted("shift", (theirs - ours).mean(axis=1, keepdims=True))
         yield Hypothesis(
             "bias differs",
             "plus the same vector at every token",
@@ -62,10 +61,9 @@ def _constant_vector(ours: numpy.ndarray, theirs: numpy.ndarray) -> Iterator[Hyp
         )
 
 
-def _orders(ours: numpy.ndarray) -> Iterator[Hypothesis]:
+def _orders(evidence: Evidence, ours: numpy.ndarray) -> Iterator[Hypothesis]:
     """The tokens in another order; matrices transposed."""
     if ours.ndim == 3 and ours.shape[1] > 1:
-        yield Hypothesis("token order", "with the tokens in reverse", "check the order of the tokens", ours[:, ::-1])
         for shift in (1, -1):
             yield Hypothesis(
                 "token order",
@@ -73,33 +71,19 @@ def _orders(ours: numpy.ndarray) -> Iterator[Hypothesis]:
                 "check where the CLS token stands",
                 numpy.roll(ours, shift, 1),
             )
-    if ours.ndim >= 3 and ours.shape[-1] == ours.shape[-2] > 1:
+    is_matrix = ours.ndim >= 3 or (ours.ndim == 2 and evidence.is_parameter)
+    if is_matrix and ours.shape[-1] == ours.shape[-2] > 1:
         yield Hypothesis("transposed", "with its last two axes swapped", "transpose it", ours.swapaxes(-1, -2))
-
-
-def _other_samples(evidence: Evidence, ours: numpy.ndarray) -> Iterator[Hypothesis]:
-    """Another clip of the batch."""
-    batch = evidence.ours.shapes[evidence.name][0]
-    if not 1 < batch <= 64 or batch * ours.size > LARGEST_SAMPLE:
-        return
-    whole = evidence.ours.read(evidence.name)
-    for index in range(1, batch):
-        yield Hypothesis(
-            "batch order",
-            f"of sample {index} where sample 0 is expected",
-            "the clips of the batch are in another order",
-            whole[index : index + 1],
-        )
 
 
 def _other_tensors(evidence: Evidence, theirs: numpy.ndarray) -> Iterator[Hypothesis]:
     """What we call by another name."""
     head = theirs.reshape(-1)[:FINGERPRINT]
     for other, shape in evidence.ours.shapes.items():
-        if other == evidence.name or not shape or (1, *shape[1:]) != theirs.shape:
+        if other == evidence.name or not shape or evidence.sample_shape(other) != theirs.shape:
             continue
         first = next(iter(evidence.ours.blocks(other)))[: head.size]
-        if first.size == head.size and relative_error(first, head) > 0.05:
+        if evidence.index_in(other) == 0 and first.size == head.size and relative_error(first, head) > 0.05:
             continue
         sample = evidence.sample(other)
         if sample is not None and leading(sample, theirs) is not None:

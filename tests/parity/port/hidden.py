@@ -1,0 +1,93 @@
+"""Which faults cannot be seen, in which recordings, and why.
+
+The numbers are `measure.strength`: the largest effect of the fault on any tensor of the recording, in norm or in one
+entry, over what rounding to the precision does to it. Right ports reach 2.7 of it in norm and 4.2 in one entry (see
+`minivivit.verification.comparison.judgement`), so that what stays below 2 has no size to be seen by.
+"""
+
+from .measure import Column
+
+# In every coarse recording.
+INSIDE = {
+    "times reversed inside the temporal attention": "what leaves the layers is right",
+}
+
+FLOAT16 = {
+    "TF32 in the convolution": "0.68 of rounding",
+    "kernel through float16": "0.48 of rounding",
+    "epsilon outside the root": "1.8 of rounding",
+    "epsilon 1e-3": "0.98 of rounding",
+    "erf GELU in layer 1": "0.23 of rounding",
+    "layer 1 through float16": "0.75 of rounding",
+    "erf GELU in the spatial encoder": "0.23 of rounding",
+    "epsilon 1e-4 in the temporal encoder": "0.26 of rounding",
+    "erf backward": "0.89 of rounding",
+    "erf backward, Model 3": "0.65 of rounding",
+}
+
+# Only in a coarse recording.
+COARSE_FLOAT16 = {
+    "norm's weight through bfloat16": "1.6 of rounding",
+}
+
+BFLOAT16 = {
+    "TF32 in the convolution": "0.092 of rounding",
+    "kernel through float16": "0.065 of rounding",
+    "kernel through int8": "1.9 of rounding",
+    "epsilon outside the root": "0.22 of rounding",
+    "epsilon 1e-3": "0.11 of rounding",
+    "deviation kept in bfloat16": "0.55 of rounding",
+    "norm's weight through bfloat16": "0.5 of rounding",
+    "erf GELU in layer 1": "0.029 of rounding",
+    "int8 weights in the MLP": "1.3 of rounding",
+    "int8 weights everywhere": "1.6 of rounding",
+    "layer 1 through float16": "0.083 of rounding",
+    "second layer of the MLP through bfloat16": "0.29 of rounding",
+    "erf GELU in the spatial encoder": "0.029 of rounding",
+    "epsilon 1e-4 in the temporal encoder": "0.018 of rounding",
+    "erf backward": "0.1 of rounding",
+    "erf backward, Model 3": "0.062 of rounding",
+    "activations through int8": "2 of rounding",
+}
+
+# Only in a coarse recording.
+COARSE_BFLOAT16 = {
+    "an activation of one's own": "1.7 of rounding",
+}
+
+# Freshly initialised weights.
+FRESH = {
+    "positions in reverse": "positions start at 0",
+    "CLS token without its position": "positions start at 0",
+    "positions halved": "positions start at 0",
+    "positions of another clip length": "positions start at 0",
+    "CLS token of clip 0 alone": "CLS tokens and positions start at 0",
+    "probabilities cut at 1e-2": "attention is uniform at first: no probability is so small",
+    "the projection's bias lost": "biases start at 0",
+    "query without bias, spatial attention": "biases start at 0",
+    "norm's weight through bfloat16": "norms start at 1 and 0",
+    "norms of a layer shared": "norms start at 1 and 0",
+    "final norm with layer 0's parameters": "norms start at 1 and 0",
+    "classifier's bias lost": "biases start at 0",
+    "spatial CLS token in the temporal encoder": "CLS tokens and positions start at 0",
+    "temporal positions missing": "positions start at 0",
+    "temporal positions reversed": "positions start at 0",
+    "spatial positions missing": "positions start at 0",
+    "spatial positions with columns first": "positions start at 0",
+    "norms of space and time exchanged": "norms start at 1 and 0",
+    "positions of time missing": "positions start at 0",
+    "positions missing": "positions start at 0",
+    "positions with places first": "positions start at 0",
+    "MLP without bias": "biases start at 0",
+}
+
+HIDDEN: dict[Column, dict[str, str]] = {
+    Column(coarse=True): INSIDE,
+    Column(coarse=True, pairing="order"): INSIDE,
+    Column(dtype="float16"): FLOAT16,
+    Column(dtype="bfloat16"): BFLOAT16,
+    Column(coarse=True, dtype="float16"): INSIDE | FLOAT16 | COARSE_FLOAT16,
+    Column(coarse=True, dtype="bfloat16"): INSIDE | BFLOAT16 | COARSE_BFLOAT16,
+    Column(fresh=True): FRESH,
+    Column(coarse=True, fresh=True): INSIDE | FRESH,
+}
