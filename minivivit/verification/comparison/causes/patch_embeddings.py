@@ -76,6 +76,13 @@ def _kernel_hypotheses(pixels: numpy.ndarray, weight: numpy.ndarray, bias: numpy
     for channels in ((1, 0, 2), (0, 2, 1), (1, 2, 0), (2, 0, 1)) if weight.shape[1] == 3 else ():
         words = f"with the kernel's channels in the order {', '.join(map(str, channels))}"
         yield Hypothesis("channel order", words, "the kernel expects RGB", embed(weight[:, channels]))
+    for cause, mistake, advice, kernel in _other_axes(weight):
+        yield Hypothesis(cause, mistake, advice, embed(kernel))
+    yield from _rounded_kernels(tubelets, weight, bias)
+
+
+def _other_axes(weight: numpy.ndarray) -> Iterator[tuple[str, str, str, numpy.ndarray]]:
+    """(cause, mistake, advice, kernel): the kernel's axes in every other order."""
     for axes in permutations(range(4)):
         if axes == (0, 1, 2, 3):
             continue
@@ -85,14 +92,22 @@ def _kernel_hypotheses(pixels: numpy.ndarray, weight: numpy.ndarray, bias: numpy
             cause, advice = "kernel's axes", "transpose the kernel when converting it"
             if axes == (0, 1, 3, 2):
                 cause, advice = "height and width swapped", "swap the kernel's last two axes when converting it"
-            yield Hypothesis(cause, f"with the kernel laid out as ({order})", advice, embed(rearranged))
+            yield cause, f"with the kernel laid out as ({order})", advice, rearranged
         else:
-            yield Hypothesis(
+            yield (
                 "kernel's axes",
                 f"with the kernel stored as ({order}) and reshaped to (channels, time, height, width)",
                 "transpose the kernel, or flatten a tubelet's pixels in the kernel's order",
-                embed(rearranged),
+                rearranged,
             )
+
+
+def _rounded_kernels(tubelets: numpy.ndarray, weight: numpy.ndarray, bias: numpy.ndarray) -> Iterator[Hypothesis]:
+    """The kernel, or the factors of the convolution, in a lower precision."""
+
+    def embed(kernel: numpy.ndarray, shift: numpy.ndarray = bias) -> numpy.ndarray:
+        return linear_forward(tubelets, kernel.reshape(len(kernel), -1), shift)[0]
+
     for name, rounded in rounded_weights(weight):
         yield Hypothesis(
             "weights rounded",

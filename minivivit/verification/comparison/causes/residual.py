@@ -9,6 +9,9 @@ from minivivit.verification.comparison.causes.dropout import dropout_hypotheses
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
 from minivivit.verification.comparison.evidence.folding import branch_of
 
+# Factors closer than this are one.
+SAME_FACTOR = 1e-4
+
 
 def residual_hypotheses(
     evidence: Evidence, stream: str, normalised: str, branch: str, earlier: str = ""
@@ -55,6 +58,8 @@ def _scaled_branch(evidence: Evidence, x: numpy.ndarray, added: numpy.ndarray, a
     if theirs is None or theirs.shape != x.shape or square == 0:
         return
     factor = evidence.fitted("branch", float(((theirs - x) * added).sum()) / square)
+    if min(abs(factor - own) for own in (-1, 0, 1, 2)) < SAME_FACTOR:
+        return  # those have names of their own
     yield Hypothesis(
         "branch scaled", f"with the branch times {factor:.5g}", f"{advice}, unscaled", x + factor * added, is_fit=True
     )
