@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
+from minivivit.backend import num_threads
 from minivivit.commands.text_table import printable
 from minivivit.errors import InputError, MissingExtraError
 from minivivit.files.atomic import naming_errors
@@ -112,6 +113,7 @@ def _call(argv: Sequence[str], on_imported: Callable[[], None]) -> int:
     """Call the command, and see to it that all of its output is written."""
     try:
         arguments = parse(argv)
+        num_threads()  # a number in the environment that is none is said before anything begins
         run = getattr(importlib.import_module(COMMANDS[arguments.command][1]), f"run_{arguments.command}")
         on_imported()
         code = run(arguments) or 0

@@ -45,7 +45,7 @@ MUTATIONS = [
     ("ops/softmax.py", "(dy * y).sum(axis=-1, keepdims=True)", "dy.mean(axis=-1, keepdims=True)", "softmax"),
     ("ops/attention.py", 'softmax_backward(dprobs, cache["softmax"]) * cache["scale"]',
      'softmax_backward(dprobs, cache["softmax"])', "attention"),
-    ("ops/attention.py", 'dvalue = xp.matmul(cache["weights"]', 'dvalue = xp.matmul(cache["probs"]',
+    ("ops/attention.py", 'dvalue = parallel_matmul(cache["weights"]', 'dvalue = parallel_matmul(cache["probs"]',
      "attention_with_dropout"),
     ("ops/attention.py", 'dprobs = dropout_backward(dprobs, cache["dropout"])', "pass", "attention_with_dropout"),
     ("ops/blockwise_attention.py", "dweights -= delta", "pass", "blockwise_attention"),

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tqdm import tqdm
-
 from minivivit.checkpoints.convert import (
     CHECKPOINT,
     CONFIG,
@@ -23,6 +21,7 @@ from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import quoted
 from minivivit.models.classification import VivitForVideoClassification
+from minivivit.progress import Bar, is_terminal
 from minivivit.video.default_processor import load_processor
 
 DESCRIPTION = f"""\
@@ -78,7 +77,7 @@ def run_convert(arguments: argparse.Namespace) -> int:
 def _convert(
     source: Path, directory: Path, config: VivitConfig | None, from_scenic: bool, overwrite: bool
 ) -> VivitForVideoClassification:
-    with tqdm(
+    with Bar(
         desc="reading" if from_scenic else "writing",
         unit="B",
         unit_scale=True,
@@ -86,7 +85,7 @@ def _convert(
         delay=1,
         leave=False,
         file=sys.stderr,
-        disable=sys.stderr is None or not sys.stderr.isatty(),
+        disable=not is_terminal(sys.stderr),
     ) as bar:
         if from_scenic:
             return scenic_to_hugging_face(source, directory, config, bar.update, overwrite)

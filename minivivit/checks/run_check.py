@@ -65,8 +65,8 @@ def run_check(
     seed : int, optional
         Of the cases' shapes and numbers. None draws other cases each time.
     time_limit : float, optional
-        Seconds that a case may take; `minivivit.checks.student_call.TIME_LIMIT` (or 200 times what the reference
-        takes) when None.
+        Seconds of computing that a case may take; `minivivit.checks.student_call.TIME_LIMIT` (or 200 times what the
+        reference takes) when None.
     quiet : bool
         Do not print the report.
 
@@ -110,9 +110,9 @@ class _Verdict:
 
 
 def _check_case(task: Task, student: Callable, number: int, case: Case, time_limit: float | None) -> _Verdict:
-    start = time.monotonic()
+    start = time.process_time()
     want = _outputs(task, task.reference, case)
-    seconds = time.monotonic() - start
+    seconds = time.process_time() - start
     limit = time_limit or max(student_call.TIME_LIMIT, student_call.TIMES_REFERENCE * seconds)
     arguments = {name: copied(value) for name, value in case.arguments.items()}
     outcome = student_call.call_student(student, tuple(arguments.values()), limit, task.may_use)

@@ -4,6 +4,7 @@ The function runs in a thread of its own, because that works everywhere alike: i
 any thread and on any system (an alarm signal works in the main thread alone, and not on Windows). When its time is
 over, an exception is raised inside it. That ends every loop of Python code, unless a bare ``except:`` within the loop
 swallows it; then, or inside of one long call of NumPy, the thread is left behind and the check goes on without it.
+Time is what the process computes, not what a clock shows: a right answer stays right on a busy machine.
 
 Which functions it calls is seen by a profile function. The package's own functions are the answers, and those of other
 frameworks hold them too: a call to one of them is refused, but for what a task allows. This stops shortcuts, not
@@ -26,12 +27,17 @@ from typing import Any
 
 import numpy
 
-# Seconds that a student's function may take on one case. The cases are small: loops in plain Python take milliseconds.
+# Seconds of computing that a student's function may take on one case. The cases are small: loops in plain Python take
+# milliseconds.
 TIME_LIMIT = 5.0
 # ... or this many times what the reference takes, where that is more.
 TIMES_REFERENCE = 200
-# Seconds that a function which was told to stop has for doing so.
+# Seconds of computing that a function which was told to stop has for doing so.
 GRACE = 1.0
+# A function that waits computes nothing: it is stopped after this many times its seconds by the clock.
+WAITING = 4
+# Seconds between a look at the time, or a word to stop, and the next.
+PAUSE = 0.02
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 # Libraries whose functions written in Python or as builtins are refused. `scipy.special.erf`, a ufunc, is neither.
@@ -79,18 +85,23 @@ def call_student(function: Callable, arguments: Sequence[Any], seconds: float, m
     arguments : sequence
         It may change them: hand over copies.
     seconds : float
-        The time limit.
+        The time limit, in seconds of computing.
     may_use : sequence of str
         Functions and modules of the package that it may call, by their full names.
     """
     outcome, watch = Outcome(seconds=seconds), _Watch(may_use)
+    left = threading.Event()
 
     def work() -> None:
         try:
-            with numpy.errstate(all="ignore"):
-                outcome.returned = _watched(function, arguments, watch)
-        except BaseException as error:
-            outcome.error = error
+            try:
+                with numpy.errstate(all="ignore"):
+                    outcome.returned = _watched(function, arguments, watch)
+            except BaseException as error:
+                outcome.error = error
+            left.set()
+        except TooSlow:  # said once more while the first was on its way out
+            left.set()
 
     thread = threading.Thread(target=work, name="student", daemon=True)
     # Warnings are ignored: what a wrong answer warns of, the report says better. What a function writes to stderr goes
@@ -99,10 +110,12 @@ def call_student(function: Callable, arguments: Sequence[Any], seconds: float, m
         warnings.simplefilter("ignore")
         thread.start()
         try:
-            thread.join(seconds)
+            is_over = _time_limit(seconds)
+            while thread.is_alive() and not is_over():
+                thread.join(PAUSE)
         finally:  # an interrupt of the check, too, stops the student's function
             outcome.timed_out = thread.is_alive()
-            _stop(thread)
+            _stop(thread, left)
     outcome.refused = watch.called
     return outcome
 
@@ -124,12 +137,20 @@ def _settled(answer: Any) -> Any:
     return numpy.asarray(answer) if hasattr(answer, "__array__") else answer
 
 
-def _stop(thread: threading.Thread) -> None:
-    """Raise `TooSlow` in a thread until it ends, or the time of grace is over."""
-    deadline = time.monotonic() + GRACE
-    while thread.is_alive() and time.monotonic() < deadline:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(TooSlow))
-        thread.join(0.05)
+def _time_limit(seconds: float) -> Callable[[], bool]:
+    """Whether the time that begins now is over."""
+    computed, clock = time.process_time(), time.monotonic()
+    return lambda: time.process_time() - computed >= seconds or time.monotonic() - clock >= WAITING * seconds
+
+
+def _stop(thread: threading.Thread, left: threading.Event) -> None:
+    """Raise `TooSlow` in a thread until it has left the student's function, or the time of grace is over."""
+    is_over, pause = _time_limit(GRACE), PAUSE
+    while thread.is_alive() and not is_over():
+        if not left.is_set():
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(TooSlow))
+        thread.join(pause)
+        pause *= 2  # who is slow to leave, on a busy machine, is not told so at every step
 
 
 class _Watch:

@@ -3,7 +3,6 @@
 import argparse
 import itertools
 import json
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -194,8 +193,7 @@ def _forward(
 ) -> tuple[numpy.ndarray, numpy.ndarray | None]:
     """Logits (num_labels,), and the attention rollout (times, rows, columns) if asked for."""
     listener = None if bar.disable else step_when_done(bar)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the logits, which are checked
+    with numpy.errstate(all="ignore"):  # an overflow shows in the logits, which are checked
         if roll_out:
             outputs, weights = attention_rollout(
                 model, pixel_values, interpolate_pos_encoding=interpolate, on_record=listener

@@ -1,7 +1,6 @@
 """``minivivit trace``: write every intermediate value of a pass into a directory."""
 
 import argparse
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,8 +100,7 @@ def run_trace(arguments: argparse.Namespace) -> None:
         interpolate = needs_interpolation(pixel_values.shape, config)
         if interpolate:
             notes.append(interpolation_note(pixel_values.shape, config))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the trace
+        with numpy.errstate(all="ignore"):  # an overflow shows in the trace
             metadata = trace_model(
                 model,
                 pixel_values,
@@ -180,10 +178,12 @@ def _load(directory: Path, config: VivitConfig, dtype: str, backend: str) -> Mod
 
 
 def _labels(numbers: list[int] | None, batch: int, config: VivitConfig) -> numpy.ndarray | None:
-    """Class indices, (batch,) or for each head: one number stands for all."""
+    """Class indices, (batch,) or (batch, heads): clip by clip, or one number that stands for all."""
     if numbers is None:
         return None
-    return numpy.array(numbers * (batch * len(config.class_splits or [0])) if len(numbers) == 1 else numbers)
+    heads = len(config.class_splits or [0])
+    labels = numpy.array(numbers * (batch * heads) if len(numbers) == 1 else numbers)
+    return labels.reshape(batch, heads) if heads > 1 and len(labels) == batch * heads else labels
 
 
 def _listener(bar: Any) -> Callable[[str], Any] | None:

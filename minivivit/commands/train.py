@@ -10,9 +10,10 @@ from minivivit.commands.text_table import printable
 from minivivit.config import ATTENTION_TYPES, PRESETS
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import quoted
-from minivivit.training.checkpoints import LAST, has_checkpoint, read_state
+from minivivit.training.checkpoints import BEST, LAST, holds_training
+from minivivit.training.lock import locked
 from minivivit.training.loop import train
-from minivivit.training.run import Training, begin_training, resume_training, settings_of
+from minivivit.training.run import Training, begin_training, resume_training, settings_of, settled_state
 from minivivit.training.settings import MOTION, OPTIMISERS, SCHEDULES, make_settings, read_settings_file
 
 # Options that are a setting of the same name, with dashes for underscores: name -> (type or choices, help).
@@ -35,6 +36,7 @@ SETTING_OPTIONS: dict[str, tuple[Any, str]] = {
     "dtype": (("float32", "float64"), "what to compute in"),
     "backend": (("numpy", "cupy", "auto"), "where to compute"),
 }
+LENGTHS = ("steps", "epochs")  # the settings that --resume can make larger
 # Options that are a field of the model's config: name -> (field, type or choices, help).
 MODEL_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "preset": ("preset", tuple(PRESETS), "train the model of this published config from scratch"),
@@ -60,9 +62,12 @@ far more clips; fine-tuning a published model wants fewer. Every clip is looked 
 that cannot be used are named, or left out and counted (--skip-damaged). Files that are no clips wherever they lie
 (hidden ones, Thumbs.db, desktop.ini, __MACOSX, labels.csv and the like) are passed over.
 
-The output directory holds the checkpoints last and best in the Hugging Face layout, log.jsonl, and curves.png where
-matplotlib is installed. Ctrl-C saves and stops, with exit code 130. With --resume the training goes on as if it had
-never stopped, to the bit. Everything that has no option has a name in the JSON file of --config:
+The output directory holds the models last and best in the Hugging Face layout, log.jsonl, and curves.png where
+matplotlib is installed; one that holds anything of these names already is refused. Ctrl-C saves and stops, with exit
+code 130. With --resume the training goes on as if it had never stopped, to the bit, after a kill too; it is refused
+when a file of it, or a clip, is not what it was, for which every clip is read once. With --resume and more --steps or
+--epochs than it began with it becomes longer, and a learning rate that falls over the whole rises again. Everything
+that has no option has a name in the JSON file of --config:
 model (the fields of VivitConfig), augmentation (scenic's names), and those of minivivit.training.settings."""
 
 TRAIN_EXAMPLES = """\
@@ -119,23 +124,43 @@ def run_train(args: argparse.Namespace) -> int:
     given = _given_settings(args)
     if args.validation is not None and "validation_fraction" in given:
         raise InputError("give a folder to validate on, or a validation_fraction of the clips, but not both")
-    if has_checkpoint(output):
-        if not args.resume:
-            raise InputError(f"{output} already holds a training; go on with it (--resume), or choose another --output")
-        _check_same_settings(given, args.model, output)
-        training = resume_training(args.data, output, args.validation)
-    else:
-        settings = make_settings(args.data, given, fine_tuning=args.model is not None)
-        with held_log() as logged:
-            training = begin_training(args.data, settings, output, args.model, args.validation, args.skip_damaged)
-        print_notes([*_default_model_notes(args, given), *training.notes, *logged])
-    _announce(training)
-    if not train(training):
+    for folder in (args.data, args.validation):
+        _check_apart(folder, output)
+    with locked(output) as notes:
+        training = _open_training(args, given, output, notes)
+        _announce(training)
+        finished = train(training)
+    if not finished:
         print(f"interrupted after step {training.step}; saved in {printable(output / LAST)}: go on with --resume")
         return 130
-    last, best = printable(output / "last"), printable(output / "best")
+    last, best = printable(output / LAST), printable(output / BEST)
     print(f"finished; the last model is in {last}, the best one in {best}")
     return 0
+
+
+def _check_apart(data: str | None, output: Path) -> None:
+    """What is written within a folder of clips would be taken for a class, or for a clip."""
+    if data is None or data == MOTION or not output.resolve().is_relative_to(Path(data).resolve()):
+        return
+    within = output.resolve().relative_to(Path(data).resolve())
+    if not any(part.startswith(".") for part in within.parts):  # names with a dot are passed over
+        raise InputError(f"{output} lies within {data}, the folder of clips; choose another --output")
+
+
+def _open_training(args: argparse.Namespace, given: dict[str, Any], output: Path, notes: list[str]) -> Training:
+    """The training in `output`, or a new one."""
+    if holds_training(output):
+        if not args.resume:
+            raise InputError(f"{output} already holds a training; go on with it (--resume), or choose another --output")
+        longer = _check_same_settings(given, args.model, output)
+        training = resume_training(args.data, output, args.validation, longer)
+        print_notes([*notes, *training.notes])
+        return training
+    settings = make_settings(args.data, given, fine_tuning=args.model is not None)
+    with held_log() as logged:
+        training = begin_training(args.data, settings, output, args.model, args.validation, args.skip_damaged)
+    print_notes([*notes, *_default_model_notes(args, given), *training.notes, *logged])
+    return training
 
 
 def _default_model_notes(args: argparse.Namespace, given: dict[str, Any]) -> list[str]:
@@ -165,23 +190,42 @@ def _given_settings(args: argparse.Namespace) -> dict[str, Any]:
     return {**given, **values}
 
 
-def _check_same_settings(given: dict[str, Any], initial_model: str | None, output: Path) -> None:
-    """A training goes on as it began: what is given must be what it began with."""
-    state = read_state(output / LAST)
+def _check_same_settings(given: dict[str, Any], initial_model: str | None, output: Path) -> dict[str, int]:
+    """A training goes on as it began: what is given must be what it began with, or make it longer.
+
+    Returns
+    -------
+    dict
+        The number of steps or epochs, when it is larger than what the training began with.
+    """
+    state = settled_state(output)
     began_with = settings_of(state, output / LAST).to_dict()
     began_with["initial_model"] = state["origin"].get("initial_model")
     if initial_model is not None:
         given = {**given, "initial_model": initial_model}
+    longer = {}
     for name, value in given.items():
         began = began_with.get(name)
         if isinstance(value, dict) and isinstance(began, dict):
             began = {key: began.get(key) for key in value}
-        if value != began:
-            raise InputError(
-                f"{quoted(name)[1:-1]} is {quoted(value)}, but the training in {output} began with "
-                f"{quoted(began)}; a training goes on as it began: leave the option out, or begin another in "
-                "a new --output"
-            )
+        if value == began or (name == "warm_up" and value is None):  # the default, which was made a number
+            continue
+        if name in LENGTHS and isinstance(value, int) and isinstance(began, int) and value > began:
+            longer[name] = value
+            continue
+        raise InputError(
+            f"{quoted(name)[1:-1]} is {'null' if value is None else quoted(value)}, but the training in {output} began "
+            f"with {_said(name, began)}; a training goes on as it began, or longer: leave the option out, or begin "
+            "another in a new --output"
+        )
+    return longer
+
+
+def _said(name: str, value: Any) -> str:
+    """The value of a setting in words."""
+    if value is not None:
+        return quoted(value)
+    return f"no number of {name}" if name in LENGTHS else f"no {quoted(name)[1:-1].replace('_', ' ')}"
 
 
 def _announce(training: Training) -> None:

@@ -13,7 +13,7 @@ Flax cuts an array of more than 2^30 bytes into pieces of at most that:
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from io import BufferedIOBase
+from io import BufferedIOBase, BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,14 @@ def read_flax_msgpack(
                 return {key: _join_chunks(value, path, key) for key, value in _as_dict(tree, path, place).items()}
     except InputError as error:
         raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
-    except (msgpack.OutOfData, msgpack.UnpackException, ValueError, RecursionError, TypeError) as error:
+    except (msgpack.UnpackException, ValueError, RecursionError, TypeError) as error:
         reason = reason_of(error) if str(error) else "it ends too early"
+        if not _reads_what_is_sound():
+            version = ".".join(map(str, msgpack.version))
+            raise InputError(
+                f"{path} cannot be read: the installed msgpack {version} fails on sound files too ({reason}); install "
+                "another: pip install --upgrade msgpack"
+            ) from error
         raise InputError(f"{path} is not a whole Flax msgpack file ({reason}); copy or download it again") from None
     wanted = " or ".join(map("/".join, places))
     raise InputError(f"{path} holds no weights that are known: expected a tree of arrays under {wanted}")
@@ -104,8 +110,21 @@ def _read_place(path: Path, place: tuple[str, ...], progress: Progress | None) -
     return found
 
 
+def _reads_what_is_sound() -> bool:
+    """Whether an error speaks of the file: the library reads one that is known to be whole (from flax 0.12.8)."""
+    sound = bytes.fromhex("82a6706172616d7381a162c71501939102a7666c6f61743332c4080000803f00000040a47374657003")
+    try:
+        tree = _find(_Stream(_Reports(BytesIO(sound), None), BytesIO(sound)), ("params",))
+        return tree["b"].tolist() == [1.0, 2.0]
+    except (msgpack.UnpackException, ValueError, RecursionError, InputError):
+        return False
+
+
 class _Stream:
     """The values of a file one after the other, dict by dict: what msgpack would skip or build at once, it also holds.
+
+    msgpack comes in two forms: compiled, and in Python where it has no wheel for the interpreter or
+    ``MSGPACK_PUREPYTHON`` is set. Only the second holds its limits against heads, and what is skipped, too.
 
     Parameters
     ----------
@@ -123,18 +142,20 @@ class _Stream:
             max_buffer_size=MAX_EXTENSION_BYTES + (1 << 20),
             max_ext_len=MAX_EXTENSION_BYTES,
             max_str_len=MAX_NAME_BYTES,
-            max_map_len=0,
-            max_array_len=0,
+            max_map_len=(1 << 32) - 1,  # dicts and lists are read by their heads alone, and never built by msgpack
+            max_array_len=(1 << 32) - 1,
             max_bin_len=0,
         )
 
-    def at_dict(self, depth: int) -> bool:
-        """Whether a dict stands next."""
+    def next_kind(self, depth: int) -> str:
+        """What stands next: a dict, a list or a leaf."""
         if depth > MAX_DEPTH:
             raise InputError(f"its dicts are nested more than {MAX_DEPTH} deep; that is no tree of weights")
         self.peek.seek(self.unpacker.tell())
         first = self.peek.read(1)
-        return b"\x80" <= first <= b"\x8f" or first in (b"\xde", b"\xdf")
+        if b"\x80" <= first <= b"\x8f" or first in (b"\xde", b"\xdf"):
+            return "dict"
+        return "list" if b"\x90" <= first <= b"\x9f" or first in (b"\xdc", b"\xdd") else "leaf"
 
     def names(self, most: int | None = None) -> Iterator[str]:
         """Past the head of a dict, its keys; the caller takes what stands after each."""
@@ -153,7 +174,7 @@ def _find(stream: _Stream, place: tuple[str, ...], depth: int = 0) -> Any:
     """Read what stands next: all of it where `place` is (), else what `place` leads to, past everything else."""
     if not place:
         return _read(stream, depth)
-    if not stream.at_dict(depth):
+    if stream.next_kind(depth) != "dict":
         _skip(stream, depth)
         return None
     found = None
@@ -167,7 +188,10 @@ def _find(stream: _Stream, place: tuple[str, ...], depth: int = 0) -> Any:
 
 def _read(stream: _Stream, depth: int) -> Any:
     """A dict with all that is in it, or a leaf."""
-    if not stream.at_dict(depth):
+    kind = stream.next_kind(depth)
+    if kind == "list":
+        raise InputError("it holds a list among its weights; expected dicts and arrays alone")
+    if kind == "leaf":
         return stream.unpacker.unpack()
     tree: dict[str, Any] = {}
     for key in stream.names(MAX_ENTRIES):
@@ -179,10 +203,11 @@ def _read(stream: _Stream, depth: int) -> Any:
 
 def _skip(stream: _Stream, depth: int) -> None:
     """Past what stands next, a leaf at a time."""
-    if not stream.at_dict(depth):
+    kind = stream.next_kind(depth)
+    if kind == "leaf":
         stream.unpacker.skip()
         return
-    for _ in stream.names():
+    for _ in stream.names() if kind == "dict" else range(stream.unpacker.read_array_header()):
         _skip(stream, depth + 1)
 
 
@@ -201,7 +226,7 @@ def _extension(code: int, data: bytes) -> Any:
     if type(fields) is not list or len(fields) != 3 or type(fields[0]) is not list or type(fields[2]) is not bytes:
         raise InputError("an array in it is not [shape, name of the dtype, bytes]")
     shape, dtype, content = fields
-    if dtype not in STORED_TYPES:
+    if type(dtype) is not str or dtype not in STORED_TYPES:
         raise InputError(f"an array in it has dtype {quoted(dtype)}; weights are one of {', '.join(STORED_TYPES)}")
     if not all(type(size) is int and size >= 0 for size in shape) or len(shape) > 32:
         raise InputError(f"an array in it has an impossible shape {quoted(shape)}")
@@ -292,7 +317,8 @@ def _write_array(file: "_Reports", packer: Any, array: numpy.ndarray) -> None:
     if array.nbytes <= MAX_CHUNK_BYTES:
         content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
         data = packer.pack([list(array.shape), array.dtype.name, content])
-        file.write(packer.pack_ext_type(ARRAY, data))
+        # Packer.pack_ext_type returns nothing before msgpack 1.1
+        file.write(packer.pack(msgpack.ExtType(ARRAY, data)))
         return
     flat, size = array.reshape(-1), MAX_CHUNK_BYTES // array.itemsize
     pieces = [flat[start : start + size] for start in range(0, flat.size, size)]

@@ -5,7 +5,6 @@ An array of Python objects is a pickle behind a header. The index says that it i
 
 import errno
 import os
-import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import numpy
 from numpy.typing import DTypeLike
 
 from minivivit.errors import InputError
+from minivivit.files.quiet import warnings_held_back
 from minivivit.files.tensor_data import (
     BLOCK_ELEMENTS,
     array_dtype,
@@ -76,8 +76,7 @@ def _damaged(path: Path, error: Exception) -> InputError:
 def _read_header(path: Path, file: IO[bytes], member: zipfile.ZipInfo) -> _Header:
     """Read the header, after which the file stands at the first number; the size of the file must bear it out."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that look like Python 2's
+        with warnings_held_back():  # of headers that look like Python 2's
             version = numpy.lib.format.read_magic(file)
             of_version_1 = version == (1, 0)
             read = numpy.lib.format.read_array_header_1_0 if of_version_1 else numpy.lib.format.read_array_header_2_0

@@ -4,7 +4,7 @@ import math
 
 import numpy
 
-from minivivit.backend import Array, array_namespace, floating_namespace
+from minivivit.backend import Array, floating_namespace, parallel_matmul
 from minivivit.ops.dropout import dropout_backward, dropout_forward
 from minivivit.ops.softmax import softmax_backward, softmax_forward
 
@@ -46,14 +46,14 @@ def attention_forward(
     xp = floating_namespace(query, "query")
     floating_namespace(key, "key"), floating_namespace(value, "value")
     scale = 1 / math.sqrt(query.shape[-1])
-    scores = xp.matmul(query, key.swapaxes(-1, -2)) * scale  # (..., queries, keys)
+    scores = parallel_matmul(query, key.swapaxes(-1, -2)) * scale  # (..., queries, keys)
     if bias is not None:
         scores += xp.maximum(bias, numpy.finfo(scores.dtype).min)
     probs, softmax_cache = softmax_forward(scores)
     weights, dropout_cache = probs, None
     if dropout_keep is not None:
         weights, dropout_cache = dropout_forward(probs, dropout_keep, dropout_rate)
-    output = xp.matmul(weights, value)
+    output = parallel_matmul(weights, value)
     cache = {
         "query": query,
         "key": key,
@@ -84,12 +84,11 @@ def attention_backward(doutput: Array, cache: dict) -> tuple[Array, Array, Array
     -------
     dquery, dkey, dvalue : arrays of the shapes of query, key and value
     """
-    xp = array_namespace(doutput)
-    dvalue = xp.matmul(cache["weights"].swapaxes(-1, -2), doutput)
-    dprobs = xp.matmul(doutput, cache["value"].swapaxes(-1, -2))  # (..., queries, keys)
+    dvalue = parallel_matmul(cache["weights"].swapaxes(-1, -2), doutput)
+    dprobs = parallel_matmul(doutput, cache["value"].swapaxes(-1, -2))  # (..., queries, keys)
     if cache["dropout"] is not None:
         dprobs = dropout_backward(dprobs, cache["dropout"])
     dscores = softmax_backward(dprobs, cache["softmax"]) * cache["scale"]
-    dquery = xp.matmul(dscores, cache["key"])
-    dkey = xp.matmul(dscores.swapaxes(-1, -2), cache["query"])
+    dquery = parallel_matmul(dscores, cache["key"])
+    dkey = parallel_matmul(dscores.swapaxes(-1, -2), cache["query"])
     return dquery, dkey, dvalue

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy
 
+from minivivit.backend import to_numpy
 from minivivit.errors import InputError
 
 # One frame that has not been turned into pixels yet: calling it gives uint8 (height, width, 3). Most frames of a clip
@@ -39,7 +40,7 @@ def check_video_size(shape: tuple[int, ...], name: str) -> None:
 def checked_indices(indices: object) -> list[int]:
     """`indices` as a list of whole numbers of at least 0, or an `InputError`."""
     try:
-        array = numpy.asarray(indices)
+        array = to_numpy(indices)
     except ValueError:  # rows of different lengths
         array = numpy.empty(0)
     if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":

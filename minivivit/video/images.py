@@ -1,7 +1,6 @@
 """Frames of animated pictures (GIF, PNG, WebP, TIFF) and of folders of pictures, decoded by Pillow."""
 
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,6 +12,7 @@ import numpy
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from minivivit.errors import InputError
+from minivivit.files.quiet import warnings_held_back
 from minivivit.files.tensor_data import reason_of
 from minivivit.video.gathering import Frame, check_frame_size
 
@@ -142,11 +142,9 @@ def _orientation(image: Image.Image) -> Any:
 @contextmanager
 def _one_clear_error(name: str) -> Iterator[None]:
     """Turn whatever Pillow's decoders raise on damaged files, which is nearly anything, into an `InputError`."""
-    with warnings.catch_warnings():
-        # What Pillow merely warns of does not matter to the pixels, except when a header claims a decompression bomb:
-        # it warns from 89 million pixels on and refuses twice that, and both are refused here.
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    # What Pillow merely warns of does not matter to the pixels. Of a header that claims a decompression bomb it warns
+    # from 89 million pixels on, and refuses twice that; `check_frame_size` refuses both, and smaller ones.
+    with warnings_held_back():
         try:
             yield
         except (InputError, MemoryError):

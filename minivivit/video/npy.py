@@ -1,11 +1,11 @@
 """Clips that are NumPy arrays in .npy files."""
 
-import warnings
 from pathlib import Path
 
 import numpy
 
 from minivivit.errors import InputError
+from minivivit.files.quiet import warnings_held_back
 from minivivit.files.tensor_data import quoted, reason_of
 from minivivit.video.gathering import check_video_size
 
@@ -19,8 +19,7 @@ def open_array(path: Path) -> numpy.ndarray:
         For a file that is no .npy file or is cut off, or that holds Python objects (which are never unpickled).
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that look like Python 2's: what counts is what they say
+        with warnings_held_back():  # of headers that look like Python 2's: what counts is what they say
             return numpy.lib.format.open_memmap(path, mode="r")
     except OSError:
         raise

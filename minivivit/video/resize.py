@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from minivivit.backend import Array, parallel_blocks
+from minivivit.backend import Array, parallel_blocks, to_numpy
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import quoted
 
@@ -395,6 +395,7 @@ def resize_uint8(image: Array, size: tuple[int, int], resample: Any = BILINEAR) 
             f"expected a NumPy array (height, width, channels) or (frames, height, width, channels), got "
             f"{getattr(image, 'shape', type(image).__name__)}"
         )
+    image = to_numpy(image)
     frames = image if image.ndim == 4 else image[None]
     result = resize_planes([numpy.moveaxis(frame, -1, 0) for frame in frames], size, resample)
     result = numpy.ascontiguousarray(numpy.moveaxis(result, 1, -1))  # (frames, height, width, channels)

@@ -25,7 +25,7 @@ def on_stand_in(model):
     """A model with the same parameters in stand-in arrays."""
     other = type(model).__new__(type(model))
     vars(other).update(vars(model))
-    other.params, other.xp = map_tree(lambda array: xp.asarray(array), model.params), xp
+    other.params = map_tree(lambda array: xp.asarray(array), model.params)
     return other
 
 

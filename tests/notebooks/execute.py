@@ -26,13 +26,15 @@ from compare_outputs import differences
 from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+SHARED = sorted(path.stem for path in NOTEBOOKS.glob("*.py"))  # what notebooks import from beside them
 MAX_SECONDS, MAX_BYTES, MAX_TOTAL_SECONDS = 240, 3 * 10**9, 900
 THREADS = "2"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MINIVIVIT_NUM_THREADS")
-# Run in the kernel once its own start is over, before the first cell. Its machinery may go on warning itself.
+# Run in the kernel once its own start is over, before the first cell. Others' code may go on warning itself, unheard.
 WARNINGS_ARE_ERRORS = (
-    "import warnings; warnings.simplefilter('error'); "
-    "warnings.filterwarnings('ignore', module='ipykernel|jupyter_client|tornado|zmq')"
+    "import warnings; warnings.simplefilter('ignore'); "
+    f"warnings.filterwarnings('error', module=r'(__main__|minivivit|{'|'.join(SHARED)})(\\.|\\Z)'); "
+    "warnings.filterwarnings('error', category=RuntimeWarning, module=r'(numpy|scipy)\\.')"
 )
 WIDGET = "application/vnd.jupyter.widget-view+json"
 METADATA = {

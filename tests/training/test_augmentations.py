@@ -115,6 +115,15 @@ def test_solarize_as_pillow(threshold):
     )
 
 
+@pytest.mark.parametrize("threshold", [0, 128, 256, 384])
+def test_solarize_views_of_clips(threshold):
+    """Cut and mirrored, as clips often are: to compare such a view with what uint8 cannot hold crashed NumPy 2.0.0."""
+    clip = noise(shape=(16, 64, 80, 3))
+    view = clip[:, 1:-1, ::-1]
+    numpy.testing.assert_array_equal(solarize(view, threshold), solarize(view.copy(), threshold))
+    numpy.testing.assert_array_equal(solarize_add(view, 50, threshold), solarize_add(view.copy(), 50, threshold))
+
+
 @pytest.mark.parametrize("make", CLIPS)
 @pytest.mark.parametrize("factor", [0.0, 0.1, 0.33, 0.7, 1.0, 1.3, 1.9, 2.8, 3.7])
 def test_enhancements_as_pillow(make, factor):

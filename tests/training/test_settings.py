@@ -226,7 +226,7 @@ def test_a_training_that_cannot_begin_has_one_line_to_say(tmp_path, config_file)
     (model / "preprocessor_config.json").unlink()
     (write_clips(tmp_path / "clips", clips=2) / "up" / "notes.npy").write_text("no clip")
     command = [sys.executable, "-m", "minivivit", "train", tmp_path / "clips", "--output", tmp_path / "run"]
-    result = subprocess.run([*command, "--model", model], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([*command, "--model", model], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
     assert re.fullmatch(r"minivivit: error: .*notes\.npy.*\n", result.stderr)
     assert not (tmp_path / "run").exists()
@@ -276,6 +276,29 @@ def test_the_help_tells_the_defaults(capsys, monkeypatch):
     rates = f"{folder.learning_rate}; with --model or --preset {tuned}; motion: {motion.learning_rate}"
     assert f"rate (default: {rates})" in shown
     assert f"optimiser {{adamw,sgd}}\n{' ' * 24}what makes the updates (default: {folder.optimiser})" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", 10**400),
+        ("learning_rate", float("nan")),
+        ("learning_rate", -(10**400)),
+        ("optimiser", []),
+        ("schedule", {}),
+        ("model", [[[]]] * 9999),
+        ("model", {"x" * 99_999: 1}),
+        ("freeze", ["x" * 99_999, 1]),
+        ("augmentation", {"x" * 99_999: 1}),
+        ("dtype", "x" * 99_999),
+        ("x" * 99_999, 1),
+    ],
+)
+def test_hostile_settings_have_one_short_line_to_say(name, value):
+    with pytest.raises(InputError) as error:
+        make_settings("folder", {name: value})
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1500
 
 
 @pytest.mark.parametrize(

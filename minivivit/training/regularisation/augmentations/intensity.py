@@ -63,11 +63,13 @@ def posterize(clip: numpy.ndarray, bits: int) -> numpy.ndarray:
 def solarize(clip: numpy.ndarray, threshold: int) -> numpy.ndarray:
     """Invert the values from `threshold` upwards. 256 is the identity, 0 inverts all."""
     check_clip(clip, uint8_only=True)
-    return numpy.where(clip < threshold, clip, 255 - clip)
+    levels = numpy.arange(256)  # of a type that holds the threshold 256, which uint8 does not
+    return numpy.where(levels < threshold, levels, 255 - levels).astype(numpy.uint8)[clip]
 
 
 def solarize_add(clip: numpy.ndarray, addition: int, threshold: int = 128) -> numpy.ndarray:
     """Add `addition` to the values below `threshold`, cut to 0 to 255. An addition of 0 is the identity."""
     check_clip(clip, uint8_only=True)
-    added = numpy.clip(clip.astype(numpy.int32) + addition, 0, 255).astype(numpy.uint8)
-    return numpy.where(clip < threshold, added, clip)
+    levels = numpy.arange(256)
+    added = numpy.clip(levels + addition, 0, 255)
+    return numpy.where(levels < threshold, added, levels).astype(numpy.uint8)[clip]
