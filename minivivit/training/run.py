@@ -303,8 +303,6 @@ def settings_of(state: dict[str, Any], checkpoint: Path) -> TrainingSettings:
     settings = state.get("settings")
     if not isinstance(settings, dict) or not isinstance(state.get("origin"), dict):
         raise InputError(f"{checkpoint} has no settings in its training state; is it the checkpoint of a training?")
-    if not isinstance(state["origin"].get("damaged", []), list):
-        raise InputError(f"{checkpoint} has no list of damaged clips in its training state; is it damaged itself?")
     try:
         return TrainingSettings(**{**settings, "freeze": tuple(settings.get("freeze", ()))})
     except TypeError as error:
