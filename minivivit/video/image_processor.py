@@ -27,7 +27,6 @@ from minivivit.video.frames import checked_data_format, infer_data_format, is_fr
 from minivivit.video.image_transforms import height_and_width, resized_size, size_dict
 from minivivit.video.resize import BILINEAR, check_number_of_values, resampling_kernel
 
-LARGEST_FACTOR = float(numpy.finfo(numpy.float32).max)
 DEFAULT_MEAN = DEFAULT_STD = (0.5, 0.5, 0.5)
 SETTINGS = (
     *("do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "offset"),
@@ -394,7 +393,7 @@ def _checked_factor(factor: Any) -> float:
         value = float(factor) if isinstance(factor, numbers.Real) and not isinstance(factor, bool) else math.nan
     except OverflowError:  # a whole number of hundreds of digits
         value = math.inf
-    if not abs(value) <= LARGEST_FACTOR:
+    if not math.isfinite(value):
         raise InputError(f"rescale_factor is {quoted(factor)}; expected a finite number such as 1 / 127.5")
     return value
 

@@ -363,7 +363,7 @@ def _make_variants(place: Path) -> None:
     settings = variant_settings({"steps": 10})
     row = {"name": "", "start": "scratch", "steps": 10, "accuracy": 0.5, "accuracy_shuffled": 0.25, "loss": 1.5,
            "parameters": 10, "multiply_accumulates": 100, "seconds_per_step": 0.1, "peak_memory_bytes": 100,
-           "paper": 70.5}  # fmt: skip
+           "paper": 70.5, "weights_sha256": "0" * 64}  # fmt: skip
     rows = {variant.name: {**row, "name": variant.name} for variant in variants_command.VARIANTS}
     (place / "a").mkdir()
     variants_command._write_json(place / "a", settings, 8, rows)

@@ -26,7 +26,9 @@ from fuzz_readers import READERS, Reader
 from minivivit.errors import InputError
 
 def refuse(message):
-    raise InputError(message)
+    error = InputError()
+    error.args = (message,)  # as it is: what an `InputError` is made with, it escapes
+    raise error
 
 kept_open = []
 DEFECTS = {

@@ -431,7 +431,7 @@ def test_any_key_may_be_the_name_of_a_setting(tmp_path, key):
 @pytest.mark.parametrize(
     "settings",
     [
-        *({"rescale_factor": value} for value in (10**400, math.inf, math.nan, "1", True, 1e39, [1])),
+        *({"rescale_factor": value} for value in (10**400, math.inf, math.nan, "1", True, [1])),
         *({name: 10**400} for name in ("size", "crop_size", "resample", "image_mean", "image_std", "do_resize")),
         *({name: "a" * 10**6} for name in ("size", "crop_size", "resample", "image_mean", "image_std", "do_resize")),
         *({name: [[]] * 10**5} for name in ("size", "crop_size", "image_mean", "image_std", "offset")),
