@@ -200,7 +200,7 @@ def text_without_encoding(tree: ast.Module) -> list[int]:
         method = isinstance(node.func, ast.Attribute)
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         owner = ast.unparse(node.func.value).rpartition(".")[2] if isinstance(node.func, ast.Attribute) else ""
-        if name == "open" and owner not in ("os", "av", "Image", "zipfile", "archive"):
+        if name == "open" and owner not in ("os", "av", "Image", "zipfile", "archive", "_archive", "file"):
             place = 0 if method and owner not in ("io", "gzip") else 1
             given = node.args[place : place + 1] + [word.value for word in node.keywords if word.arg == "mode"]
             mode = given[0].value if given and isinstance(given[0], ast.Constant) else "r"
