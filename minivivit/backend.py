@@ -1,23 +1,29 @@
 """The only file that knows there are two array libraries: NumPy on the CPU and CuPy on the GPU.
 
 Every operator asks `array_namespace(x)` which library its input belongs to and computes with that, so arrays stay on
-the device that they are on. Threads, too, appear here and nowhere else (`parallel_blocks`, `parallel_matmul`).
+the device that they are on. Threads, too, appear here and nowhere else: our own (`parallel_blocks`, `parallel_matmul`),
+and those of BLAS (`one_pass`), which a guest borrows and gives back.
 """
 
 import importlib
 import itertools
 import os
+import re
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import copy_context
 from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
 import numpy
 import scipy.special
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController
 
 from minivivit.errors import InputError
 
@@ -82,8 +88,16 @@ def get_namespace(backend: str | None = "auto") -> ModuleType:
 
 
 def array_namespace(array: Array) -> Any:
-    """The library that `array` belongs to: ``numpy``, ``cupy``, or what its ``__array_namespace__`` names."""
+    """The library that `array` belongs to: ``numpy``, ``cupy``, or what its ``__array_namespace__`` names.
+
+    Masked arrays and `numpy.matrix` are refused: their operators compute something else than an array's.
+    """
+    if type(array) is numpy.ndarray:  # by far the most calls
+        return numpy
     if isinstance(array, numpy.ndarray | numpy.generic):
+        if isinstance(array, numpy.ma.MaskedArray | numpy.matrix):
+            kind = type(array).__name__
+            raise InputError(f"expected a NumPy or CuPy array, got a {kind}; convert it with numpy.asarray")
         return numpy
     cupy = sys.modules.get("cupy")  # an array of CuPy cannot exist before CuPy was imported
     if cupy is not None and isinstance(array, cupy.ndarray):
@@ -93,8 +107,30 @@ def array_namespace(array: Array) -> Any:
     raise InputError(f"expected a NumPy or CuPy array, got {type(array).__name__}; convert it with numpy.asarray")
 
 
+def floating_namespace(array: Array, name: str) -> Any:
+    """`array_namespace`, for an operator that computes with real numbers in the dtype that it is given.
+
+    Whole numbers would be cut off or wrap around on the way, in silence; an empty array has neither a mean nor a
+    maximum.
+
+    Raises
+    ------
+    InputError
+        When `array` is empty, or holds anything but floats.
+    """
+    xp = array_namespace(array)
+    if numpy.dtype(array.dtype).kind != "f":
+        raise InputError(f"{name} has dtype {array.dtype}; expected floats: convert it with .astype('float64')")
+    if array.size == 0:
+        raise InputError(f"{name} has shape {tuple(array.shape)}: it is empty")
+    return xp
+
+
 def as_array(values: Any, name: str) -> Array:
-    """`values` as they are when they are an array of either library; lists and numbers as a NumPy array.
+    """`values` as a plain array: one of either library as it is; lists and numbers as a NumPy array.
+
+    A subclass of NumPy's array (a memory map, a matrix, a masked array in which nothing is masked) is seen as what it
+    is a subclass of, and numbers in the other byte order are turned into the machine's.
 
     Parameters
     ----------
@@ -105,18 +141,43 @@ def as_array(values: Any, name: str) -> Array:
     Raises
     ------
     InputError
-        For anything else, a tensor of PyTorch included, and for lists whose rows have different lengths.
+        For anything else, a tensor of PyTorch included, for lists whose rows have different lengths, and where entries
+        are masked.
     """
-    if not isinstance(values, list | tuple | int | float):
+    if not isinstance(values, list | tuple | int | float | numpy.ndarray):
         try:
             array_namespace(values)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
         return values
+    if _holds_masked(values):
+        raise InputError(f"{name} has masked entries; fill them first, as numpy.ma.filled does, or leave them out")
     try:
-        return numpy.asarray(values)
-    except (ValueError, OverflowError, RuntimeError):
+        array = numpy.asarray(values)
+    except (ValueError, OverflowError, RuntimeError, TypeError):
         raise InputError(f"{name} is a list that makes no array; expected numbers in rows of one length") from None
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _holds_masked(values: Any) -> bool:
+    """Whether entries are masked in an array, or in one of a list of them: NumPy would take what the mask hides."""
+    if isinstance(values, list | tuple):
+        return any(isinstance(value, list | tuple | numpy.ma.MaskedArray) and _holds_masked(value) for value in values)
+    return numpy.ma.is_masked(values)
+
+
+# Parameters whose model went on to another device with copies of them, for as long as anyone holds them.
+_left_behind: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
+
+
+def leave_behind(array: Array) -> None:
+    """Note that `array` is no longer what its model computes with."""
+    _left_behind[id(array)] = array
+
+
+def is_left_behind(array: Array) -> bool:
+    """Whether `array` was a model's parameter, and is none any more since the model has moved."""
+    return _left_behind.get(id(array)) is array
 
 
 def special_functions(xp: Any) -> Any:
@@ -129,80 +190,233 @@ def special_functions(xp: Any) -> Any:
 
 
 def to_numpy(array: Array) -> numpy.ndarray:
-    """`array` as a NumPy array; a copy only when it comes from another device."""
+    """`array` as a plain NumPy array; a copy only when it comes from another device, or is in the other byte order.
+
+    Raises
+    ------
+    InputError
+        When entries are masked.
+    """
     if isinstance(array, numpy.ndarray):
-        return array
+        return as_array(array, "the array")
     if hasattr(array, "get"):  # CuPy's name for a copy from the device
         return array.get()
     return numpy.asarray(array)
 
 
 def checked_dtype(dtype: Any) -> numpy.dtype:
-    """`dtype` as a NumPy dtype, which must be float32 or float64: the two that models compute in."""
+    """`dtype` as a NumPy dtype, which must be float32 or float64: the two that models compute in.
+
+    In the machine's byte order, whatever order was asked for: a model's numbers are in memory, not in a file.
+    """
     try:
         result = numpy.dtype(dtype)
     except TypeError:
         result = None
     if result is None or result.name not in DTYPES:
         raise InputError(f"dtype is {dtype!r}; a model computes in 'float32' or 'float64'")
-    return result
+    return numpy.dtype(result.name)
 
 
 # --------------------------------------------------------------------------------------------------------------------
 # Threads
 # --------------------------------------------------------------------------------------------------------------------
 
-_inside_a_task = threading.local()
 
-# Multiplications in a matrix product from which on `parallel_matmul` cuts it (a millisecond or two of work), and the
-# most rows or columns of a part.
-LARGE_PRODUCT = 1 << 27
+class _ThisThread(threading.local):
+    """What the calling thread is in the middle of."""
+
+    in_a_pass = False
+    in_a_task = False
+    own_blas: list[tuple[LibController, int]] = []  # noqa: RUF012  (replaced, never changed)
+
+
+_this_thread = _ThisThread()
+
+# Multiplications in a matrix product from which on `parallel_matmul` cuts it (a quarter of a millisecond of work, some
+# times what it takes to wake a thread), and the most rows or columns of a part.
+LARGE_PRODUCT = 1 << 24
 PRODUCT_PART = 640
+
+# More threads than any machine has processors: who asks for more has mistyped.
+MOST_THREADS = 4096
 
 
 def _threads_from_environment() -> int:
-    text = os.environ.get("MINIVIVIT_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
-    if text.isdigit() and int(text) > 0:
+    text = os.environ.get("MINIVIVIT_NUM_THREADS", "").strip()
+    if text:
+        if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= MOST_THREADS:
+            raise InputError(
+                f"the environment variable MINIVIVIT_NUM_THREADS is {text[:40]!r}; expected a whole number from 1 to "
+                f"{MOST_THREADS}"
+            )
         return int(text)
+    # OpenMP's own variable may be a list, one number for each level of nested threads: ours is the outermost. What
+    # OpenMP's runtimes pass over, we pass over: the variable is theirs.
+    outermost = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if re.fullmatch("[0-9]{1,9}", outermost) and 1 <= int(outermost) <= MOST_THREADS:
+        return int(outermost)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-_num_threads = _threads_from_environment()
+_num_threads: int | None = None
 
 
 def num_threads() -> int:
     """How many threads `parallel_blocks` uses.
 
-    ``MINIVIVIT_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the number of processors this process may run on.
+    ``MINIVIVIT_NUM_THREADS``, else ``OMP_NUM_THREADS`` (of a list, the first), else the number of processors this
+    process may run on; read when it is first asked for.
+
+    Raises
+    ------
+    InputError
+        When ``MINIVIVIT_NUM_THREADS`` is no whole number from 1 to 4096.
     """
+    global _num_threads
+    if _num_threads is None:
+        _num_threads = _threads_from_environment()
     return _num_threads
 
 
 def set_num_threads(count: int) -> None:
-    """Set how many threads `parallel_blocks` uses, from now on."""
-    if not isinstance(count, int) or count < 1:
-        raise InputError(f"the number of threads is {count!r}; expected a whole number of at least 1")
+    """Set how many threads `parallel_blocks` uses, from now on: a whole number from 1 to 4096."""
+    whole = isinstance(count, int | numpy.integer) and not isinstance(count, bool)
+    if not whole or not 1 <= count <= MOST_THREADS:
+        shown = repr(count)[:40] if not isinstance(count, int) or abs(count) < 10**40 else "a huge number"
+        raise InputError(f"the number of threads is {shown}; expected a whole number from 1 to {MOST_THREADS}")
     global _num_threads
-    _num_threads = count
+    _num_threads = int(count)
 
 
 @cache
-def _thread_pool(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="minivivit")
+def _blas_libraries(per_thread: bool) -> list[LibController]:
+    """What sets the threads of each BLAS in the process: those with OpenMP's threads, which every thread of Python has
+    for itself, or all others.
+    """
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    return [library for library in libraries if (getattr(library, "threading_layer", "") == "openmp") == per_thread]
 
 
-@cache
-def _blas_controller() -> ThreadpoolController:
-    return ThreadpoolController()
+def _set_blas_threads(library: LibController, count: int) -> None:
+    # Newer versions of threadpoolctl (3.8 is one) let but one thread set the number, and pass over what others ask for.
+    # Here it is we who count who is inside, in all threads; and the user's own limits stay the user's.
+    getattr(library, "_real_set_num_threads", library.set_num_threads)(count)
 
 
-def _run_marked(task: Callable[[], None]) -> None:
-    """Run one task on a pool thread, so marked that a nested `parallel_blocks` becomes a plain loop."""
-    _inside_a_task.active = True
+def _limit_blas(libraries: list[LibController]) -> list[tuple[LibController, int]]:
+    """Set each library to one thread; returns what they had."""
+    found = [(library, library.get_num_threads()) for library in libraries]
+    for library, _ in found:
+        _set_blas_threads(library, 1)
+    return found
+
+
+def _restore_blas(found: list[tuple[LibController, int]]) -> None:
+    """Give back what `_limit_blas` found."""
+    while found:
+        _set_blas_threads(*found.pop())
+
+
+class _OneBlasThread:
+    """BLAS on one thread while anyone in the process is inside; the last one out gives back what the first one found.
+
+    How many threads BLAS has is one number for the whole process. Were each call to save and restore it, the second of
+    two that overlap would save the first one's 1, and leave it behind. So the threads that are inside are counted, and
+    each remembers whether it is one of them: after a fork, of all threads the child has only the one that forked.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._count = 0
+        self._found: list[tuple[LibController, int]] = []
+
+    def __enter__(self) -> None:
+        shared, per_thread = _blas_libraries(False), _blas_libraries(True)
+        _this_thread.in_a_pass = True
+        _this_thread.own_blas = _limit_blas(per_thread)
+        with self.lock:
+            self._count += 1
+            if self._count == 1:
+                self._found = _limit_blas(shared)
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self._count -= 1
+            if self._count == 0:
+                _restore_blas(self._found)
+        _restore_blas(_this_thread.own_blas)
+        _this_thread.in_a_pass = False
+
+    def after_fork(self) -> None:
+        """In the child, which has but one thread."""
+        self.lock = threading.RLock()
+        self._count = int(_this_thread.in_a_pass)
+        if self._count == 0:
+            _restore_blas(self._found)
+
+
+_one_blas_thread = _OneBlasThread()
+
+
+@contextmanager
+def _outermost_pass() -> Iterator[None]:
+    num_threads()  # a number in the environment that is none is said, whether or not there will be several tasks
+    with _one_blas_thread, numpy.errstate(under="ignore"):
+        yield
+
+
+_PASS_WITHIN_A_PASS = nullcontext()
+
+
+def one_pass() -> AbstractContextManager[None]:
+    """A context for computing, in which the bits and the errors are the package's own, whatever the process has set.
+
+    BLAS computes on one thread, so that the bits of a product do not depend on how many it has. And a number too small
+    to be held is 0, whatever the user has asked of `numpy.seterr`: every softmax makes such numbers, and rightly.
+
+    Around a whole pass it costs some 20 microseconds, and within another one next to nothing: models enter it once a
+    pass, `parallel_blocks` and `parallel_matmul` for themselves where they are called alone. It may be entered from
+    several threads at once, and the process may fork meanwhile.
+    """
+    return _PASS_WITHIN_A_PASS if _this_thread.in_a_pass else _outermost_pass()
+
+
+# Threads by how many there are at most; they are started when they are needed.
+_thread_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def _lend_threads(count: int, work: Callable[[], None]) -> list[Future]:
+    """Let up to `count` threads of the pool do `work`, each with the caller's context (NumPy's error state is in it).
+
+    There may be fewer, or none: where no thread can be started (under WebAssembly, or at the limit of the system), and
+    when the interpreter is about to end.
+    """
+    size = num_threads() - 1  # the caller is one, too
+    pool = _thread_pools.get(size)
+    if pool is None:
+        pool = _thread_pools.setdefault(size, ThreadPoolExecutor(size, thread_name_prefix="minivivit"))
+    futures: list[Future] = []
     try:
-        task()
-    finally:
-        _inside_a_task.active = False
+        while len(futures) < count:
+            futures.append(pool.submit(copy_context().run, work))
+    except RuntimeError:  # "can't start new thread", "cannot schedule new futures after shutdown"
+        _thread_pools.pop(size, None)  # its queue now holds what no thread will take out
+        pool.shutdown(wait=False)
+    return futures
+
+
+def _after_fork_in_child() -> None:
+    _thread_pools.clear()  # their threads have stayed with the parent
+    _one_blas_thread.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=lambda: _one_blas_thread.lock.acquire(),
+        after_in_parent=lambda: _one_blas_thread.lock.release(),
+        after_in_child=_after_fork_in_child,
+    )
 
 
 def row_blocks(num_rows: int, block_rows: int, xp: Any = numpy) -> list[slice]:
@@ -226,6 +440,9 @@ def parallel_blocks(tasks: Sequence[Callable[[], None]], xp: Any = numpy) -> Non
     on the scheduling nor on the number of threads. Meanwhile BLAS runs on one thread a task: two levels of threads
     would fight for the same processors.
 
+    The calling thread takes tasks like any other, and waits only for those that others have begun. So it is a plain
+    loop where there are no other threads: under WebAssembly, or while the interpreter ends.
+
     Parameters
     ----------
     tasks : sequence of callables without arguments
@@ -238,48 +455,94 @@ def parallel_blocks(tasks: Sequence[Callable[[], None]], xp: Any = numpy) -> Non
     Exception
         The first error of a task, after all have ended.
     """
-    if xp is not numpy or len(tasks) == 1 or getattr(_inside_a_task, "active", False):
+    if xp is not numpy or (len(tasks) == 1 and _this_thread.in_a_pass):
         for task in tasks:
             task()
         return
-    with _blas_controller().limit(limits=1, user_api="blas"):
-        if num_threads() == 1:
+    count = min(num_threads(), len(tasks))
+    with one_pass():
+        if count > 1 and not _this_thread.in_a_task:
+            _run_on_threads(tasks, count)
+        else:
             for task in tasks:
                 task()
-            return
-        futures = [_thread_pool(num_threads()).submit(_run_marked, task) for task in tasks]
+
+
+def _run_on_threads(tasks: Sequence[Callable[[], None]], count: int) -> None:
+    """Run `tasks` on up to `count` threads, of which the calling one is the first."""
+    waiting = deque(enumerate(tasks))
+    errors: dict[int, BaseException] = {}
+
+    def work() -> None:
+        _this_thread.in_a_task = True  # a nested `parallel_blocks` becomes a plain loop
+        try:
+            with one_pass():
+                while waiting:
+                    try:
+                        index, task = waiting.popleft()
+                    except IndexError:  # another thread was faster
+                        return
+                    try:
+                        task()
+                    except BaseException as error:
+                        errors[index] = error
+                        if not isinstance(error, Exception):  # an interruption: what has not begun never will
+                            waiting.clear()
+        finally:
+            _this_thread.in_a_task = False
+
+    futures: list[Future] = []
+    try:
+        futures = _lend_threads(count - 1, work)
+        work()
+    finally:
+        waiting.clear()
         for future in futures:
-            future.exception()
-        for future in futures:
-            future.result()
+            if not future.cancel():  # it has begun
+                future.exception()
+    if errors:
+        try:
+            raise errors[min(errors)]
+        finally:
+            errors.clear()  # or error, traceback, frame and error would keep each other, and what the frames hold
 
 
 def parallel_matmul(a: Array, b: Array) -> Array:
-    """The product of two matrices; a large one in parts, by `parallel_blocks`.
+    """The product of two matrices, or of two stacks of them; a large one in parts, by `parallel_blocks`.
 
     BLAS has threads of its own, and would be as fast. But each of these waits for its next product by asking again and
     again, for a tenth of a second, and meanwhile takes a processor from the tasks of the next `parallel_blocks`: a
     whole forward pass takes a tenth longer. Besides, the parts do not depend on the number of threads, so neither do
-    the bits.
+    the bits; and a small product runs on one thread of BLAS, for the same reason.
 
     Parameters
     ----------
-    a : array, shape (rows, inner)
-    b : array, shape (inner, columns)
+    a : array, shape (..., rows, inner)
+    b : array, shape (..., inner, columns)
 
     Returns
     -------
-    array, shape (rows, columns)
+    array, shape (..., rows, columns)
     """
     xp = array_namespace(a)
-    rows, columns = a.shape[0], b.shape[1]
-    if xp is not numpy or rows * a.shape[1] * columns < LARGE_PRODUCT:
+    if xp is not numpy:
         return xp.matmul(a, b)
-    product = numpy.empty((rows, columns), dtype=numpy.result_type(a, b))
-    parts = row_blocks(max(rows, columns), PRODUCT_PART)
-    if rows >= columns:
+    if a.size * b.shape[-1] < LARGE_PRODUCT:
+        if _this_thread.in_a_pass:
+            return numpy.matmul(a, b)
+        with one_pass():
+            return numpy.matmul(a, b)
+    (rows, inner), columns = a.shape[-2:], b.shape[-1]
+    stack = numpy.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    product = numpy.empty((*stack, rows, columns), dtype=numpy.result_type(a, b))
+    if stack:
+        a, b = numpy.broadcast_to(a, (*stack, rows, inner)), numpy.broadcast_to(b, (*stack, inner, columns))
+        tasks = [partial(numpy.matmul, a[place], b[place], out=product[place]) for place in numpy.ndindex(*stack)]
+    elif rows >= columns:
+        parts = row_blocks(rows, min(PRODUCT_PART, -(-rows // 2)))
         tasks = [partial(numpy.matmul, a[part], b, out=product[part]) for part in parts]
     else:
+        parts = row_blocks(columns, min(PRODUCT_PART, -(-columns // 2)))
         tasks = [partial(numpy.matmul, a, b[:, part], out=product[:, part]) for part in parts]
     parallel_blocks(tasks)
     return product

@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from minivivit.errors import InputError
-from minivivit.files.json_file import dumps_json, read_json, write_json
+from minivivit.files.json_file import DEEPEST_NESTING, dumps_json, nesting, read_json, write_json
 from minivivit.files.tensor_data import quoted
 
 ACTIVATION_NAMES = ("gelu", "gelu_fast", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu", "silu", "tanh")
@@ -23,7 +23,7 @@ PROBLEM_TYPES = (None, "regression", "single_label_classification", "multi_label
 LARGEST_SIZE = 1_000_000
 LARGEST_NUMBER_OF_LAYERS = 10_000
 LARGEST_NUMBER_OF_LABELS = 1_000_000
-DEEPEST_NESTING = 100
+LONGEST_LABEL = 1000  # letters
 LARGEST_FLOAT32 = float(numpy.finfo(numpy.float32).max)
 
 # Scenic's ViViTs use the tanh form of GELU and flax's default epsilon.
@@ -151,6 +151,7 @@ class VivitConfig:
 
     def __init__(
         self,
+        /,
         image_size: int | Sequence[int] = 224,
         num_frames: int = 32,
         tubelet_size: Sequence[int] = (2, 16, 16),
@@ -218,7 +219,7 @@ class VivitConfig:
         self.output_hidden_states = output_hidden_states
         self.return_dict = return_dict
         other.pop("model_type", None)
-        if _nesting(other) > DEEPEST_NESTING:
+        if nesting(other) > DEEPEST_NESTING:
             raise InputError(f"a setting of the config is nested more than {DEEPEST_NESTING} deep; remove it")
         self.other = other
         self._set_labels(num_labels, id2label, label2id)
@@ -356,7 +357,7 @@ class VivitConfig:
                 _check_whole("each of class_splits", size, 1)
             if sum(self.class_splits) != self.num_labels:
                 raise InputError(
-                    f"class_splits {self.class_splits} sum to {sum(self.class_splits)}, not to num_labels "
+                    f"class_splits {quoted(self.class_splits)} sum to {sum(self.class_splits)}, not to num_labels "
                     f"{self.num_labels}"
                 )
 
@@ -398,7 +399,7 @@ class VivitConfig:
         self.to_json_file(Path(directory) / "config.json")
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> "VivitConfig":
+    def from_dict(cls, values: Mapping[str, Any], /, **overrides: Any) -> "VivitConfig":
         """A config from a dict as `to_dict` or transformers make it; `overrides` win."""
         if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
             raise InputError("a config is made of a dict whose keys are strings")
@@ -406,8 +407,6 @@ class VivitConfig:
         model_type = merged.pop("model_type", cls.model_type)
         if model_type != cls.model_type:
             raise InputError(f"the config's model_type is {quoted(model_type)}; expected 'vivit'")
-        if "self" in merged:
-            raise InputError("'self' cannot be the name of a setting; remove it from the config")
         if "id2label" in overrides and "label2id" not in overrides:  # the file's indices are of its own names
             merged.pop("label2id", None)
         if "num_labels" in overrides and "id2label" not in overrides:  # the file's names are of its own classes
@@ -438,8 +437,8 @@ class VivitConfig:
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "VivitConfig":
         """The config of a published model by name; the names are the keys of ``minivivit.config.PRESETS``."""
-        if name not in PRESETS:
-            raise InputError(f"{name!r} is not a preset; expected one of {', '.join(PRESETS)}")
+        if not isinstance(name, str) or name not in PRESETS:
+            raise InputError(f"{quoted(name)} is not a preset; expected one of {', '.join(PRESETS)}")
         return cls(**{**PRESETS[name], **overrides})
 
     def __eq__(self, other: object) -> bool:
@@ -485,9 +484,13 @@ def _list(value: Any, name: str, length: int | None = None) -> list[int]:
 def _labels_by_index(id2label: Mapping[Any, str]) -> dict[int, str]:
     """JSON has string keys only: ``{"0": ...}`` becomes ``{0: ...}``, which must count from 0 without gaps."""
     try:
-        labels = {int(index): str(label) for index, label in id2label.items()}
+        labels = {int(index): _label(label) for index, label in id2label.items()}
+    except InputError:
+        raise
     except (ValueError, TypeError, AttributeError, OverflowError):
         raise InputError("id2label must map whole numbers to names of classes") from None
+    if len(labels) < len(id2label):
+        raise InputError("id2label gives one class two names, such as '1' and '01'; leave one of them out")
     if sorted(labels) != list(range(len(labels))):
         raise InputError(f"id2label must number its {len(labels)} classes from 0 to {len(labels) - 1} without gaps")
     return dict(sorted(labels.items()))
@@ -497,21 +500,27 @@ def _indices_by_label(label2id: Mapping[str, int], num_labels: int) -> dict[str,
     """Names of classes to their indices; two names may stand for one class."""
     indices: dict[str, int] = {}
     for label, index in label2id.items() if isinstance(label2id, Mapping) else [("", None)]:
-        if isinstance(index, str) and index.isdecimal():  # widely used fine-tuning scripts write {"cat": "0"}
+        if (
+            isinstance(index, str) and index.isdecimal() and len(index) < 10
+        ):  # widely used fine-tuning scripts write {"cat": "0"}
             index = int(index)
         if not _is_whole(index) or not 0 <= index < num_labels:
             raise InputError(f"label2id must map names of classes to their indices, 0 to {num_labels - 1}")
-        indices[str(label)] = index
+        indices[_label(label)] = index
     return indices
 
 
-def _nesting(value: Any) -> int:
-    """How many lists and dicts stand in each other, counted without recursion, which a hostile file could exhaust."""
-    depth, level = 0, [value]
-    while level := [node for node in level if isinstance(node, dict | list)]:
-        depth += 1
-        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
-    return depth
+def _label(label: Any) -> str:
+    """The name of a class; one that no line could show is taken for a mistake."""
+    if not isinstance(label, str | int | float | None):
+        raise TypeError
+    text = str(label)
+    if len(text) > LONGEST_LABEL:
+        raise InputError(
+            f"a class is called {quoted(text)}, {len(text):,} letters; more than {LONGEST_LABEL:,} are taken "
+            "for a mistake"
+        )
+    return text
 
 
 def _is_whole(value: Any) -> bool:

@@ -2,20 +2,39 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from typing import TextIO
 
 import numpy
 from tqdm import tqdm
 
 
+class Bar(tqdm):
+    """tqdm's bar, without the thread that tqdm starts beside its first bar and leaves running in the user's process."""
+
+    monitor_interval = 0
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether someone reads along: not where the stream is closed, or missing as under ``pythonw``."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def say(bar: tqdm, line: str) -> None:
+    """Print a line on standard output, above the bar; nothing where there is no standard output."""
+    if sys.stdout is not None and not sys.stdout.closed:
+        bar.write(line, file=sys.stdout)
+        sys.stdout.flush()
+
+
 def progress_bar(total: int, description: str, unit: str = "step") -> tqdm:
     """A bar that appears after a second, if standard error is a terminal, and is wiped away at the end."""
-    return tqdm(
+    return Bar(
         total=total,
         desc=description,
         delay=1,
         leave=False,
         file=sys.stderr,
-        disable=not sys.stderr.isatty(),
+        disable=not is_terminal(sys.stderr),
         unit=unit,
     )
 

@@ -43,7 +43,7 @@ PARTS = {
     "verification": "Verification",
     "checks": "Checks of students' functions",
 }
-LEFT_OUT = ("commands", "cli", "__main__", "assignments")
+LEFT_OUT = ("commands", "command_line", "cli", "__main__", "assignments")
 
 
 def modules() -> list[ModuleType]:

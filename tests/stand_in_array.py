@@ -152,7 +152,20 @@ def _asarray(value: Any, dtype: Any = None) -> StandInArray:
 FUNCTIONS = (
     *("empty", "empty_like", "zeros", "zeros_like", "ones", "ones_like", "full", "full_like", "arange"),
     *("ascontiguousarray", "broadcast_to", "concatenate", "stack", "moveaxis", "reshape", "transpose", "where"),
-    *("matmul", "tensordot", "add", "subtract", "multiply", "divide", "maximum", "minimum", "exp", "log", "log1p"),
+    *(
+        "matmul",
+        "einsum",
+        "tensordot",
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "maximum",
+        "minimum",
+        "exp",
+        "log",
+        "log1p",
+    ),
     *("tanh", "sqrt", "square", "abs", "isfinite", "isnan", "sum", "mean", "max", "min", "all", "any"),
 )
 

@@ -225,24 +225,54 @@ def test_importing_the_package_imports_no_other_array_library():
 
 @pytest.mark.parametrize(
     ("ours", "openmp", "expected"),
-    [("3", "5", 3), ("", "5", 5), (None, "5", 5), ("x", "5", None), ("0", None, None), (None, None, None)],
+    [
+        *[("3", "5", 3), (" 3\n", "5", 3), ("4096", None, 4096), ("007", None, 7)],
+        *[("", "5", 5), (" ", "5", 5), (None, "5", 5), (None, "4,2", 4), (None, " 4 , 2", 4)],
+        *[(None, text, None) for text in (None, "", "0", "-2", "abc", ",2", "1e3", "٣", "²", "9" * 5000)],
+    ],
 )
 def test_number_of_threads_from_the_environment(ours, openmp, expected, monkeypatch):
     for name, value in (("MINIVIVIT_NUM_THREADS", ours), ("OMP_NUM_THREADS", openmp)):
         monkeypatch.delenv(name, raising=False)
         if value is not None:
             monkeypatch.setenv(name, value)
+    monkeypatch.setattr(backend, "_num_threads", None)
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert backend._threads_from_environment() == (processors if expected is None else expected)
+    assert num_threads() == (processors if expected is None else expected)
+
+
+@pytest.mark.parametrize("text", ["abc", "0", "-1", "+2", "1.5", "4,2", "0x4", "٣", "²", "4097", "9" * 5000])
+def test_a_number_of_threads_in_the_environment_that_is_none(text, monkeypatch):
+    """Said when it is first needed, whatever runs then, and by the command line before it begins."""
+    monkeypatch.setenv("MINIVIVIT_NUM_THREADS", text)
+    monkeypatch.setattr(backend, "_num_threads", None)
+    expected = (
+        f"the environment variable MINIVIVIT_NUM_THREADS is {text[:40]!r}; expected a whole number from 1 to 4096"
+    )
+    assert refusal(num_threads) == expected
+    assert refusal(parallel_blocks, [lambda: None]) == expected
+
+
+def test_the_command_line_refuses_such_a_number():
+    command = [sys.executable, "-m", "minivivit", "info", "--preset", "vivit-b-16x2"]
+    environment = {**os.environ, "MINIVIVIT_NUM_THREADS": "many"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("minivivit: error: the environment variable MINIVIVIT_NUM_THREADS is 'many'; expec")
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.usefixtures("_four_threads")
 def test_set_num_threads():
     set_num_threads(3)
     assert num_threads() == 3
-    for count in (0, -1, 1.5, "2", None):
-        assert "expected a whole number of at least 1" in refusal(set_num_threads, count)
+    for count in (0, -1, 1.5, "2", None, True, numpy.True_, 4097, 10**5000, numpy.float64(2), [2]):
+        assert "expected a whole number from 1 to 4096" in refusal(set_num_threads, count)
     assert num_threads() == 3
+    set_num_threads(numpy.int64(2))
+    assert num_threads() == 2
+    assert type(num_threads()) is int
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 255, 256, 257, 511, 512, 513, 3137, 25096])
@@ -287,8 +317,10 @@ def test_tasks_run_at_the_same_time_on_threads_of_the_pool():
         names.append(threading.current_thread().name)
 
     parallel_blocks([task] * 4)
-    assert len(set(names)) == 4
-    assert all(name.startswith("minivivit") for name in names)
+    assert len(set(names)) == 4  # the calling thread's own among them
+    others = set(names) - {threading.current_thread().name}
+    assert len(others) == 3
+    assert all(name.startswith("minivivit") for name in others)
 
 
 @pytest.mark.usefixtures("_four_threads")

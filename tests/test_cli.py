@@ -1,17 +1,14 @@
 """The command line, as people and scripts meet it."""
 
-import fcntl
 import io
 import json
 import os
 import pickle
-import pty
 import re
 import shutil
 import struct
 import subprocess
 import sys
-import termios
 import zipfile
 from pathlib import Path
 
@@ -20,7 +17,8 @@ import pytest
 from PIL import Image
 
 from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor, progress
-from minivivit.cli import COMMANDS, main
+from minivivit.cli import main
+from minivivit.command_line import COMMANDS
 from minivivit.commands.text_table import printable, text_table
 from minivivit.errors import MissingExtraError
 from minivivit.files.weights import read_weights, write_weights
@@ -403,6 +401,12 @@ def corrupt(directory):
     (directory / "model.safetensors").write_bytes(data)
 
 
+def scaled_by(factor):
+    """A directory gets a processor with this rescale_factor."""
+    settings = {"size": {"shortest_edge": 16}, "crop_size": 16, "rescale_factor": factor}
+    return lambda directory: (directory / "preprocessor_config.json").write_text(json.dumps(settings))
+
+
 BAD_MODELS = {
     "missing": (shutil.rmtree, "does not exist"),
     "no config": (lambda directory: (directory / "config.json").unlink(), "config.json does not exist"),
@@ -445,6 +449,9 @@ BAD_MODELS = {
         lambda directory: (directory / "preprocessor_config.json").write_text('{"resample": 77}'),
         "resample",
     ),
+    "processor that makes huge pixels": (scaled_by(1e25), "pixel values of up to"),
+    "processor that makes infinite pixels": (scaled_by(1e300), "pixel values of up to inf"),
+    "processor that makes all pixels alike": (scaled_by(1e-25), "the same pixel value of different bytes"),
 }
 
 
@@ -571,6 +578,7 @@ def test_every_command_shows_an_example(capsys, name):
 
 def read_terminal(code: str) -> str:
     """What a terminal of 80 columns shows of the standard error of a Python program."""
+    fcntl, pty, termios = map(pytest.importorskip, ("fcntl", "pty", "termios"))  # Windows has none
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     with subprocess.Popen([sys.executable, "-c", code], stderr=end, stdout=subprocess.DEVNULL):
@@ -654,4 +662,4 @@ def test_text_table():
 
 
 def test_printable():
-    assert printable("a\tb\nc\x1b[0m\x00") == "a b c [0m"
+    assert printable("a\tb\nc\x1b[0m\x00") == "a b c\\x1b[0m\\x00"

@@ -261,6 +261,13 @@ REFUSALS = [
     ({"num_labels": 10**12}, "num_labels is 1000000000000; more than 1,000,000 is taken for a mistake"),
     ({"num_labels": 3, "id2label": {0: "a"}}, "num_labels is 3, but id2label names 1 classes"),
     ({"id2label": {0: "a", 2: "b"}}, "id2label must number its 2 classes from 0 to 1 without gaps"),
+    ({"id2label": {"0": "a", "00": "b"}}, "id2label gives one class two names"),
+    ({"id2label": {0: "a" * 2_000_000, 1: "b"}}, "aaa...', 2,000,000 letters; more than 1,000 are taken for a mistake"),
+    ({"id2label": {0: "a"}, "label2id": {"b" * 1001: 0}}, "bbb...', 1,001 letters"),
+    ({"id2label": {0: ["a"], 1: "b"}}, "id2label must map whole numbers to names of classes"),
+    ({"id2label": {"9" * 5000: "a"}}, "id2label must map whole numbers to names of classes"),
+    ({"id2label": {0: "a"}, "label2id": {"a": "0" * 5000}}, "label2id must map names"),
+    ({"class_splits": [1] * 10**6, "num_labels": 3}, "...] sum to 1000000, not to num_labels 3"),
     ({"id2label": {"zero": "a"}}, "id2label must map whole numbers to names of classes"),
     ({"id2label": ["a", "b"]}, "id2label must map whole numbers to names of classes"),
     ({"id2label": {math.inf: "a"}}, "id2label must map whole numbers to names of classes"),
@@ -389,3 +396,15 @@ def test_new_names_replace_the_file_s_indices(tmp_path):
     VivitConfig(id2label={0: "a", 1: "b", 2: "c"}).save_pretrained(tmp_path)
     config = VivitConfig.from_pretrained(tmp_path, id2label={0: "up", 1: "down"})
     assert config.label2id == {"up": 0, "down": 1}
+
+
+@pytest.mark.parametrize(
+    "key", ["self", "cls", "values", "overrides", "kwargs", "other", "__class__", "", "0", "a b", "\0", "\ud800"]
+)
+def test_any_key_may_be_the_name_of_a_setting(tmp_path, key):
+    """Python takes none of them for an argument of its own, and they are written back."""
+    (tmp_path / "config.json").write_text(json.dumps({**SMALL, key: 1}))
+    config = VivitConfig.from_pretrained(tmp_path, num_frames=4)
+    assert json.loads(config.to_json_string())[key] == 1
+    assert type(config) is VivitConfig
+    assert VivitConfig(**{**SMALL, key: 1}) == VivitConfig.from_dict({**SMALL, key: 1})

@@ -4,16 +4,17 @@ import re
 from pathlib import Path
 
 import numpy
+import pytest
 
-from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor, read_video
-from minivivit.bundled import bundled_clip, bundled_model_directory
-from minivivit.cli import COMMANDS, parse
+from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor
+from minivivit.command_line import COMMANDS, parse
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_the_library_example_runs(tmp_path, monkeypatch, capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    example = PYTHON[0]
     config = VivitConfig(
         image_size=32,
         tubelet_size=[2, 16, 16],
@@ -61,11 +62,17 @@ def test_the_checks_are_reached_as_it_says():
     assert eval(call, names) == 1
 
 
-def test_what_ships_with_the_package_is_found_as_it_says():
-    assert "`bundled_model_directory()` and `bundled_clip()` of `minivivit.bundled`" in README
-    frames = VivitForVideoClassification.from_pretrained(bundled_model_directory()).config.num_frames
-    assert len(read_video(bundled_clip())) == frames
-    assert f"they take {frames} frames" in README
+@pytest.mark.parametrize("example", PYTHON[1:])
+def test_other_examples_run_as_they_stand_and_print_what_they_say(example, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {})
+    said = re.findall(r"^print\(.*\)  # (.*)$", example, flags=re.MULTILINE)
+    assert said
+    assert capsys.readouterr().out.splitlines() == said
+
+
+def test_one_example_needs_nothing_but_the_package():
+    assert any("bundled_clip" in example for example in PYTHON[1:])
 
 
 def test_no_page_installs_from_a_registry_that_does_not_have_it():

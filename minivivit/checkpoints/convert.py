@@ -7,11 +7,14 @@ from typing import Any
 
 from minivivit.checkpoints.names import scenic_parameters
 from minivivit.checkpoints.scenic import SCENIC_ARITHMETIC, load_scenic, read_scenic, save_scenic, scenic_leaves
+from minivivit.checkpoints.target import check_target, conversion_target
 from minivivit.config import PRESETS, VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.atomic import write_text
 from minivivit.files.msgpack_file import Progress
-from minivivit.files.weights import WEIGHT_FILES
+from minivivit.files.weights import WEIGHT_FILES, weight_files
 from minivivit.models.classification import VivitForVideoClassification
+from minivivit.video.image_processor import VivitImageProcessor, find_settings
 
 # The name of scenic's files in a directory of theirs, and of ours.
 CHECKPOINT, CONFIG = "checkpoint", "config.json"
@@ -31,6 +34,8 @@ def is_scenic(source: str | os.PathLike[str]) -> bool:
         if any((path / name).is_file() for name in WEIGHT_FILES):
             return False
         if not (path / CHECKPOINT).is_file():
+            if any(path.glob("*.safetensors")) or any(path.glob("*.bin")):
+                weight_files(path)  # which says what is wrong with them
             names = ", ".join((*WEIGHT_FILES, CHECKPOINT))
             raise InputError(f"{path} holds no weights; expected one of {names}")
     elif not path.is_file():
@@ -43,8 +48,12 @@ def scenic_to_hugging_face(
     directory: str | os.PathLike[str],
     config: VivitConfig | None = None,
     progress: Progress | None = None,
+    overwrite: bool = False,
 ) -> VivitForVideoClassification:
     """Write a scenic checkpoint as ``config.json`` and ``model.safetensors``.
+
+    The settings of an image processor that lie beside the checkpoint, where `hugging_face_to_scenic` writes them, are
+    copied. Scenic itself keeps none.
 
     Parameters
     ----------
@@ -57,13 +66,16 @@ def scenic_to_hugging_face(
         and shapes these are.
     progress : callable, optional
         Called with the number of bytes of each piece that was read.
+    overwrite : bool
+        Replace files of the same names in a directory that is not empty.
 
     Raises
     ------
     InputError
-        As `load_scenic`; and where no config is given or found.
+        As `load_scenic`; where no config is given or found; and where `directory` is not empty and `overwrite` false.
     """
-    path = Path(source) / CHECKPOINT if Path(source).is_dir() else Path(source)
+    path = checkpoint_file(source)
+    check_target(directory, overwrite)
     if config is None and (path.parent / CONFIG).is_file():
         config = VivitConfig.from_pretrained(path.parent)
     tree = read_scenic(path, progress)
@@ -71,14 +83,22 @@ def scenic_to_hugging_face(
         model = load_scenic(tree, config or _published_config(path, tree), backend="numpy")
     except InputError as error:
         raise InputError(str(error).replace("the tree", str(path), 1)) from None
-    model.save_pretrained(directory)
+    with conversion_target(directory, overwrite) as target:
+        _copy_processor(path.parent, target)
+        model.save_pretrained(target)
     return model
 
 
 def hugging_face_to_scenic(
-    source: str | os.PathLike[str], directory: str | os.PathLike[str], progress: Progress | None = None
+    source: str | os.PathLike[str],
+    directory: str | os.PathLike[str],
+    progress: Progress | None = None,
+    overwrite: bool = False,
 ) -> VivitForVideoClassification:
-    """Write a model as scenic does: the file "checkpoint", and a config.json beside it, with which it is read again.
+    """Write a model as scenic does: the file "checkpoint", and beside it what scenic does not keep in it.
+
+    That is the config.json, which holds the names of the classes too, and the settings of the image processor, where
+    there are any: with them `scenic_to_hugging_face` makes the same model again.
 
     Parameters
     ----------
@@ -88,17 +108,35 @@ def hugging_face_to_scenic(
         Where to write; made if it is not there.
     progress : callable, optional
         Called with the number of bytes of each piece that was written.
+    overwrite : bool
+        Replace files of the same names in a directory that is not empty.
 
     Raises
     ------
     InputError
-        As ``from_pretrained`` and `minivivit.checkpoints.scenic.save_scenic`.
+        As ``from_pretrained`` and `minivivit.checkpoints.scenic.save_scenic`; and where `directory` is not empty and
+        `overwrite` false.
     """
+    check_target(directory, overwrite)
     model = VivitForVideoClassification.from_pretrained(source, backend="numpy")
-    Path(directory).mkdir(parents=True, exist_ok=True)
-    save_scenic(model, Path(directory) / CHECKPOINT, progress)
-    model.config.save_pretrained(directory)
+    with conversion_target(directory, overwrite) as target:
+        _copy_processor(Path(source), target)
+        save_scenic(model, target / CHECKPOINT, progress)
+        model.config.save_pretrained(target)
     return model
+
+
+def checkpoint_file(source: str | os.PathLike[str]) -> Path:
+    """The file of a scenic checkpoint that is given as itself or as its directory."""
+    return Path(source) / CHECKPOINT if Path(source).is_dir() else Path(source)
+
+
+def _copy_processor(source: Path, target: Path) -> None:
+    """Copy the settings of the image processor, where there are any, once they are known to be some."""
+    found = find_settings(source)
+    if found is not None:
+        VivitImageProcessor.from_pretrained(source)
+        write_text(target / found[0].name, found[0].read_text(encoding="utf-8"))
 
 
 def _published_config(path: Path, tree: Mapping[str, Any]) -> VivitConfig:

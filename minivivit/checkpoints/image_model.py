@@ -48,9 +48,9 @@ def init_from_image_model(
         A model is changed in place; for a config, one is made with `dtype`, `backend` and `seed`.
     source : path-like or mapping
         A directory of Hugging Face's with a ``ViTModel`` or ``ViTForImageClassification``; an ``.npz`` file with the
-        names of google-research/vision_transformer; or another video model, as scenic fine-tunes from one: a scenic
-        train state file, a tree with scenic's names, or a ViViT's directory. A video model's temporal encoder goes to
-        that of Model 2, its position embeddings resampled over time.
+        names of google-research/vision_transformer or big_vision; or another video model, as scenic fine-tunes from
+        one: a scenic train state file, a tree with scenic's names, or a ViViT's directory. A video model's temporal
+        encoder goes to that of Model 2, its position embeddings resampled over time.
     tubelet_init : {"central_frame", "filter_inflation", "average_arp"}
         How the patch kernel becomes a tubelet kernel (`minivivit.checkpoints.tubelets`). With frame sampling, and from
         another video model with tubelets of the same size, it is copied.
@@ -123,7 +123,7 @@ def _plan(
     plan: dict[str, str] = {}
     for name in image.shapes:
         module, *parts = name.split("/")
-        if module == "output_projection":
+        if module in ("output_projection", "MAPHead_0"):
             destinations = [name] if restore_classifier else []
         elif module == "pre_logits":
             destinations = [name] if config.representation_size is not None else []
@@ -158,7 +158,7 @@ def _check_width(image: ImageSource, config: VivitConfig) -> None:
     if kernel is None:
         raise InputError(
             f"{image.name} holds no {KERNEL}; expected an image model: a ViT's directory of Hugging Face's, or an .npz "
-            "file with the names of google-research/vision_transformer"
+            "file with the names of google-research/vision_transformer or big_vision"
         )
     if len(kernel) not in (4, 5) or kernel[-1] != config.hidden_size:
         raise InputError(

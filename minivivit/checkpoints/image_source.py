@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from minivivit.checkpoints.big_vision import scenic_pieces, stored_names, weights_inside
 from minivivit.checkpoints.mismatch import mismatch
 from minivivit.checkpoints.names import scenic_parameters
 from minivivit.checkpoints.scenic import read_scenic, scenic_leaves, to_scenic, weights_of_train_state
@@ -14,12 +15,11 @@ from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.json_file import read_json
 from minivivit.files.npz_file import npz_index, read_npz
+from minivivit.files.tensor_data import quoted
 from minivivit.files.weights import read_weights, tensor_index
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.parameters import classification_shapes, flatten
 
-# Where the .npz files of google-research/vision_transformer and big_vision may keep the weights.
-NPZ_PREFIXES = ("opt/target/", "params/")
 # Their modules are numbered among all of a block, scenic's among those of a class: the n-th of a class gets number n.
 NUMBERED_MODULE = re.compile(r"(.*/)?([A-Za-z]+)_(\d+)")
 
@@ -52,7 +52,8 @@ def open_image_source(source: Any) -> ImageSource:
     ----------
     source : path-like or mapping
         A directory of Hugging Face's with a ViT, or with a ViViT; an ``.npz`` file with the names of
-        google-research/vision_transformer; a scenic train state file; or a tree of arrays with scenic's names.
+        google-research/vision_transformer or big_vision; a scenic train state file; or a tree of arrays with scenic's
+        or big_vision's names.
 
     Raises
     ------
@@ -71,29 +72,33 @@ def open_image_source(source: Any) -> ImageSource:
 
 def _from_tree(name: str, tree: Mapping[str, Any]) -> ImageSource:
     leaves = {key: numpy.asarray(leaf) for key, leaf in scenic_leaves(tree)}
-    shapes = {key: leaf.shape for key, leaf in leaves.items()}
-    return ImageSource(name, shapes, lambda names: {key: leaves[key] for key in names})
+    inside = weights_inside({key: leaf.dtype.name for key, leaf in leaves.items()}, name)
+    pieces = scenic_pieces({key: (stored, leaves[stored].shape) for key, stored in inside.items()}, name)
+
+    def read(names: Iterable[str]) -> dict[str, numpy.ndarray]:
+        return {key: pieces[key].cut(leaves[pieces[key].stored_name]) for key in names}
+
+    return ImageSource(name, {key: piece.shape for key, piece in pieces.items()}, read)
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# .npz files of google-research/vision_transformer
+# .npz files of google-research/vision_transformer and big_vision
 # --------------------------------------------------------------------------------------------------------------------
 
 
 def _from_npz(path: Path) -> ImageSource:
     index = npz_index(path)
-    prefix = next((prefix for prefix in NPZ_PREFIXES if any(name.startswith(prefix) for name in index)), "")
-    inside = {name.removeprefix(prefix): shape for name, (shape, _) in index.items() if name.startswith(prefix)}
+    inside = weights_inside({name: dtype for name, (_, dtype) in index.items()}, str(path))
     scenic_names = renumber_modules(inside)
-    files = {scenic_names[name]: prefix + name for name in inside}
-    shapes = {scenic_names[name]: shape for name, shape in inside.items()}
+    stored = {scenic_names[name]: (stored_name, index[stored_name][0]) for name, stored_name in inside.items()}
+    pieces = scenic_pieces(stored, str(path))
 
     def read(names: Iterable[str]) -> dict[str, numpy.ndarray]:
-        names = list(names)
-        arrays = read_npz(path, names=[files[name] for name in names])
-        return {name: arrays[files[name]] for name in names}
+        wanted = {name: pieces[name] for name in names}
+        arrays = read_npz(path, names=stored_names(wanted.values()))
+        return {name: piece.cut(arrays[piece.stored_name]) for name, piece in wanted.items()}
 
-    return ImageSource(str(path), shapes, read)
+    return ImageSource(str(path), {name: piece.shape for name, piece in pieces.items()}, read)
 
 
 def renumber_modules(names: Iterable[str]) -> dict[str, str]:
@@ -109,14 +114,18 @@ def renumber_modules(names: Iterable[str]) -> dict[str, str]:
         match = NUMBERED_MODULE.fullmatch(path)
         if match and match[2] != "encoderblock":
             numbers.setdefault((match[1] or "", match[2]), []).append(int(match[3]))
+    # Number of a module -> its place among those of its class.
+    places = {
+        key: {number: place for place, number in reversed([*enumerate(sorted(of))])} for key, of in numbers.items()
+    }
 
     def rename(name: str) -> str:
-        parts, renamed = name.split("/"), []
-        for depth, part in enumerate(parts):
-            prefix = "".join(f"{parent}/" for parent in parts[:depth])
+        parts, renamed, prefix = name.split("/"), [], ""
+        for part in parts:
             match = NUMBERED_MODULE.fullmatch(part)
-            siblings = numbers.get((prefix, match[2])) if match else None
-            renamed.append(f"{match[2]}_{sorted(siblings).index(int(match[3]))}" if match and siblings else part)
+            siblings = places.get((prefix, match[2])) if match else None
+            renamed.append(f"{match[2]}_{siblings[int(match[3])]}" if match and siblings else part)
+            prefix += f"{part}/"
         renamed[0] = "output_projection" if renamed[0] == "head" else renamed[0]
         return "/".join(renamed)
 
@@ -134,7 +143,9 @@ def _from_directory(path: Path) -> ImageSource:
         model = VivitForVideoClassification.from_pretrained(path, backend="numpy")
         return _from_tree(str(path), to_scenic(model.state_dict(), model.config))
     if values.get("model_type") != "vit":
-        raise InputError(f"{path} holds a model of type {values.get('model_type')!r}; expected a 'vit' or a 'vivit'")
+        raise InputError(
+            f"{path} holds a model of type {quoted(values.get('model_type'))}; expected a 'vit' or a 'vivit'"
+        )
     index = {_our_name(name): (name, shape) for name, (shape, _) in tensor_index(path).items()}
     config = _image_config(path, values, {name: shape for name, (_, shape) in index.items()})
     expected, rows = flatten(classification_shapes(config)), scenic_parameters(config)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-MOST_NAMES = 1000
+from minivivit.files.tensor_data import all_listed
 
 
 def mismatch(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
@@ -22,11 +22,4 @@ def mismatch(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[in
         ("unexpected", sorted(found.keys() - wanted.keys())),
         ("of another shape", shapes),
     )
-    return "; ".join(f"{len(items)} {what}: {_listed(items)}" for what, items in parts if items)
-
-
-def _listed(items: list[str]) -> str:
-    """At most `MOST_NAMES` of them; one that comes from a hostile file is cut short and kept on the line."""
-    shown = [item if item.isprintable() and len(item) <= 300 else repr(item[:300]) for item in items[:MOST_NAMES]]
-    more = f" and {len(items) - MOST_NAMES} more" if len(items) > MOST_NAMES else ""
-    return ", ".join(shown) + more
+    return "; ".join(f"{len(items)} {what}: {all_listed(items)}" for what, items in parts if items)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array, to_numpy
+from minivivit.backend import Array, get_namespace, to_numpy
 from minivivit.checkpoints.mismatch import mismatch
 from minivivit.checkpoints.names import scenic_parameters
 from minivivit.config import VivitConfig
@@ -67,12 +67,13 @@ def load_scenic(
     _check_frame_sampling(config)
     # The constructor would draw values first, only for them to be replaced.
     model = VivitForVideoClassification.__new__(VivitForVideoClassification)
-    model._prepare(config, dtype, backend)
+    model._prepare(config, dtype)
+    xp = get_namespace(backend)
     if isinstance(source, Mapping):
         state_dict = from_scenic(weights_of_train_state(source), config)
     else:
         state_dict = from_scenic(read_scenic(source), config, str(source))
-    model.params = unflatten({name: model._own(state_dict.pop(name)) for name in list(state_dict)})
+    model.params = unflatten({name: model._own(state_dict.pop(name), xp=xp) for name in list(state_dict)})
     return model
 
 

@@ -160,7 +160,7 @@ class _Watch:
         self.may_use, self.called = tuple(may_use), ""
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
-        if event == "call" and not _is_foreign(frame.f_back) and _library(frame) and not _is_ours(frame):
+        if event == "call" and not _is_foreign(frame.f_back) and _library(frame) and not _is_harmless(frame):
             name = f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}"
             if not self._allows(name):
                 self._refuse(name)
@@ -186,9 +186,9 @@ def _library(frame: FrameType) -> str:
     return top if top in _FRAMEWORKS else ""
 
 
-def _is_ours(frame: FrameType) -> bool:
-    """Whether this file calls a function of its own."""
-    return (
+def _is_harmless(frame: FrameType) -> bool:
+    """Whether this file calls a function of its own, or a public name is looked up, which imports it."""
+    return frame.f_code.co_filename == _PACKAGE + "__init__.py" or (
         frame.f_code.co_filename == __file__
         and frame.f_back is not None
         and frame.f_back.f_code.co_filename == __file__

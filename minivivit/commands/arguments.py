@@ -3,12 +3,35 @@
 import argparse
 import re
 
+from minivivit.files.tensor_data import quoted
+
+
+def integer(text: str) -> int:
+    """A whole number in the digits 0 to 9, for argparse; `int` also takes those of other scripts, and underscores."""
+    if not re.fullmatch("[+-]?[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a whole number")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    """A whole number of at least 0, for argparse."""
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a whole number of at least 0")
+    return int(text)
+
 
 def positive(text: str) -> int:
     """A whole number of at least 1, for argparse."""
-    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a whole number of at least 1")
     return int(text)
+
+
+def decimal(text: str) -> float:
+    """A number such as 0.5 or 1e-3, for argparse; `float` also takes other digits, underscores and blanks."""
+    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|nan)", text):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number")
+    return float(text)
 
 
 def views(text: str) -> tuple[int, int]:
@@ -16,6 +39,6 @@ def views(text: str) -> tuple[int, int]:
     match = re.fullmatch("([1-9][0-9]{0,3})[xX]([13])", text)
     if match is None:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not CLIPSxCROPS; expected 1 to 9999 clips and 1 or 3 crops, such as 4x3 or 4x1"
+            f"{quoted(text)} is not CLIPSxCROPS; expected 1 to 9999 clips and 1 or 3 crops, such as 4x3 or 4x1"
         )
     return int(match[1]), int(match[2])

@@ -4,8 +4,9 @@ import argparse
 import shlex
 from pathlib import Path
 
+from minivivit.commands.text_table import printable
 from minivivit.errors import InputError
-from minivivit.files.atomic import atomic_path
+from minivivit.files.atomic import atomic_directory, atomic_path
 
 DESCRIPTION = """\
 Lay out a course for nbgrader in DIR, a directory that is new or empty: six assignments with solutions and hidden
@@ -31,19 +32,17 @@ def add_assignments_arguments(parser: argparse.ArgumentParser) -> None:
 def run_assignments(arguments: argparse.Namespace) -> None:
     """Write the course, and say what to do with it."""
     directory = Path(arguments.directory)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise InputError(f"{directory} exists and is not an empty directory; name a new one")
     places = course_files(_sources())
-    for target, source in places.items():
-        path = directory / target
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(source.read_bytes())
+    with atomic_directory(directory) as course:
+        for target, source in places.items():
+            (course / target).parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(course / target) as temporary:
+                temporary.write_bytes(source.read_bytes())
     names = sorted({target.parts[1] for target in places if target.parts[0] == "source" and len(target.parts) == 3})
-    print(f"{directory}: {len(names)} assignments for nbgrader ({', '.join(names)})")
+    print(f"{printable(directory)}: {len(names)} assignments for nbgrader ({', '.join(names)})")
     print("next (with  pip install 'minivivit[teaching]'):")
-    print(f"  cd {shlex.quote(str(directory))} && nbgrader generate_assignment {names[0]}")
-    print(f"then hand out release/{names[0]}; {directory / 'README.md'} tells how to grade what comes back")
+    print(f"  cd {printable(shlex.quote(str(directory)))} && nbgrader generate_assignment {names[0]}")
+    print(f"then hand out release/{names[0]}; {printable(directory / 'README.md')} tells how to grade what comes back")
 
 
 def course_files(sources: Path) -> dict[Path, Path]:

@@ -3,7 +3,6 @@
 import argparse
 import itertools
 import json
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy
 from minivivit.backend import BACKENDS, DTYPES, to_numpy
 from minivivit.bundled import bundled_clip, bundled_model_directory
 from minivivit.commands.arguments import positive, views
-from minivivit.commands.notes import print_notes
+from minivivit.commands.notes import held_log, print_notes
 from minivivit.commands.progress import NameListener, num_attentions, num_layers, step_when_done
 from minivivit.commands.text_table import printable, text_table
 from minivivit.config import VivitConfig, uniform_frame_indices
@@ -27,7 +26,7 @@ from minivivit.models.top_classes import check_classifies, class_probabilities, 
 from minivivit.progress import progress_bar
 from minivivit.video.default_processor import load_processor
 from minivivit.video.image_processor import VivitImageProcessor
-from minivivit.video.picture import attention_picture, check_picture_path, save_picture
+from minivivit.video.picture import attention_picture, check_picture_path, frames_caption, save_picture
 from minivivit.video.reading import count_frames, read_video
 from minivivit.video.resize import MAX_VALUES
 from minivivit.video.sampling import centre_frame_indices
@@ -39,9 +38,9 @@ DEFAULT_STRIDE = 2
 DESCRIPTION = """\
 Name the classes of a clip.
 
-CLIP is an MP4, MKV, WebM, AVI or MOV file (these need  pip install 'minivivit[video]'), an animated GIF, PNG or WebP, a
-multi-page TIFF, a folder of images, or a .npy file of uint8 (frames, height, width, 3). Left out, it is a sample that
-ships with minivivit, and so is the model.
+CLIP is an MP4, MOV, MKV, WebM, AVI, MPEG, TS, WMV, FLV or OGG file (these need  pip install 'minivivit[video]'), an
+animated GIF, PNG or WebP, a multi-page TIFF, a folder of images, or a .npy file of uint8 (frames, height, width, 3).
+Left out, it is a sample that ships with minivivit, and so is the model.
 
 Which frames the model sees: as many as its config says (or --frames), about every second one (or every --stride-th),
 from the middle of the clip; no draw is made, so the same clip gives the same answer. A clip too short for that is
@@ -114,7 +113,11 @@ def run_classify(arguments: argparse.Namespace) -> None:
         shown, places = numpy.unique(indices, return_inverse=True)
         frames, places = read_video(clip, shown), places.reshape(indices.shape)  # (num_clips, frames of a clip)
         bar.update()
-        model = VivitForVideoClassification.from_pretrained(directory, dtype=arguments.dtype, backend=arguments.backend)
+        with held_log() as messages:
+            model = VivitForVideoClassification.from_pretrained(
+                directory, dtype=arguments.dtype, backend=arguments.backend
+            )
+        notes.extend(messages)
         bar.update()
         views = _views(frames, places, processor, num_crops)
         logits, weights = _forward_views(model, views, num_views, bar, pictured, notes)
@@ -123,7 +126,10 @@ def run_classify(arguments: argparse.Namespace) -> None:
     classes = top_classes(probabilities, config, arguments.top_k)
     if weights is not None:
         middle = frames[places[num_clips // 2]]
-        picture = attention_picture(_seen_frames(middle, processor, config), weights, config.tubelet_size, classes)
+        tubelets = _tubelet_frames(len(middle), config)
+        seen = _seen_frames(middle[tubelets[:, tubelets.shape[1] // 2]], processor)
+        captions = [frames_caption(indices.tolist(), len(middle)) for indices in tubelets]
+        picture = attention_picture(seen, captions, weights, config.tubelet_size, classes)
         save_picture(picture, arguments.save_picture)
     print_notes(notes)
     _print_result(arguments, clip, directory, num_frames, indices, classes)
@@ -187,8 +193,7 @@ def _forward(
 ) -> tuple[numpy.ndarray, numpy.ndarray | None]:
     """Logits (num_labels,), and the attention rollout (times, rows, columns) if asked for."""
     listener = None if bar.disable else step_when_done(bar)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the logits, which are checked
+    with numpy.errstate(all="ignore"):  # an overflow shows in the logits, which are checked
         if roll_out:
             outputs, weights = attention_rollout(
                 model, pixel_values, interpolate_pos_encoding=interpolate, on_record=listener
@@ -213,15 +218,19 @@ def interpolation_note(shape: tuple[int, ...], config: VivitConfig) -> str:
     )
 
 
-def _seen_frames(frames: numpy.ndarray, processor: VivitImageProcessor, config: VivitConfig) -> numpy.ndarray:
-    """The middle frame of each temporal index as the model sees it: uint8 (times, height, width, 3)."""
-    chosen = numpy.arange(len(frames))
+def _tubelet_frames(count: int, config: VivitConfig) -> numpy.ndarray:
+    """Which of `count` frames go into the tubelets of each temporal index: (times, frames of a tubelet)."""
+    chosen = numpy.arange(count)
     if config.temporal_encoding == "frame_sampling":
-        chosen = numpy.array(uniform_frame_indices(len(frames), config.num_sampled_frames or len(frames)))
+        chosen = numpy.array(uniform_frame_indices(count, config.num_sampled_frames or count))
     depth = config.tubelet_size[0]
-    chosen = chosen[: len(chosen) // depth * depth].reshape(-1, depth)[:, depth // 2]
+    return chosen[: len(chosen) // depth * depth].reshape(-1, depth)
+
+
+def _seen_frames(frames: numpy.ndarray, processor: VivitImageProcessor) -> numpy.ndarray:
+    """The frames as the model sees them, resized and cropped: uint8 (times, height, width, 3)."""
     return processor(
-        frames[chosen],
+        frames,
         do_rescale=False,
         offset=False,
         do_normalize=False,

@@ -3,9 +3,11 @@
 import argparse
 import json
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from minivivit.commands.arguments import decimal
 from minivivit.commands.notes import print_notes
 from minivivit.commands.text_table import printable, text_table
 from minivivit.errors import InputError
@@ -80,8 +82,8 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
         choices=PRECISIONS,
         help="in which theirs was computed (default: the lowest one that a tensor is stored in)",
     )
-    add("--rtol", type=float, metavar="X", help="judge by abs(d) <= atol + rtol * abs(ours) instead (default: 0)")
-    add("--atol", type=float, metavar="X", help="the same (default: 0)")
+    add("--rtol", type=decimal, metavar="X", help="judge by abs(d) <= atol + rtol * abs(ours) instead (default: 0)")
+    add("--atol", type=decimal, metavar="X", help="the same (default: 0)")
     add("--all", action="store_true", help="list all tensors, not only the first that differs and the worst")
     add("--html", metavar="FILE", help="write a page with pictures of the error by tensor and by token")
     add("--json", action="store_true", help="print one JSON object instead of a table")
@@ -113,6 +115,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
         _print_comparison(comparison, arguments.all)
         print_notes(comparison.notes)
     if arguments.html is not None:  # last: where the disk is full, what was found has been said
+        sys.stdout.flush()  # the page may go to the same place
         write_text(arguments.html, comparison_page(comparison, ours, theirs))
     return 0 if comparison.agrees else 1
 

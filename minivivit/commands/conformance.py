@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from minivivit.commands.text_table import printable
+from minivivit.files.atomic import check_free
 from minivivit.progress import progress_bar
-from minivivit.verification.conformance.pack import CASES, check_free, write_conformance_pack
+from minivivit.verification.conformance.pack import CASES, write_conformance_pack
 
 DESCRIPTION = """\
 Write a conformance pack: small models of all four kinds with their weights, inputs, every intermediate value and every
@@ -37,4 +38,4 @@ def run_conformance(arguments: argparse.Namespace) -> None:
     size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
     num_tensors = sum(len(case["weights"]) + len(case["tensors"]) for case in index["cases"].values())
     print(f"{index['format']}: {len(index['cases'])} models, {num_tensors:,} tensors, {size / 1e6:.1f} MB")
-    print(f"written to {printable(str(directory))}; how to use it says {printable(str(directory / 'README.md'))}")
+    print(f"written to {printable(directory)}; how to use it says {printable(directory / 'README.md')}")

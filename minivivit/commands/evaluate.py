@@ -11,18 +11,22 @@ import numpy
 
 from minivivit.backend import BACKENDS
 from minivivit.bundled import bundled_model_directory
-from minivivit.commands.notes import print_notes
+from minivivit.commands.arguments import integer
+from minivivit.commands.notes import held_log, print_notes
 from minivivit.commands.text_table import printable
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import listed, quoted
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.top_classes import check_classifies
 from minivivit.progress import counted, progress_bar
-from minivivit.training.data.folders import FolderData, find_clips
+from minivivit.training.data.clip_folders import ClipFolders, find_clips
+from minivivit.training.data.damage import check_clips
+from minivivit.training.data.folders import FolderData
 from minivivit.training.data.motion.batches import EVALUATION, check_motion_labels, motion_clip_size, stream
 from minivivit.training.data.motion.clips import motion_clips, shuffle_frames
 from minivivit.training.evaluation import Measurement, measure
-from minivivit.training.setting_checks import whole
+from minivivit.training.setting_checks import LARGEST_SEED, whole
 from minivivit.training.settings import MOTION
 from minivivit.video.default_processor import load_processor
 
@@ -34,7 +38,8 @@ DESCRIPTION = """\
 Measure the accuracy of a model: the fraction of clips whose class it names right.
 
 The clips are freshly made motion clips, which no training has seen (their seeds are apart from those of training), or
-those of a folder with one sub-folder for each class."""
+those of a folder with one sub-folder for each class. Every clip of a folder is looked at first; files that are no clips
+wherever they lie (hidden ones, Thumbs.db, desktop.ini, __MACOSX, labels.csv and the like) are passed over."""
 
 EXAMPLES = """\
 examples:
@@ -48,10 +53,19 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
     parser.add_argument("--model", metavar="DIR", help="the model; left out: the one that comes with the package")
     parser.add_argument("--data", metavar="DIR", help="a folder of clips; left out: freshly generated motion clips")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the generated clips and of the shuffling")
-    parser.add_argument("--clips", type=int, default=2000, metavar="N", help="how many to generate (default: 2000)")
     parser.add_argument(
-        "--stride", type=int, default=DEFAULT_STRIDE, metavar="S", help="show every S-th frame of a file (default: 2)"
+        "--seed", type=integer, default=0, metavar="N", help="of the generated clips and of the shuffling"
+    )
+    parser.add_argument("--clips", type=integer, default=2000, metavar="N", help="how many to generate (default: 2000)")
+    parser.add_argument(
+        "--stride",
+        type=integer,
+        default=DEFAULT_STRIDE,
+        metavar="S",
+        help="show every S-th frame of a file (default: 2)",
+    )
+    parser.add_argument(
+        "--skip-damaged", action="store_true", help="leave out clips that cannot be read, and count them"
     )
     parser.add_argument("--shuffle-frames", action="store_true", help="show each clip's frames in random order")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -60,34 +74,37 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> None:
     """Measure the model that `args` name, and print the result."""
-    for name, minimum in (("seed", 0), ("clips", 1), ("stride", 1)):
-        whole(minimum)(name, getattr(args, name))
+    whole(0, maximum=LARGEST_SEED)("seed", args.seed)
+    for name in ("clips", "stride"):
+        whole(1)(name, getattr(args, name))
     directory = bundled_model_directory() if args.model is None else Path(args.model)
     config = VivitConfig.from_pretrained(directory)
     check_classifies(directory, config)
     _check_one_label_a_clip(config)
     processor, notes = load_processor(directory, config)
     rng = stream(args.seed, EVALUATION)
+    skipped: list[str] = []
     if args.data is None:
         check_motion_labels(config)
         count, batches = args.clips, _motion_batches(args.clips, *motion_clip_size(config), rng)
     else:
-        count, batches = _folder_batches(config, args.data, args.stride)
+        count, batches, skipped = _folder_batches(config, args.data, args.stride, args.skip_damaged)
     if args.shuffle_frames:
         batches = (([shuffle_frames(rng, clip[None])[0] for clip in clips], labels) for clips, labels in batches)
-    model = VivitForVideoClassification.from_pretrained(directory, backend=args.backend)
+    with held_log() as messages:
+        model = VivitForVideoClassification.from_pretrained(directory, backend=args.backend)
     with progress_bar(count, "evaluate", "clip") as bar:
         measured = measure(model, processor, counted(batches, bar))
-    print_notes(notes)
-    _print_measurement(args, config, measured)
+    print_notes([*notes, *messages])
+    _print_measurement(args, config, measured, skipped)
 
 
 def _check_one_label_a_clip(config: VivitConfig) -> None:
     """Neither a folder nor the built-in data has more than one label for a clip."""
     if config.class_splits is not None and len(config.class_splits) > 1:
         raise InputError(
-            f"the model has {len(config.class_splits)} heads (class_splits {config.class_splits}), but the clips have "
-            "one label each: their accuracy cannot be measured here; joint_accuracy and joint_top_k of "
+            f"the model has {len(config.class_splits)} heads (class_splits {quoted(config.class_splits)}), but the "
+            "clips have one label each: their accuracy cannot be measured here; joint_accuracy and joint_top_k of "
             "minivivit.models.top_classes measure it from logits and labels"
         )
     if config.problem_type == "multi_label_classification":
@@ -106,30 +123,38 @@ def _motion_batches(
 
 
 def _folder_batches(
-    config: VivitConfig, folder: str, frame_sample_rate: int
-) -> tuple[int, Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]]:
-    """How many clips a folder has, and all of them; its sub-folders must have names of the model's classes."""
+    config: VivitConfig, folder: str, frame_sample_rate: int, skip_damaged: bool
+) -> tuple[int, Iterator[tuple[list[numpy.ndarray], numpy.ndarray]], list[str]]:
+    """How many clips a folder has, all of them, and the names of those that were skipped.
+
+    Its sub-folders must have names of the model's classes.
+    """
     clips = find_clips(folder)
     label_of = {label: index for index, label in config.id2label.items()}
-    for name in clips:
-        if name not in label_of:
-            raise InputError(
-                f"{folder} has a sub-folder {name!r}, but the model has no such class; its classes are "
-                f"{', '.join(list(label_of)[:5])}{', ...' if len(label_of) > 5 else ''}"
-            )
+    unknown = [name for name in clips if name not in label_of]
+    if unknown:
+        raise InputError(
+            f"{folder} has sub-folders that are no classes of the model: {listed(unknown)}; its classes are "
+            f"{listed(label_of)}"
+        )
     same = Counter(config.id2label.values())
     for name in clips:
         if same[name] > 1:
             raise InputError(
-                f"the model has {same[name]} classes of the name {name!r}, so the sub-folder {name!r} of {folder} does "
+                f"the model has {same[name]} classes of the name {quoted(name)}, so the sub-folder of {folder} does "
                 "not say which is meant; give them different names in the config's id2label"
             )
-    entries = [(path, label_of[name]) for name, paths in clips.items() for path in paths]
-    data = FolderData(clips, config, seed=0, batch_size=BATCH, frame_sample_rate=frame_sample_rate)
-    return len(entries), data.central_batches(entries, FOLDER_BATCH)
+    lengths, skipped = check_clips(ClipFolders(clips).by_name(), skip_damaged)
+    entries = [(path, label_of[name]) for name, paths in clips.items() for path in paths if path in lengths]
+    if not entries:
+        raise InputError(f"none of the {len(skipped):,} clips in {folder} can be used; is the folder what it seems?")
+    data = FolderData(clips, config, seed=0, batch_size=BATCH, frame_sample_rate=frame_sample_rate, lengths=lengths)
+    return len(entries), data.central_batches(entries, FOLDER_BATCH), skipped
 
 
-def _print_measurement(args: argparse.Namespace, config: VivitConfig, measured: Measurement) -> None:
+def _print_measurement(
+    args: argparse.Namespace, config: VivitConfig, measured: Measurement, skipped: list[str]
+) -> None:
     accuracies = measured.class_accuracies()
     if args.json:
         result: dict[str, Any] = {
@@ -137,6 +162,7 @@ def _print_measurement(args: argparse.Namespace, config: VivitConfig, measured: 
             "loss": measured.loss,
             "clips": measured.count,
             "correct": measured.correct,
+            "skipped": skipped,
             "data": args.data or MOTION,
             "seed": args.seed,
             "shuffle_frames": args.shuffle_frames,
@@ -148,7 +174,8 @@ def _print_measurement(args: argparse.Namespace, config: VivitConfig, measured: 
         print(json.dumps(result, indent=2))
         return
     shuffled = ", frames shuffled" if args.shuffle_frames else ""
-    print(f"accuracy {measured.accuracy:.4f}  ({measured.correct} of {measured.count} clips{shuffled})")
+    left_out = f"; {len(skipped)} damaged left out" if skipped else ""
+    print(f"accuracy {measured.accuracy:.4f}  ({measured.correct} of {measured.count} clips{shuffled}{left_out})")
     seen = [(printable(config.id2label[index]), value) for index, value in enumerate(accuracies) if value is not None]
     width = max(len(name) for name, _ in seen)
     for name, accuracy in seen:

@@ -8,6 +8,7 @@ import numpy
 
 from minivivit.backend import BACKENDS
 from minivivit.bundled import bundled_clip, bundled_model_directory
+from minivivit.commands.arguments import integer, natural
 from minivivit.commands.classify import interpolation_note, needs_interpolation
 from minivivit.commands.notes import held_log, print_notes
 from minivivit.commands.text_table import printable, text_table
@@ -55,7 +56,13 @@ def add_gradcheck_arguments(parser: argparse.ArgumentParser) -> None:
     add("--parameter", nargs="+", metavar="PATTERN", help="check names that match one of these (*, ?, [...])")
     add("--entries", type=natural, default=2, metavar="N", help="how many entries of each to move alone (default: 2)")
     add("--seed", type=natural, default=0, metavar="S", help="of what is drawn (default: 0)")
-    add("--label", type=int, nargs="+", metavar="N", help="index of the class, of each clip or of all (default: drawn)")
+    add(
+        "--label",
+        type=integer,
+        nargs="+",
+        metavar="N",
+        help="index of the class, of each clip or of all (default: drawn)",
+    )
     add("--backend", choices=BACKENDS, default="auto", help="NumPy on the CPU or CuPy on a GPU (default: auto)")
     add("--json", action="store_true", help="print one JSON object instead of a table")
 
@@ -92,13 +99,6 @@ def run_gradcheck(arguments: argparse.Namespace) -> int:
     print_notes([*notes, *messages])
     _print_result(arguments, directory, labels, rows)
     return 0 if all(row.passed for row in rows) else 1
-
-
-def natural(text: str) -> int:
-    """A whole number of at least 0, for argparse."""
-    if not text.isdecimal() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
-    return int(text)
 
 
 def _labels(numbers: list[int] | None, batch: int, config: VivitConfig, rng: numpy.random.Generator) -> numpy.ndarray:

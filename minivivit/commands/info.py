@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from minivivit.bundled import bundled_model_directory
-from minivivit.commands.text_table import text_table
+from minivivit.commands.text_table import printable, text_table
 from minivivit.config import PRESETS, VivitConfig
 from minivivit.models.counting import TABLE_2, count, table_2, total
 
@@ -63,8 +63,8 @@ def _one_line(name: str, config: VivitConfig) -> str:
     tubelet = " x ".join(map(str, config.tubelet_size))
     times, rows, columns = config.grid_size
     return (
-        f"{name} ({config.attention_type}): {config.num_frames} frames of {height} x {width} in tubelets of {tubelet}, "
-        f"{times} x {rows} x {columns} = {times * rows * columns:,} tokens"
+        f"{printable(name)} ({config.attention_type}): {config.num_frames} frames of {height} x {width} in tubelets of "
+        f"{tubelet}, {times} x {rows} x {columns} = {times * rows * columns:,} tokens"
     )
 
 

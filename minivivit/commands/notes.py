@@ -12,6 +12,8 @@ from minivivit.commands.text_table import printable
 
 def print_notes(notes: Iterable[str]) -> None:
     """Each note on a line of its own. A command that fails prints none, so that its error stands alone."""
+    if sys.stderr is None or sys.stderr.closed:
+        return
     for note in notes:
         tqdm.write(f"minivivit: note: {printable(note)}", file=sys.stderr)  # above the bar, if there is one
 

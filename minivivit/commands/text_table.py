@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+LONGEST_CELL = 200  # letters
+
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """The rows under the header, the first column to the left, the others to the right, two spaces between."""
-    cells = [[printable(cell) for cell in row] for row in (header, *rows)]
+    cells = [[_bounded(printable(cell)) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = []
     for first, *others in cells:
@@ -14,6 +16,15 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def printable(text: str) -> str:
-    """`text` on one line and without control characters, which a terminal would obey: names come from files."""
-    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
+def _bounded(text: str) -> str:
+    """`text`, or the beginning of it: a class may have a name of a megabyte."""
+    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
+
+
+def printable(text: object) -> str:
+    """`text` on one line, with control characters spelled out, which a terminal would obey: names come from files."""
+    return "".join(letter if letter.isprintable() else _spelled(letter) for letter in str(text)).strip()
+
+
+def _spelled(letter: str) -> str:
+    return " " if letter.isspace() else letter.encode("unicode_escape").decode("ascii")

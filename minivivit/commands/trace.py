@@ -1,7 +1,6 @@
 """``minivivit trace``: write every intermediate value of a pass into a directory."""
 
 import argparse
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,14 @@ import numpy
 
 from minivivit.backend import BACKENDS, DTYPES
 from minivivit.bundled import bundled_model_directory
+from minivivit.commands.arguments import integer
 from minivivit.commands.classify import DEFAULT_STRIDE, check_clip_len, interpolation_note, needs_interpolation
 from minivivit.commands.notes import held_log, print_notes
 from minivivit.commands.progress import LAYER, num_layers
 from minivivit.commands.text_table import printable
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
-from minivivit.files.tensor_data import listed
+from minivivit.files.tensor_data import listed, quoted
 from minivivit.files.weights import tensor_index
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.vivit import VivitModel
@@ -63,7 +63,13 @@ def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
     add("--backend", choices=BACKENDS, default="auto", help="NumPy on the CPU or CuPy on a GPU (default: auto)")
     add("--only", nargs="+", metavar="PATTERN", help="write names that match one of these (*, ?, [...]), and no others")
     add("--gradients", action="store_true", help="run backward too, and write the gradients; needs --label")
-    add("--label", type=int, nargs="+", metavar="N", help="index of the class, of each clip or of all, for the loss")
+    add(
+        "--label",
+        type=integer,
+        nargs="+",
+        metavar="N",
+        help="index of the class, of each clip or of all, for the loss",
+    )
     add(
         "--budget",
         nargs="*",
@@ -94,8 +100,7 @@ def run_trace(arguments: argparse.Namespace) -> None:
         interpolate = needs_interpolation(pixel_values.shape, config)
         if interpolate:
             notes.append(interpolation_note(pixel_values.shape, config))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the trace
+        with numpy.errstate(all="ignore"):  # an overflow shows in the trace
             metadata = trace_model(
                 model,
                 pixel_values,
@@ -147,7 +152,7 @@ def _read_tensor(path: Path, config: VivitConfig) -> numpy.ndarray:
         raise InputError(f"{path} holds {listed(names, 3) or 'nothing'}; expected pixel values under {INPUT!r}")
     name = INPUT if INPUT in names else names[0]
     if name in source.left_out:
-        raise InputError(f"{path} holds {name!r} in {source.left_out[name]}; expected floating-point numbers")
+        raise InputError(f"{path} holds {quoted(name)} in {source.left_out[name]}; expected floating-point numbers")
     _check_shape(path, source.shapes[name], config)
     return source.read(name).reshape(-1, *source.shapes[name][-4:])
 
@@ -173,10 +178,12 @@ def _load(directory: Path, config: VivitConfig, dtype: str, backend: str) -> Mod
 
 
 def _labels(numbers: list[int] | None, batch: int, config: VivitConfig) -> numpy.ndarray | None:
-    """Class indices, (batch,) or for each head: one number stands for all."""
+    """Class indices, (batch,) or (batch, heads): clip by clip, or one number that stands for all."""
     if numbers is None:
         return None
-    return numpy.array(numbers * (batch * len(config.class_splits or [0])) if len(numbers) == 1 else numbers)
+    heads = len(config.class_splits or [0])
+    labels = numpy.array(numbers * (batch * heads) if len(numbers) == 1 else numbers)
+    return labels.reshape(batch, heads) if heads > 1 and len(labels) == batch * heads else labels
 
 
 def _listener(bar: Any) -> Callable[[str], Any] | None:

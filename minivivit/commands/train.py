@@ -4,12 +4,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from minivivit.commands.arguments import decimal, integer
 from minivivit.commands.notes import held_log, print_notes
+from minivivit.commands.text_table import printable
 from minivivit.config import ATTENTION_TYPES, PRESETS
 from minivivit.errors import InputError
-from minivivit.training.checkpoints import LAST, has_checkpoint, read_state
+from minivivit.files.tensor_data import quoted
+from minivivit.training.checkpoints import BEST, LAST, holds_training
+from minivivit.training.lock import locked
 from minivivit.training.loop import train
-from minivivit.training.run import Training, begin_training, resume_training, settings_of
+from minivivit.training.run import Training, begin_training, resume_training, settings_of, settled_state
 from minivivit.training.settings import MOTION, OPTIMISERS, SCHEDULES, make_settings, read_settings_file
 
 # Options that are a setting of the same name, with dashes for underscores: name -> (type or choices, help).
@@ -32,6 +36,7 @@ SETTING_OPTIONS: dict[str, tuple[Any, str]] = {
     "dtype": (("float32", "float64"), "what to compute in"),
     "backend": (("numpy", "cupy", "auto"), "where to compute"),
 }
+LENGTHS = ("steps", "epochs")  # the settings that --resume can make larger
 # Options that are a field of the model's config: name -> (field, type or choices, help).
 MODEL_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "preset": ("preset", tuple(PRESETS), "train the model of this published config from scratch"),
@@ -47,13 +52,22 @@ Train a model on clips, or fine-tune one (--model).
 DATA is a folder with one sub-folder of clips for each class, of any kind that  minivivit classify  reads; or the word
 motion: clips made on the fly, on which, told nothing else, this command trains the model that ships with minivivit.
 
+Part of a folder's clips is kept to validate on (--validation-fraction), or all of them are trained on and the clips of
+another folder, with the same classes, validated on (--validation). Where DATA holds train/ and val/ (or training/,
+valid/, validation/) with the classes in them, these two are used; a test/ beside them is not looked at.
+
 On a folder, told nothing else, it trains from scratch a small model of 8 frames of 64 x 64, which learns what a few
 hundred clips can teach within minutes on a laptop. --preset chooses one of the published sizes, which want a GPU and
-far more clips; fine-tuning a published model wants fewer. Every clip is looked at before the training begins.
+far more clips; fine-tuning a published model wants fewer. Every clip is looked at before the training begins, and all
+that cannot be used are named, or left out and counted (--skip-damaged). Files that are no clips wherever they lie
+(hidden ones, Thumbs.db, desktop.ini, __MACOSX, labels.csv and the like) are passed over.
 
-The output directory holds the checkpoints last and best in the Hugging Face layout, log.jsonl, and curves.png where
-matplotlib is installed. Ctrl-C saves and stops, with exit code 130. With --resume the training goes on as if it had
-never stopped, to the bit. Everything that has no option has a name in the JSON file of --config:
+The output directory holds the models last and best in the Hugging Face layout, log.jsonl, and curves.png where
+matplotlib is installed; one that holds anything of these names already is refused. Ctrl-C saves and stops, with exit
+code 130. With --resume the training goes on as if it had never stopped, to the bit, after a kill too; it is refused
+when a file of it, or a clip, is not what it was, for which every clip is read once. With --resume and more --steps or
+--epochs than it began with it becomes longer, and a learning rate that falls over the whole rises again. Everything
+that has no option has a name in the JSON file of --config:
 model (the fields of VivitConfig), augmentation (scenic's names), and those of minivivit.training.settings."""
 
 TRAIN_EXAMPLES = """\
@@ -61,6 +75,7 @@ examples:
   minivivit train motion --output motion_model
   minivivit train clips/ --output my_model --config my_settings.json
   minivivit train clips/ --output tuned --model vivit-b-16x2-kinetics400 --freeze 'vivit.embeddings.*' --epochs 10
+  minivivit train clips/train --validation clips/val --output my_model
   minivivit train clips/ --output tuned --resume"""
 
 
@@ -71,7 +86,11 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="JSON file with settings; options win over it")
     parser.add_argument("--output", metavar="DIR", required=True, help="where checkpoints and log go")
     parser.add_argument("--resume", action="store_true", help="go on with the training in --output, if there is one")
-    parser.add_argument("--model", metavar="DIR", help="start from this model, with a new head")
+    parser.add_argument(
+        "--model", metavar="DIR", help="start from this model; its head is drawn anew, unless it has the same classes"
+    )
+    parser.add_argument("--validation", metavar="DIR", help="a folder of clips to validate on, with the same classes")
+    parser.add_argument("--skip-damaged", action="store_true", help="leave out clips that cannot be used")
     parser.add_argument("--freeze", metavar="PATTERN", action="append", help="do not train parameters of these names")
     for name, (kind, text) in SETTING_OPTIONS.items():
         _add_option(parser, name, kind, f"{text}{_default_text(name)}")
@@ -84,7 +103,8 @@ def _add_option(parser: argparse.ArgumentParser, name: str, kind: Any, text: str
     if isinstance(kind, tuple):
         parser.add_argument(option, dest=name, choices=kind, help=text)
     else:
-        parser.add_argument(option, dest=name, type=kind, metavar="N" if kind is int else "X", help=text)
+        read, metavar = (integer, "N") if kind is int else (decimal, "X")
+        parser.add_argument(option, dest=name, type=read, metavar=metavar, help=text)
 
 
 def _default_text(name: str) -> str:
@@ -102,22 +122,45 @@ def run_train(args: argparse.Namespace) -> int:
     """Run ``minivivit train``: 0 when the training reached its end, 130 when Ctrl-C stopped it."""
     output = Path(args.output)
     given = _given_settings(args)
-    if has_checkpoint(output):
+    if args.validation is not None and "validation_fraction" in given:
+        raise InputError("give a folder to validate on, or a validation_fraction of the clips, but not both")
+    for folder in (args.data, args.validation):
+        _check_apart(folder, output)
+    with locked(output) as notes:
+        training = _open_training(args, given, output, notes)
+        _announce(training)
+        finished = train(training)
+    if not finished:
+        print(f"interrupted after step {training.step}; saved in {printable(output / LAST)}: go on with --resume")
+        return 130
+    last, best = printable(output / LAST), printable(output / BEST)
+    print(f"finished; the last model is in {last}, the best one in {best}")
+    return 0
+
+
+def _check_apart(data: str | None, output: Path) -> None:
+    """What is written within a folder of clips would be taken for a class, or for a clip."""
+    if data is None or data == MOTION or not output.resolve().is_relative_to(Path(data).resolve()):
+        return
+    within = output.resolve().relative_to(Path(data).resolve())
+    if not any(part.startswith(".") for part in within.parts):  # names with a dot are passed over
+        raise InputError(f"{output} lies within {data}, the folder of clips; choose another --output")
+
+
+def _open_training(args: argparse.Namespace, given: dict[str, Any], output: Path, notes: list[str]) -> Training:
+    """The training in `output`, or a new one."""
+    if holds_training(output):
         if not args.resume:
             raise InputError(f"{output} already holds a training; go on with it (--resume), or choose another --output")
-        _check_same_settings(given, args.model, output)
-        training = resume_training(args.data, output)
-    else:
-        settings = make_settings(args.data, given, fine_tuning=args.model is not None)
-        with held_log() as logged:
-            training = begin_training(args.data, settings, output, args.model)
-        print_notes([*_default_model_notes(args, given), *training.notes, *logged])
-    _announce(training)
-    if not train(training):
-        print(f"interrupted after step {training.step}; saved in {output / LAST}: go on with --resume")
-        return 130
-    print(f"finished; the last model is in {output / 'last'}, the best one in {output / 'best'}")
-    return 0
+        longer = _check_same_settings(given, args.model, output)
+        training = resume_training(args.data, output, args.validation, longer)
+        print_notes([*notes, *training.notes])
+        return training
+    settings = make_settings(args.data, given, fine_tuning=args.model is not None)
+    with held_log() as logged:
+        training = begin_training(args.data, settings, output, args.model, args.validation, args.skip_damaged)
+    print_notes([*notes, *_default_model_notes(args, given), *training.notes, *logged])
+    return training
 
 
 def _default_model_notes(args: argparse.Namespace, given: dict[str, Any]) -> list[str]:
@@ -147,27 +190,50 @@ def _given_settings(args: argparse.Namespace) -> dict[str, Any]:
     return {**given, **values}
 
 
-def _check_same_settings(given: dict[str, Any], initial_model: str | None, output: Path) -> None:
-    """A training goes on as it began: what is given must be what it began with."""
-    state = read_state(output / LAST)
+def _check_same_settings(given: dict[str, Any], initial_model: str | None, output: Path) -> dict[str, int]:
+    """A training goes on as it began: what is given must be what it began with, or make it longer.
+
+    Returns
+    -------
+    dict
+        The number of steps or epochs, when it is larger than what the training began with.
+    """
+    state = settled_state(output)
     began_with = settings_of(state, output / LAST).to_dict()
     began_with["initial_model"] = state["origin"].get("initial_model")
     if initial_model is not None:
         given = {**given, "initial_model": initial_model}
+    longer = {}
     for name, value in given.items():
         began = began_with.get(name)
         if isinstance(value, dict) and isinstance(began, dict):
             began = {key: began.get(key) for key in value}
-        if value != began:
-            raise InputError(
-                f"{name} is {value!r}, but the training in {output} began with {began!r}; a training goes on as it "
-                "began: leave the option out, or begin another in a new --output"
-            )
+        if value == began or (name == "warm_up" and value is None):  # the default, which was made a number
+            continue
+        if name in LENGTHS and isinstance(value, int) and isinstance(began, int) and value > began:
+            longer[name] = value
+            continue
+        raise InputError(
+            f"{quoted(name)[1:-1]} is {'null' if value is None else quoted(value)}, but the training in {output} began "
+            f"with {_said(name, began)}; a training goes on as it began, or longer: leave the option out, or begin "
+            "another in a new --output"
+        )
+    return longer
+
+
+def _said(name: str, value: Any) -> str:
+    """The value of a setting in words."""
+    if value is not None:
+        return quoted(value)
+    return f"no number of {name}" if name in LENGTHS else f"no {quoted(name)[1:-1].replace('_', ' ')}"
 
 
 def _announce(training: Training) -> None:
     config = training.model.config
     frames = f"{config.num_frames} frames of {' x '.join(map(str, config.frame_size))}"
-    print(f"data: {training.data.describe()}")
+    print(f"data: {printable(training.data.describe())}")
     print(f"model: {config.attention_type}, {training.model.num_parameters():,} parameters, {frames}")
-    print(f"steps: {training.total_steps:,}, beginning at {training.step:,}; output: {training.output}", flush=True)
+    print(
+        f"steps: {training.total_steps:,}, beginning at {training.step:,}; output: {printable(training.output)}",
+        flush=True,
+    )

@@ -3,19 +3,25 @@
 import argparse
 import json
 import math
+import os
 import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
 from minivivit.backend import num_threads
-from minivivit.commands.arguments import positive
-from minivivit.commands.text_table import text_table
+from minivivit.commands.arguments import integer, positive
+from minivivit.commands.notes import print_notes
+from minivivit.commands.text_table import printable, text_table
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
 from minivivit.files.json_file import read_json, write_json
-from minivivit.progress import progress_bar
-from minivivit.training.experiments.own_process import run_in_own_process
+from minivivit.files.tensor_data import listed, quoted
+from minivivit.files.weights import SINGLE_FILE
+from minivivit.progress import progress_bar, say
+from minivivit.training.checkpoints import remove_temporaries
+from minivivit.training.data.digests import file_digest
+from minivivit.training.experiments.own_process import can_start_processes, run_in_own_process
 from minivivit.training.experiments.variants import (
     ENCODINGS,
     IMAGE_MODEL,
@@ -27,6 +33,8 @@ from minivivit.training.experiments.variants import (
     variant_settings,
     variant_steps,
 )
+from minivivit.training.lock import locked
+from minivivit.training.setting_checks import choice, number, whole
 from minivivit.training.settings import TrainingSettings, read_settings_file
 
 JSON_FILE, MARKDOWN_FILE = "variants.json", "variants.md"
@@ -45,6 +53,14 @@ examples:
   minivivit variants                                   20 to 25 minutes on two quiet cores
   minivivit variants --output longer --steps 4000      two hours and more
   minivivit variants --json | jq .table_2"""
+
+# What a row must have as numbers to be shown; the image model, which sees no clips, has no value for some.
+OF_CLIPS = ("accuracy_shuffled", "paper")
+NUMBERS = (
+    *("steps", "accuracy", "parameters", "multiply_accumulates", "seconds_per_step", "peak_memory_bytes"),
+    *OF_CLIPS,
+)
+LARGEST_NUMBER = 1e18
 
 HEADER = (
     "variant",
@@ -65,7 +81,7 @@ def add_variants_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", metavar="DIR", default="variants", help="where tables and models go (default: variants)")
     add("--config", metavar="FILE", help="JSON file with settings, as for minivivit train; options win over it")
     add("--steps", type=positive, metavar="N", help="updates of each variant (default: 650)")
-    add("--seed", type=int, metavar="N", help="of first values and clips (default: 0)")
+    add("--seed", type=integer, metavar="N", help="of first values and clips (default: 0)")
     add("--clips", type=positive, default=2000, metavar="N", help="fresh ones to measure with (default: 2000)")
     add("--json", action="store_true", help="print one JSON object instead of tables")
 
@@ -76,15 +92,21 @@ def run_variants(arguments: argparse.Namespace) -> int:
     options = {"steps": arguments.steps, "seed": arguments.seed}
     settings = variant_settings({**given, **{name: value for name, value in options.items() if value is not None}})
     output = Path(arguments.output)
+    with locked(output) as notes:
+        print_notes(notes)
+        return _run(arguments, settings, output)
+
+
+def _run(arguments: argparse.Namespace, settings: TrainingSettings, output: Path) -> int:
     rows = _rows_so_far(output / JSON_FILE, settings, arguments.clips)
-    output.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(output, JSON_FILE, MARKDOWN_FILE)
     _write_json(output, settings, arguments.clips, rows)
     try:
         _train(output, settings, arguments.clips, rows, quiet=arguments.json)
     except KeyboardInterrupt:
         print(
-            f"minivivit: interrupted; {len(rows)} of {len(VARIANTS)} variants are in {output / JSON_FILE}: the same "
-            "command goes on",
+            f"minivivit: interrupted; {len(rows)} of {len(VARIANTS)} variants are in {printable(output / JSON_FILE)}: "
+            "the same command goes on",
             file=sys.stderr,
         )
         return 130
@@ -96,7 +118,8 @@ def run_variants(arguments: argparse.Namespace) -> int:
         print(f"\n{title}\n{text_table(HEADER, [_cells(rows[variant.name]) for variant in variants])}")
     notes = [textwrap.fill(note, WIDTH, break_on_hyphens=False) for note in _notes(settings, arguments.clips, rows)]
     print("\n" + "\n".join(notes))
-    print(f"\nwritten to {output / MARKDOWN_FILE} and {output / JSON_FILE}")
+    markdown, tables = printable(output / MARKDOWN_FILE), printable(output / JSON_FILE)
+    print(f"\nwritten to {markdown} and {tables}")
     return 0
 
 
@@ -106,15 +129,26 @@ def _train(output: Path, settings: TrainingSettings, clips: int, rows: dict[str,
     with progress_bar(sum(variant_steps(variant, settings) for variant in missing), "variants") as bar:
         for variant in missing:
             bar.set_description(variant.name)
+            if variant.start != "scratch":
+                _check_image_model(output / IMAGE_MODEL.name / SINGLE_FILE, rows[IMAGE_MODEL.name])
             job = Job(variant, settings, output, clips)
-            row = run_in_own_process(train_variant, job, lambda figures: bar.update(), variant.name)
+            if can_start_processes():
+                row = run_in_own_process(train_variant, job, lambda figures: bar.update(), variant.name)
+            else:  # whose memory is that of all variants, and says nothing of one
+                row = {**train_variant(job, lambda figures: bar.update()), "peak_memory_bytes": None}
             rows[variant.name] = row
             _write_json(output, settings, clips, rows)
             if not quiet:
-                bar.write(
-                    f"{len(rows)}/{len(VARIANTS)} {variant.name}: accuracy {row['accuracy']:.4f}", file=sys.stdout
-                )
-                sys.stdout.flush()
+                say(bar, f"{len(rows)}/{len(VARIANTS)} {variant.name}: accuracy {row['accuracy']:.4f}")
+
+
+def _check_image_model(path: Path, row: dict[str, Any]) -> None:
+    """Refuse to start from another image model than that of the table."""
+    if not path.is_file() or file_digest(path) != row["weights_sha256"]:
+        raise InputError(
+            f"{path} is missing, or not as the comparison wrote it: put back a copy of it, or begin anew in another "
+            "--output"
+        )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -141,9 +175,17 @@ def _rows_so_far(path: Path, settings: TrainingSettings, clips: int) -> dict[str
     Raises
     ------
     InputError
-        When the file is damaged or was written by a command with other settings.
+        When the file is damaged or was written by a command with other settings; when there is none, but something
+        else under a name that a comparison would write to.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
+        names = [MARKDOWN_FILE, *(variant.name for variant in VARIANTS)]
+        there = [name for name in names if os.path.lexists(path.parent / name)]
+        if there:
+            raise InputError(
+                f"{path.parent} already holds {listed(there)}, but no {path.name}; a new comparison would write there: "
+                "choose another --output, or move that away"
+            )
         return {}
     found = read_json(path)
     own = json.loads(json.dumps(_result(settings, clips, {})))
@@ -154,10 +196,34 @@ def _rows_so_far(path: Path, settings: TrainingSettings, clips: int) -> dict[str
                 "--output"
             )
     try:
-        rows = [*found["table_2"], *([found["image_model"]] if found["image_model"] else []), *found["table_1"]]
-        return {variant.name: row for variant in VARIANTS for row in rows if row["name"] == variant.name}
-    except (KeyError, TypeError):
-        raise InputError(f"{path} does not hold the tables of a comparison; remove it to begin anew") from None
+        image = found["image_model"]
+        rows = {row["name"]: row for row in [*found["table_2"], *([] if image is None else [image]), *found["table_1"]]}
+        for row in rows.values():
+            _check_row(row)
+        if json.loads(json.dumps(_result(settings, clips, rows))) != found:
+            raise InputError("its rows are not where they belong")
+        return rows
+    except (KeyError, TypeError, InputError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(
+            f"{path} does not hold the tables of a comparison ({reason}): put back a copy of it, or begin anew in "
+            "another --output"
+        ) from None
+
+
+def _check_row(row: dict[str, Any]) -> None:
+    """Refuse what cannot be the row of a variant."""
+    choice(*(variant.name for variant in VARIANTS))("name", row["name"])
+    image = row["name"] == IMAGE_MODEL.name
+    number(0, 1)("accuracy", row["accuracy"])
+    number(0, 1, optional=image)("accuracy_shuffled", row["accuracy_shuffled"])
+    number(0, 100, optional=image)("paper", row["paper"])
+    number(0)("seconds_per_step", row["seconds_per_step"])
+    for name in ("steps", "parameters", "multiply_accumulates"):
+        whole(1)(name, row[name])
+    whole(-(2**62), optional=True)("peak_memory_bytes", row["peak_memory_bytes"])
+    if not isinstance(row["weights_sha256"], str):
+        raise InputError(f"weights_sha256 is {quoted(row['weights_sha256'])}; expected text")
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -7,9 +7,15 @@ from typing import Any
 
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
+from minivivit.files.tensor_data import quoted, reason_of
 
 # A config, an index or a processor file is a few kilobytes. What claims to be one and is larger is something else.
 MAX_JSON_BYTES = 64 * 1024 * 1024
+# The longest whole number that any of our files holds is part of a random generator's state: 39 digits. With a number
+# of more digits than this nothing can be done: float() of it fails.
+MAX_DIGITS = 300
+# Far more than any of our files has, and far less than what Python's recursion bears: copying, comparing, writing.
+DEEPEST_NESTING = 100
 
 
 def dumps_json(value: object) -> str:
@@ -45,23 +51,40 @@ def parse_json_object(data: bytes, source: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        When it is empty, not UTF-8, not JSON, nested too deeply, names a key twice, or is no object.
+        When it is empty, not UTF-8, not JSON, nested too deeply, names a key twice, holds a whole number of more than
+        300 digits, or is no object.
     """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_object_without_duplicates)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_object_without_duplicates, parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{source} is not valid JSON ({reason}); is the file complete?") from None
+        raise InputError(f"{source} is not valid JSON ({reason_of(error)}); is the file complete?") from None
     if not isinstance(value, dict):
         raise InputError(f"{source} holds a JSON {type(value).__name__}; a JSON object {{...}} was expected")
+    if nesting(value) > DEEPEST_NESTING:
+        raise InputError(f"{source} is nested more than {DEEPEST_NESTING} deep; is it the file that it should be?")
     return value
+
+
+def nesting(value: object) -> int:
+    """How many lists and dicts stand in each other, counted without recursion, which a hostile file could exhaust."""
+    depth, level = 0, [value]
+    while level := [node for node in level if isinstance(node, dict | list)]:
+        depth += 1
+        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
+    return depth
 
 
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """What `json` would make of `pairs`, except that it would let the last of two equal keys win without a word."""
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in value if keys.count(key) > 1)
-        raise ValueError(f"the key {repr(repeated)[:100]} occurs twice")
+    value: dict[str, Any] = {}
+    for key, entry in pairs:
+        if key in value:
+            raise ValueError(f"the key {quoted(key)} occurs twice")
+        value[key] = entry
     return value
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a whole number in it has {len(digits):,} digits, more than {MAX_DIGITS}")
+    return int(digits)

@@ -22,7 +22,7 @@ import numpy
 
 from minivivit.errors import InputError, MissingExtraError
 from minivivit.files.atomic import atomic_path
-from minivivit.files.tensor_data import STORED_TYPES, check_data_file, quoted
+from minivivit.files.tensor_data import STORED_TYPES, check_data_file, quoted, reason_of
 
 try:
     import msgpack
@@ -84,8 +84,8 @@ def read_flax_msgpack(
                 return {key: _join_chunks(value, path, key) for key, value in _as_dict(tree, path, place).items()}
     except InputError as error:
         raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
-    except (msgpack.UnpackException, ValueError, RecursionError) as error:
-        reason = (str(error).splitlines() or [""])[0][:200] or "it ends too early"
+    except (msgpack.UnpackException, ValueError, RecursionError, TypeError) as error:
+        reason = reason_of(error) if str(error) else "it ends too early"
         if not _reads_what_is_sound():
             version = ".".join(map(str, msgpack.version))
             raise InputError(
@@ -229,11 +229,11 @@ def _extension(code: int, data: bytes) -> Any:
     if type(dtype) is not str or dtype not in STORED_TYPES:
         raise InputError(f"an array in it has dtype {quoted(dtype)}; weights are one of {', '.join(STORED_TYPES)}")
     if not all(type(size) is int and size >= 0 for size in shape) or len(shape) > 32:
-        raise InputError(f"an array in it has an impossible shape {str(shape)[:100]}")
+        raise InputError(f"an array in it has an impossible shape {quoted(shape)}")
     stored = numpy.dtype(STORED_TYPES[dtype]).newbyteorder("<")
     if prod(shape) * stored.itemsize != len(content) or prod(max(size, 1) for size in shape) >= 1 << 59:
         raise InputError(
-            f"an array in it claims the shape {str(shape)[:100]} of {dtype}, but has {len(content):,} bytes: the file "
+            f"an array in it claims the shape {quoted(shape)} of {dtype}, but has {len(content):,} bytes: the file "
             "is damaged"
         )
     array = numpy.frombuffer(content, stored)

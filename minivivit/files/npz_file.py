@@ -1,7 +1,10 @@
-"""Arrays in NumPy's .npz format: a zip archive of .npy files. Nothing in it is ever unpickled."""
+"""Arrays in NumPy's .npz format: a zip archive of .npy files. Nothing in it is ever unpickled.
 
+An array of Python objects is a pickle behind a header. The index says that it is there; its bytes stay unread.
+"""
+
+import errno
 import os
-import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,17 +16,23 @@ import numpy
 from numpy.typing import DTypeLike
 
 from minivivit.errors import InputError
+from minivivit.files.quiet import warnings_held_back
 from minivivit.files.tensor_data import (
+    BLOCK_ELEMENTS,
     array_dtype,
     check_data_file,
     check_dtype_argument,
+    check_memory,
     check_shape,
     choose_names,
     quoted,
     read_array,
+    reason_of,
 )
-from minivivit.files.torch_file import DAMAGED_ARCHIVE_ERRORS
+from minivivit.files.torch_file import DAMAGED_ARCHIVE_ERRORS, check_directory_size
 
+# The longest name of an array: many times what any has. Zip archives allow 65,535 letters.
+MAX_NAME_LETTERS = 1000
 # JAX's bfloat16, which NumPy does not know, is written as two bytes without a meaning.
 BFLOAT16 = "V2"
 
@@ -41,25 +50,33 @@ class _Header(NamedTuple):
 def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open the archive, and turn what damage makes `zipfile` and `numpy` raise into one clear error."""
     check_data_file(path)
+    check_directory_size(path)
+    with _one_clear_error(path), zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+@contextmanager
+def _one_clear_error(path: Path) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
+        yield
     except InputError:
         raise
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # EINVAL: the archive's own offsets led outside of it
+            raise
+        raise _damaged(path, error) from None
     except DAMAGED_ARCHIVE_ERRORS as error:
         raise _damaged(path, error) from None
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return InputError(f"{path} is not a whole .npz file ({reason}); copy or download it again")
+    return InputError(f"{path} is not a whole .npz file ({reason_of(error)}); copy or download it again")
 
 
 def _read_header(path: Path, file: IO[bytes], member: zipfile.ZipInfo) -> _Header:
     """Read the header, after which the file stands at the first number; the size of the file must bear it out."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that look like Python 2's
+        with warnings_held_back():  # of headers that look like Python 2's
             version = numpy.lib.format.read_magic(file)
             of_version_1 = version == (1, 0)
             read = numpy.lib.format.read_array_header_1_0 if of_version_1 else numpy.lib.format.read_array_header_2_0
@@ -70,9 +87,11 @@ def _read_header(path: Path, file: IO[bytes], member: zipfile.ZipInfo) -> _Heade
         raise _damaged(path, error) from None
     name = "bfloat16" if dtype.str.endswith(BFLOAT16) else dtype.name
     check_shape(path, member.filename, shape)
+    if dtype.hasobject:
+        return _Header(shape, "object", "<", fortran_order)
     if file.tell() + prod(shape) * dtype.itemsize != member.file_size:
         raise InputError(
-            f"{path}: {quoted(member.filename)} claims the shape {str(shape)[:100]} of {name}, which does not agree "
+            f"{path}: {quoted(member.filename)} claims the shape {quoted(shape)} of {name[:60]}, which does not agree "
             f"with its {member.file_size:,} bytes; it is damaged"
         )
     return _Header(shape, name, ">" if dtype.str.startswith(">") else "<", fortran_order)
@@ -85,6 +104,10 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
         name = member.filename.removesuffix(".npy")
         if name in members:
             raise InputError(f"{path} holds the array {quoted(name)} twice; write it again, once")
+        if len(name) > MAX_NAME_LETTERS:
+            raise InputError(
+                f"{path} holds an array of a name of {len(name):,} letters, {quoted(name)}; is it damaged?"
+            )
         members[name] = member
     return members
 
@@ -145,3 +168,44 @@ def read_npz(
                 flat = read_array(file, count, header.dtype, target, order, source)  # type: ignore[arg-type]
             arrays[name] = flat.reshape(header.shape, order="F" if header.fortran_order else "C")
     return arrays
+
+
+class NpzReader:
+    """An .npz file of which arrays are read a block at a time: its list of members is read once, when this is made.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Raises
+    ------
+    InputError
+        As `read_npz`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        check_data_file(self.path)
+        check_directory_size(self.path)
+        with _one_clear_error(self.path):
+            self._archive = zipfile.ZipFile(self.path)  # closed with this object
+            self._members = _members(self._archive, self.path)
+
+    def blocks(self, name: str) -> Iterator[numpy.ndarray]:
+        """An array, row-major, as flat arrays of at most 2**20 elements: a small compressed file can hold a huge one.
+
+        One in Fortran's order is read whole first, and so must fit into the memory.
+        """
+        with _one_clear_error(self.path), self._archive.open(self._members[name]) as file:
+            header = _read_header(self.path, file, self._members[name])
+            dtype = array_dtype(self.path, name, header.dtype, None)
+            source, count = f"{self.path}: array {quoted(name)}", prod(header.shape)
+            if header.fortran_order and len(header.shape) > 1:
+                check_memory(count * dtype.itemsize, source)
+                flat = read_array(file, count, header.dtype, dtype, header.byte_order, source)  # type: ignore[arg-type]
+                flat = flat.reshape(header.shape, order="F").reshape(-1)
+                yield from (flat[start : start + BLOCK_ELEMENTS] for start in range(0, count, BLOCK_ELEMENTS))
+                return
+            for start in range(0, count, BLOCK_ELEMENTS):
+                size = min(BLOCK_ELEMENTS, count - start)
+                yield read_array(file, size, header.dtype, dtype, header.byte_order, source)  # type: ignore[arg-type]

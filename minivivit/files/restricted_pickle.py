@@ -20,12 +20,20 @@ from typing import Any
 CONSTANTS = {b"N": None, b"\x88": True, b"\x89": False}
 # Opcode: format of its argument, a number.
 NUMBERS = {b"K": "<B", b"M": "<H", b"J": "<i", b"G": ">d"}
-# Opcode: format of the length before its argument, UTF-8 text.
-TEXTS = {b"\x8c": "<B", b"X": "<I"}
+# Opcode: format of the length before its argument, UTF-8 text. The last two are Python 2's.
+TEXTS = {b"\x8c": "<B", b"X": "<I", b"U": "<B", b"T": "<I"}
 OPCODE_NAMES = {opcode.code: opcode.name for opcode in pickletools.opcodes}
 MEMO_PUTS = {b"q": "<B", b"r": "<I"}
 MEMO_GETS = {b"h": "<B", b"j": "<I"}
 SMALL_TUPLES = {b"\x85": 1, b"\x86": 2, b"\x87": 3}
+# Keys that are whole numbers, as in an optimiser's state, are smaller than this. A dict finds a number by its remainder
+# by 2**61 - 1: of numbers without bound, a small pickle can hold so many with one remainder that it takes minutes.
+MAX_NUMBER_KEY = 1 << 32
+
+
+def _is_key(key: Any) -> bool:
+    """Whether this may be put into a dict, known before it is hashed."""
+    return type(key) is str or (type(key) is int and abs(key) < MAX_NUMBER_KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +63,26 @@ def load(
     -------
     object
         Made of None, bool, int, float, str, tuple, list, dict, `Global`, and what the functions return. A dict's
-        keys are str or int: other keys could hash without end.
+        keys are str or int below 2**32: others could hash, or collide, without end.
 
     Raises
     ------
     pickle.UnpicklingError
         When the pickle asks for anything else, by name, or is damaged.
     """
-    machine = _Machine(data, allowed, persistent_load)
+    return load_at(data, 0, allowed, persistent_load)[0]
+
+
+def load_at(
+    data: bytes,
+    position: int,
+    allowed: Mapping[str, Callable[[tuple], Any] | None],
+    persistent_load: Callable[[Any], Any],
+) -> tuple[Any, int]:
+    """Run the pickle that begins at `position` as `load` does; what it holds, and where it ends."""
+    machine = _Machine(data, allowed, persistent_load, position)
     try:
-        return machine.run()
+        return machine.run(), machine.position
     except (IndexError, struct.error, UnicodeDecodeError):
         raise UnpicklingError(f"its pickle is damaged near byte {machine.position:,}") from None
 
@@ -72,8 +90,14 @@ def load(
 class _Machine:
     """The stack, the marks on it, the memo, and the position in the program."""
 
-    def __init__(self, data: bytes, allowed: Mapping[str, Callable[[tuple], Any] | None], persistent_load: Callable):
-        self.data, self.position = data, 0
+    def __init__(
+        self,
+        data: bytes,
+        allowed: Mapping[str, Callable[[tuple], Any] | None],
+        persistent_load: Callable,
+        position: int,
+    ):
+        self.data, self.position = data, position
         self.allowed, self.persistent_load = allowed, persistent_load
         self.stack: list[Any] = []
         self.marks: list[int] = []
@@ -159,8 +183,10 @@ class _Machine:
 
     def set_items(self, items: list[Any]) -> None:
         keys = items[::2]
-        if type(self.stack[-1]) is not dict or len(items) % 2 or not all(type(key) in (str, int) for key in keys):
-            raise UnpicklingError("its pickle fills something that is no dict with str or int keys: refused")
+        if type(self.stack[-1]) is not dict or len(items) % 2 or not all(map(_is_key, keys)):
+            raise UnpicklingError(
+                "its pickle fills something that is no dict with names or small numbers as keys: refused"
+            )
         self.stack[-1].update(zip(keys, items[1::2], strict=True))
 
     def refer(self, opcode: bytes) -> bool:

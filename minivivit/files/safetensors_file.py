@@ -33,6 +33,7 @@ from minivivit.files.tensor_data import (
     choose_names,
     quoted,
     read_array,
+    reason_of,
 )
 
 DTYPE_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64", "BOOL": "bool"} | {
@@ -64,7 +65,7 @@ def _read_entries(path: Path) -> dict[str, _Entry]:
         with safe_open(path, framework="np"):
             pass
     except SafetensorError as error:
-        reason = str(error).splitlines()[0][:200]
+        reason = reason_of(error)
         raise InputError(f"{path} is not a valid safetensors file ({reason}); copy or download it again") from None
     header.pop("__metadata__", None)
     entries = {}

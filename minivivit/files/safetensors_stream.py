@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy
 
 from minivivit.errors import InputError
+from minivivit.files.atomic import naming_errors
 from minivivit.files.safetensors_file import WRITTEN_DTYPES, check_writable
 from minivivit.files.tensor_data import quoted
 
@@ -67,13 +68,14 @@ class SafetensorsStream:
                 raise InputError(f"the name {quoted(name)} has {len(name):,} letters, too many for a safetensors file")
             return False
         contiguous = numpy.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        self._file.write(contiguous.reshape(-1).view(numpy.uint8).data)
+        with naming_errors(self.path):
+            self._file.write(contiguous.reshape(-1).view(numpy.uint8).data)
         self._header, self.num_bytes = header, end
         return True
 
     def close(self) -> None:
         """Write the header; afterwards the file is whole, and on the disk."""
-        with self._file:
+        with naming_errors(self.path), self._file:
             self._file.seek(0)
             self._file.write((ROOM - 8).to_bytes(8, "little") + (self._header + "}").encode("ascii").ljust(ROOM - 8))
             self._file.flush()

@@ -5,6 +5,7 @@ its pages count as the process's memory as soon as they are touched, beside the 
 """
 
 import os
+import reprlib
 from collections.abc import Iterable
 from io import BufferedIOBase
 from math import prod
@@ -24,10 +25,23 @@ BLOCK_ELEMENTS = 1 << 20
 LARGEST_ARRAY_BYTES = 1 << 62
 
 
+# ``repr`` that looks at no more of a value than a line can show, whatever a file makes of it: text of megabytes, lists
+# in lists in lists, whole numbers of more digits than Python writes.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 4, 100, 100, 60
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxfrozenset = _SHORT.maxdict = 30
+
+
 def quoted(name: object) -> str:
     """A name found in a file, fit for a one-line message: quoted, escaped, not longer than 100 characters."""
-    text = repr(name)
-    return text if len(text) <= 100 else text[:96] + "...'"
+    if isinstance(name, str):
+        text = repr(str(name[:100]))
+        return text if len(name) <= 100 and len(text) <= 100 else f"{text[:96].rstrip(text[0])}...{text[0]}"
+    try:
+        text = " ".join(_SHORT.repr(name).split())
+    except ValueError:  # more digits than Python writes
+        text = f"a {type(name).__name__} of more digits than can be shown"
+    return text if len(text) <= 100 else text[:97] + "..."
 
 
 def listed(names: Iterable[str], limit: int = 5) -> str:
@@ -35,6 +49,27 @@ def listed(names: Iterable[str], limit: int = 5) -> str:
     names = list(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(map(quoted, names[:limit])) + more
+
+
+def all_listed(items: Iterable[str], letters: int = 20_000) -> str:
+    """All of `items`, as far as `letters` go, and how many more there are: names of a whole model, but no megabytes.
+
+    An item that comes from a hostile file is cut short and kept on the line.
+    """
+    items, shown, length = list(items), [], 0
+    for item in items:
+        shown.append(item if item.isprintable() and len(item) <= 300 else repr(item[:300]))
+        length += len(shown[-1]) + 2
+        if length > letters:
+            break
+    more = f" and {len(items) - len(shown):,} more" if len(shown) < len(items) else ""
+    return ", ".join(shown) + more
+
+
+def reason_of(error: BaseException) -> str:
+    """What another library says of a file, fit for a one-line message: its first line, of at most 200 characters."""
+    line = next(iter(str(error)[:1000].splitlines()), "") or type(error).__name__
+    return "".join(letter if letter.isprintable() else " " for letter in line[:200])
 
 
 def check_data_file(path: Path) -> None:
@@ -84,10 +119,19 @@ def array_dtype(path: Path, name: str, stored: str, dtype: DTypeLike | None) -> 
 
 
 def check_shape(path: Path, name: str, shape: tuple[int, ...]) -> None:
-    """Refuse shapes that no array can have although they hold few elements or none, such as (0, 2**62, 2**62)."""
-    if len(shape) > 32 or prod(max(size, 1) for size in shape) * 8 > LARGEST_ARRAY_BYTES:
-        shown = str(shape)[:100]
-        raise InputError(f"{path}: tensor {quoted(name)} has an impossible shape {shown}; the file is damaged")
+    """Refuse shapes that no array can have although they hold few elements or none: (0, 2**62, 2**62), (-2, -3)."""
+    possible = len(shape) <= 32 and all(type(size) is int and 0 <= size <= LARGEST_ARRAY_BYTES for size in shape)
+    if not possible or prod(max(size, 1) for size in shape) * 8 > LARGEST_ARRAY_BYTES:
+        raise InputError(f"{path}: tensor {quoted(name)} has an impossible shape {quoted(shape)}; the file is damaged")
+
+
+def check_memory(count: int, what: str) -> None:
+    """Refuse to take `count` bytes of memory for `what` where the machine does not have them."""
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else count
+    if count > available:
+        raise InputError(
+            f"{what} takes {count / 1e9:,.1f} GB, but this machine has {available / 1e9:,.1f} GB of memory"
+        )
 
 
 def read_array(

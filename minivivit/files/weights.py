@@ -5,7 +5,8 @@
     pytorch_model.bin                                        the same, in PyTorch's format
     pytorch_model.bin.index.json, pytorch_model-00001-...
 
-Read: the first of these that is there. Written: the first two.
+Read: the first of these that is there. Written: the first two. A variant ("fp16", say) stands before the last dot of
+each name: model.fp16.safetensors, model.safetensors.index.fp16.json.
 """
 
 import os
@@ -13,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy
 from numpy.typing import DTypeLike
@@ -20,6 +22,7 @@ from numpy.typing import DTypeLike
 from minivivit.errors import InputError
 from minivivit.files.atomic import atomic_path
 from minivivit.files.json_file import read_json, write_json
+from minivivit.files.parameter_names import buffers, log_left_out, published_names
 from minivivit.files.safetensors_file import (
     check_writable,
     read_safetensors,
@@ -31,6 +34,14 @@ from minivivit.files.torch_file import read_torch, torch_index
 
 SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 WEIGHT_FILES = (SINGLE_FILE, INDEX_FILE, "pytorch_model.bin", "pytorch_model.bin.index.json")
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+VARIANT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+# The names of weights that are some variant's: of a file, or of an index as transformers or others name it.
+VARIANT_FILE = re.compile(
+    rf"(?:model\.(?P<a>{VARIANT.pattern})\.safetensors|pytorch_model\.(?P<b>{VARIANT.pattern})\.bin)(?:\.index\.json)?"
+    rf"|(?:model\.safetensors|pytorch_model\.bin)\.index\.(?P<c>{VARIANT.pattern})\.json"
+)
+SHARD = re.compile(r"-\d{5}-of-\d{5}")
 SHARD_NAME = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 
 
@@ -40,8 +51,8 @@ SHARD_NAME = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 
 
 def _is_safetensors(path: Path) -> bool:
-    if path.suffix not in (".safetensors", ".bin", ".pt", ".pth"):
-        raise InputError(f"{path} is no file of weights by its name; expected .safetensors, .bin, .pt or .pth")
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path} is no file of weights by its name; expected {', '.join(SUFFIXES)}")
     return path.suffix == ".safetensors"
 
 
@@ -65,14 +76,15 @@ def _file_index(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def weight_files(directory: Path) -> list[Path]:
+def weight_files(directory: Path, variant: str | None = None) -> list[Path]:
     """The file or shards that hold the weights of `directory`; shards are known to agree with their index."""
     if not directory.is_dir():
         raise InputError(f"{directory} is not a directory; expected one that holds a model (config.json and weights)")
-    name = next((name for name in WEIGHT_FILES if (directory / name).is_file()), None)
+    candidates = _file_names(variant)
+    name = next((name for name in candidates if (directory / name).is_file()), None)
     if name is None:
-        raise InputError(f"{directory} holds no weights; looked for {', '.join(WEIGHT_FILES)}")
-    if not name.endswith(".index.json"):
+        raise InputError(_no_weights(directory, candidates, variant))
+    if ".index." not in name:
         return [directory / name]
     shards = read_shard_index(directory / name)
     missing = [shard for shard in shards if not (directory / shard).is_file()]
@@ -87,15 +99,46 @@ def weight_files(directory: Path) -> list[Path]:
     return [directory / shard for shard in shards]
 
 
+def _file_names(variant: str | None) -> tuple[str, ...]:
+    """The names that weights may have; of a variant, when one is asked for."""
+    if variant is None:
+        return WEIGHT_FILES
+    if not isinstance(variant, str) or not VARIANT.fullmatch(variant):
+        raise InputError(f"variant is {quoted(variant)}; expected letters and digits, such as 'fp16'")
+    dotted = [".".join((*name.split(".")[:-1], variant, name.rpartition(".")[2])) for name in WEIGHT_FILES]
+    return (*dotted, f"model.{variant}.safetensors.index.json", f"pytorch_model.{variant}.bin.index.json")
+
+
+def _no_weights(directory: Path, names: tuple[str, ...], variant: str | None) -> str:
+    """That there are no weights of these names, and which variants there are."""
+    files = sorted(path.name for path in directory.iterdir() if path.is_file())
+    variants: dict[str, str] = {}
+    for name in files:
+        match = VARIANT_FILE.fullmatch(name)
+        if match and not SHARD.search(name):
+            variants.setdefault(next(filter(None, match.groups())), name)
+    what = "no weights" if variant is None else f"no weights of the variant {variant!r}"
+    if not variants:
+        others = [name for name in files if name.endswith(SUFFIXES)]
+        advice = f"; it holds {listed(others, 3)}: rename what has the weights" if others else ""
+        return f"{directory} holds {what}; looked for {', '.join(names)}{advice}"
+    found = listed(f"{own} ({file})" for own, file in variants.items())
+    some = next(iter(variants))
+    return (
+        f"{directory} holds {what}, but these variants: {found}; pass variant={some!r} to from_pretrained, or give the "
+        "files their usual names"
+    )
+
+
 def read_shard_index(path: Path) -> dict[str, set[str]]:
     """Shard -> names of its tensors, from an index file. Shards are plain names: nothing outside the directory."""
     weight_map = read_json(path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise InputError(f"{path} has no 'weight_map'; expected an object: tensor name -> file name")
-    suffix = Path(path.name.removesuffix(".index.json")).suffix
+    suffix = ".bin" if path.name.startswith("pytorch_model.") else ".safetensors"
     shards: dict[str, set[str]] = {}
     for name, shard in weight_map.items():
-        if not isinstance(shard, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", shard):
+        if not isinstance(shard, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", shard):
             raise InputError(f"{path} maps {quoted(name)} to {quoted(shard)}; expected the name of a file beside it")
         if not shard.endswith(suffix):
             raise InputError(f"{path} maps {quoted(name)} to {quoted(shard)}; expected a {suffix} file")
@@ -106,17 +149,41 @@ def read_shard_index(path: Path) -> dict[str, set[str]]:
 def tensor_index(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], str]]:
     """What a file of weights, or a model directory, holds: ``{name: (shape, dtype name)}``, without reading numbers.
 
+    Of a directory, as of `read_weights`, the names are the published ones, and buffers are left out.
+
     Raises
     ------
     InputError
         As `read_tensors` and `read_weights`.
     """
     path = Path(path)
-    files = weight_files(path) if path.is_dir() else [path]
-    return {name: entry for file in files for name, entry in _file_index(file).items()}
+    if not path.is_dir():
+        return _file_index(path)
+    return {parameter.name: parameter.entry for parameter in _parameters(path)[0]}
 
 
-def read_weights(directory: str | os.PathLike[str], dtype: DTypeLike | None = None) -> dict[str, numpy.ndarray]:
+class _Parameter(NamedTuple):
+    """A tensor of a model directory, its names and its shape and dtype."""
+
+    name: str  # the published one
+    stored_name: str
+    file: Path
+    entry: tuple[tuple[int, ...], str]
+
+
+def _parameters(directory: Path, variant: str | None = None) -> tuple[list[_Parameter], set[str]]:
+    """What a model directory holds, and the names of buffers there, which are left out."""
+    found = {
+        name: (file, entry) for file in weight_files(directory, variant) for name, entry in _file_index(file).items()
+    }
+    left_out = buffers({name: dtype for name, (_, (_, dtype)) in found.items()})
+    published = published_names((name for name in found if name not in left_out), str(directory))
+    return [_Parameter(new, name, *found[name]) for name, new in published.items()], left_out
+
+
+def read_weights(
+    directory: str | os.PathLike[str], dtype: DTypeLike | None = None, variant: str | None = None
+) -> dict[str, numpy.ndarray]:
     """Read all weights of a model directory.
 
     Parameters
@@ -126,11 +193,15 @@ def read_weights(directory: str | os.PathLike[str], dtype: DTypeLike | None = No
         ``pytorch_model.bin``, ``pytorch_model.bin.index.json`` and its shards.
     dtype : {None, "float32", "float64"}
         Of the arrays. None keeps float32 and float64 and widens float16 and bfloat16 to float32.
+    variant : str, optional
+        Of the files: with "fp16", ``model.fp16.safetensors`` and so on.
 
     Returns
     -------
     dict
-        Name as in the file -> C-contiguous, writable array. Memory: the arrays once, and a block of 4 MiB.
+        Published name (`minivivit.files.parameter_names`) -> C-contiguous, writable array. Buffers of integers, which
+        are no weights, are left out, and named in a warning that is logged. Memory: the arrays once, and a block of
+        4 MiB.
 
     Raises
     ------
@@ -139,11 +210,16 @@ def read_weights(directory: str | os.PathLike[str], dtype: DTypeLike | None = No
         is not floating-point or holds NaN or infinities (once converted to `dtype`); and as `read_tensors`.
     """
     check_dtype_argument(dtype)
+    parameters, left_out = _parameters(Path(directory), variant)
+    log_left_out(left_out, str(directory))
+    of_file: dict[Path, dict[str, str]] = {}
+    for parameter in parameters:
+        of_file.setdefault(parameter.file, {})[parameter.stored_name] = parameter.name
     weights: dict[str, numpy.ndarray] = {}
-    for path in weight_files(Path(directory)):
-        for name, array in read_tensors(path, dtype).items():
-            check_finite(path, name, array)
-            weights[name] = array
+    for path, names in of_file.items():
+        for stored_name, array in read_tensors(path, dtype, names).items():
+            check_finite(path, stored_name, array)
+            weights[names[stored_name]] = array
     return weights
 
 
@@ -182,7 +258,7 @@ def write_weights(
     """
     check_writable(tensors)
     if max_shard_bytes is not None and max_shard_bytes < 1:
-        raise InputError(f"max_shard_bytes is {max_shard_bytes}; expected None or a positive number of bytes")
+        raise InputError(f"max_shard_bytes is {quoted(max_shard_bytes)}; expected None or a positive number of bytes")
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     shards = _split(tensors, max_shard_bytes)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minivivit.backend import Array
+from minivivit.errors import InputError
 from minivivit.layers.trace import Trace, record, scope
 
 
@@ -70,7 +71,7 @@ def layer_stack_backward(
 ) -> tuple[Array, dict[str, dict]]:
     """Gradients of `layer_stack_forward`: through the layers from the last to the first.
 
-    A layer's cache is let go as soon as it has served; so a cache serves one backward pass.
+    A layer's cache is let go as soon as it has served; so a cache serves one backward pass, and refuses a second.
 
     Returns
     -------
@@ -78,6 +79,8 @@ def layer_stack_backward(
     gradients : dict
         As layers.
     """
+    if len(cache["layers"]) != len(cache["names"]):
+        raise InputError("this cache has served a backward pass, and serves only one: run the forward pass again")
     gradients: dict[str, dict] = {}
     for name in reversed(cache["names"]):
         record(trace, f"layer.{name}", dy)

@@ -1,8 +1,9 @@
 """The multi-layer perceptron of a transformer layer: wide, activation, narrow again."""
 
 from functools import partial
+from typing import Any
 
-from minivivit.backend import Array, array_namespace, parallel_blocks, parallel_matmul, row_blocks
+from minivivit.backend import LARGE_PRODUCT, Array, array_namespace, parallel_blocks, parallel_matmul, row_blocks
 from minivivit.layers.trace import Trace, record
 from minivivit.ops.activation import ACTIVATIONS
 
@@ -56,7 +57,7 @@ def mlp_forward(
         xp.matmul(activated, narrow["weight"].T, out=y[rows])
         y[rows] += narrow["bias"]
 
-    parallel_blocks([partial(compute, rows) for rows in row_blocks(len(rows_in), BLOCK_ROWS, xp)], xp)
+    parallel_blocks([partial(compute, rows) for rows in _blocks(wide["weight"], len(rows_in), xp)], xp)
     y = y.reshape(x.shape)
     if before is not None and after is not None:
         record(trace, "intermediate.dense", before.reshape(*x.shape[:-1], -1))
@@ -96,7 +97,7 @@ def mlp_backward(dy: Array, cache: dict, *, trace: Trace | None = None) -> tuple
         dbefore[rows] = activate_backward(dactivated, activation_cache)
         xp.matmul(dbefore[rows], wide["weight"], out=dx[rows])
 
-    parallel_blocks([partial(differentiate, rows) for rows in row_blocks(len(rows_in), BLOCK_ROWS, xp)], xp)
+    parallel_blocks([partial(differentiate, rows) for rows in _blocks(wide["weight"], len(rows_in), xp)], xp)
     if trace is not None:
         record(trace, "output.dense", dy)
         record(trace, "intermediate.dense", dbefore.reshape(*dy.shape[:-1], -1))
@@ -105,3 +106,9 @@ def mlp_backward(dy: Array, cache: dict, *, trace: Trace | None = None) -> tuple
         "output": {"dense": {"weight": parallel_matmul(dy_rows.T, activated), "bias": dy_rows.sum(axis=0)}},
     }
     return dx.reshape(dy.shape), gradients
+
+
+def _blocks(weight: Array, num_rows: int, xp: Any) -> list[slice]:
+    """At most `BLOCK_ROWS` rows each, and at least two blocks where a product with the weight is worth a thread."""
+    is_large = num_rows * weight.size >= LARGE_PRODUCT
+    return row_blocks(num_rows, min(BLOCK_ROWS, -(-num_rows // 2)) if is_large else BLOCK_ROWS, xp)

@@ -38,8 +38,11 @@ def attention_bias(attention_mask: Array, shape: tuple[int, int, int], dtype: An
     if array_namespace(mask) is not xp:
         mask = xp.asarray(to_numpy(mask))
     lowest = float(numpy.finfo(dtype).min)
-    if kind == "f" and bool(xp.isnan(mask).any()):
-        raise InputError("attention_mask holds NaN; expected 0 and 1, or numbers to be added to the scores")
+    if kind == "f" and not bool((mask.astype("float64") <= float(numpy.finfo(dtype).max)).all()):
+        raise InputError(
+            "attention_mask holds NaN or infinity (-inf is welcome); expected 0 and 1, or numbers to be added to the "
+            "scores"
+        )
     if kind == "f" and mask.ndim == 4:
         # where a whole block of keys is hidden, -inf would make NaN of it
         return xp.maximum(mask.astype("float64"), lowest).astype(dtype)

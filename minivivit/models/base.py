@@ -8,9 +8,20 @@ from typing import Any, ClassVar, Self
 
 import numpy
 
-from minivivit.backend import Array, array_namespace, as_array, checked_dtype, get_namespace, to_numpy
+from minivivit.backend import (
+    Array,
+    array_namespace,
+    as_array,
+    checked_dtype,
+    get_namespace,
+    leave_behind,
+    to_numpy,
+)
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.atomic import atomic_path
+from minivivit.files.parameter_names import under_published_names
+from minivivit.files.tensor_data import all_listed
 from minivivit.files.weights import read_weights, write_weights
 from minivivit.models.factorised_dot_product import factorised_dot_product_backward, factorised_dot_product_forward
 from minivivit.models.factorised_encoder import factorised_encoder_backward, factorised_encoder_forward
@@ -18,7 +29,7 @@ from minivivit.models.factorised_self_attention import (
     factorised_self_attention_backward,
     factorised_self_attention_forward,
 )
-from minivivit.models.parameters import Tree, flatten, initial_parameters, map_tree, unflatten
+from minivivit.models.parameters import Tree, flatten, initial_parameters, unflatten
 from minivivit.models.spatio_temporal import spatio_temporal_backward, spatio_temporal_forward
 
 logger = logging.getLogger("minivivit")
@@ -43,20 +54,36 @@ class VivitBase:
     config: VivitConfig
     params: Tree
     dtype: numpy.dtype
-    xp: Any
 
-    def _prepare(self, config: VivitConfig, dtype: Any, backend: str | None) -> None:
+    def _prepare(self, config: VivitConfig, dtype: Any) -> None:
         if not isinstance(config, VivitConfig):
             raise InputError(f"config is a {type(config).__name__}; expected a VivitConfig")
         config.check()
         self.config = config
         self.dtype = checked_dtype(dtype)
-        self.xp = get_namespace(backend)
 
-    def _initialise(self, seed: int | numpy.random.Generator) -> None:
+    def _initialise(self, seed: int | numpy.random.Generator, backend: str | None) -> None:
+        xp = get_namespace(backend)
         shapes = self.parameter_shapes()
         self._check_size(shapes)
-        self.params = initial_parameters(shapes, self.config, _generator(seed), self.dtype, self.xp)
+        self.params = initial_parameters(shapes, self.config, _generator(seed), self.dtype, xp)
+
+    @property
+    def xp(self) -> Any:
+        """The array library of the parameters. The model itself holds no module, so that it can be pickled."""
+        leaf: Any = self.params
+        while isinstance(leaf, dict):
+            leaf = next(iter(leaf.values()))
+        return array_namespace(leaf)
+
+    def __repr__(self) -> str:
+        config = self.config
+        height, width = config.frame_size
+        return (
+            f"{type(self).__name__}({config.attention_type}, {config.num_frames} frames of {height} x {width}, "
+            f"tubelets of {' x '.join(map(str, config.tubelet_size))}, {config.num_hidden_layers} layers, hidden size "
+            f"{config.hidden_size}, {self.num_parameters():,} parameters, {self.dtype.name} on {self.xp.__name__})"
+        )
 
     def _check_size(self, shapes: Tree) -> None:
         """A config can ask for more memory than there is; say so before the system kills the process."""
@@ -84,17 +111,24 @@ class VivitBase:
         Parameters
         ----------
         state_dict : mapping of names to arrays
-            Converted to the model's dtype and copied to its device.
+            Converted to the model's dtype and copied to its device. Names as transformers has them in memory, and with
+            the prefix of a wrapper (``module.``, ``_orig_mod.``), are as good; see `minivivit.files.parameter_names`.
 
         Raises
         ------
         InputError
-            One error that lists every name that is missing or unexpected and every shape that differs. The model is
-            then unchanged.
+            One error that lists every name that is missing or unexpected and every shape that differs; for numbers that
+            are not finite, or not in the model's dtype. The model is then unchanged.
+
+        Notes
+        -----
+        The numbers are copied into the arrays that the model has. So whoever holds these, an optimiser, ``vivit`` or an
+        earlier `state_dict`, goes on with the new ones.
         """
         if not isinstance(state_dict, Mapping):
             raise InputError(f"the state dict is a {type(state_dict).__name__}; expected a dict of arrays by name")
         arrays = {str(name): as_array(array, str(name)) for name, array in state_dict.items()}
+        arrays = under_published_names(arrays, "the state dict")
         wanted = flatten(self.parameter_shapes())
         problems = _mismatches(wanted, {name: tuple(array.shape) for name, array in arrays.items()})
         if problems:
@@ -104,13 +138,19 @@ class VivitBase:
                 raise InputError(f"the state dict holds {name} as {array.dtype}; expected real or whole numbers")
             if not bool(array_namespace(array).isfinite(array).all()):
                 raise InputError(f"the state dict holds NaN or infinity in {name}; expected finite numbers")
-        # astype copies: the model must not share memory with what it was loaded from
-        self.params = unflatten({name: self._own(arrays[name], copy=True) for name in wanted})
+        # All are copied before the first is written: `state_dict` may hold this model's arrays, under other names.
+        new = {name: self._own(arrays[name], copy=True) for name in wanted}
+        for name, array in new.items():
+            if not bool(self.xp.isfinite(array).all()):
+                raise InputError(f"the state dict holds numbers in {name} that {self.dtype.name} cannot hold")
+        for name, array in self.state_dict().items():
+            array[...] = new[name]
 
-    def _own(self, array: Array, copy: bool = False) -> Array:
-        """`array` on the model's device and in its dtype."""
-        if array_namespace(array) is not self.xp:
-            array = self.xp.asarray(to_numpy(array))
+    def _own(self, array: Array, copy: bool = False, xp: Any = None) -> Array:
+        """`array` on the model's device, or that of `xp`, and in the model's dtype."""
+        xp = self.xp if xp is None else xp
+        if array_namespace(array) is not xp:
+            array = xp.asarray(to_numpy(array))
         with numpy.errstate(over="ignore"):  # what float32 cannot hold becomes infinity
             return array.astype(self.dtype, copy=copy)
 
@@ -128,11 +168,19 @@ class VivitBase:
         return sum(array.size for array in self.state_dict().values())
 
     def to(self, backend: str) -> Self:
-        """Move the parameters to another array library: "numpy", "cupy" or "auto". Returns the model itself."""
+        """Move the parameters to another array library: "numpy", "cupy" or "auto". Returns the model itself.
+
+        ``vivit`` moves with the model, and the model with it. An optimiser cannot: it holds the arrays from before, and
+        says so at its next step. Make a new one, and load the old one's `state_dict` into it.
+        """
         xp = get_namespace(backend)
         if xp is not self.xp:
-            self.params = map_tree(lambda array: xp.asarray(to_numpy(array)), self.params)
-            self.xp = xp
+            _move(self._whole.params, xp)
+        return self
+
+    @property
+    def _whole(self) -> "VivitBase":
+        """The model whose part this is, or itself."""
         return self
 
     # ------------------------------------------------------------------------------------------------ files
@@ -147,6 +195,7 @@ class VivitBase:
         config: VivitConfig | None = None,
         seed: int | numpy.random.Generator = 0,
         ignore_mismatched_sizes: bool = False,
+        variant: str | None = None,
         **overrides: Any,
     ) -> Self:
         """Read a model from a directory with ``config.json`` and weights, as transformers writes it.
@@ -154,7 +203,8 @@ class VivitBase:
         Parameters
         ----------
         directory : path-like
-            Holds ``model.safetensors``, shards of it with their index, or ``pytorch_model.bin``. Nothing is downloaded.
+            Holds ``model.safetensors``, shards of it with their index, or ``pytorch_model.bin``; under the published
+            names, those that transformers has in memory, or either with a wrapper's prefix. Nothing is downloaded.
         dtype : {"float32", "float64"}
             What the model computes in; weights of any floating dtype are converted.
         backend : {"numpy", "cupy", "auto"}
@@ -166,6 +216,8 @@ class VivitBase:
         ignore_mismatched_sizes : bool
             Draw parameters afresh whose shape differs, instead of refusing: a new head for fine-tuning, as in
             ``from_pretrained(directory, num_labels=8, ignore_mismatched_sizes=True)``.
+        variant : str, optional
+            Of the files with the weights: with "fp16", ``model.fp16.safetensors`` and so on.
         **overrides
             Fields of the config that win over the file's or `config`'s; ``add_pooling_layer`` for the bare model.
 
@@ -187,11 +239,12 @@ class VivitBase:
             config = VivitConfig.from_pretrained(directory, **overrides)
         elif overrides and isinstance(config, VivitConfig):
             config = VivitConfig.from_dict(config.to_dict(), **overrides)
-        model._prepare(config, dtype, backend)
+        model._prepare(config, dtype)
+        xp = get_namespace(backend)
         shapes = model.parameter_shapes()
         model._check_size(shapes)
-        weights = model._rename(read_weights(directory, dtype=model.dtype.name))
-        model._load_weights(shapes, weights, str(directory), _generator(seed), ignore_mismatched_sizes)
+        weights = model._rename(read_weights(directory, model.dtype.name, variant))
+        model._load_weights(shapes, weights, str(directory), _generator(seed), ignore_mismatched_sizes, xp)
         return model
 
     def _set_arguments(self, overrides: dict[str, Any]) -> None:
@@ -208,6 +261,7 @@ class VivitBase:
         source: str,
         rng: numpy.random.Generator,
         ignore_mismatched_sizes: bool,
+        xp: Any,
     ) -> None:
         wanted = flatten(shapes)
         weights = {name: array for name, array in weights.items() if not self._is_unused(name, wanted)}
@@ -231,7 +285,7 @@ class VivitBase:
             )
             weights.update(drawn)
         # popped one by one, so that a copy on another device replaces the first rather than stands beside it
-        self.params = unflatten({name: self.xp.asarray(weights.pop(name)) for name in wanted})
+        self.params = unflatten({name: xp.asarray(weights.pop(name)) for name in wanted})
 
     def _is_unused(self, name: str, wanted: Mapping[str, tuple]) -> bool:
         return name not in wanted and name.startswith(self.unused_parts)
@@ -252,7 +306,8 @@ class VivitBase:
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
         """Write ``config.json`` and ``model.safetensors`` into `directory`, as transformers does and reads.
 
-        Each file is written beside its place and renamed into it, so none is ever half-written.
+        Each file is written beside its place and renamed into it, so none is ever half-written; both are on the disk
+        before the first replaces what was there.
         """
         if Path(directory).exists() and not Path(directory).is_dir():
             raise InputError(f"{directory} is a file; expected a directory to write the model into")
@@ -261,8 +316,9 @@ class VivitBase:
         config.other["architectures"] = [type(self).__name__]
         config.other.pop("torch_dtype", None)
         config.other["dtype"] = self.dtype.name
-        config.save_pretrained(directory)
-        write_weights(directory, {name: to_numpy(array) for name, array in self.state_dict().items()})
+        with atomic_path(Path(directory) / "config.json") as temporary:
+            temporary.write_bytes(config.to_json_string().encode())
+            write_weights(directory, {name: to_numpy(array) for name, array in self.state_dict().items()})
 
     # ------------------------------------------------------------------------------------------------ input
 
@@ -290,8 +346,20 @@ class VivitBase:
             raise InputError(f"pixel_values has shape {shape}: it is empty")
         pixel_values = self._own(pixel_values)
         if not bool(self.xp.isfinite(pixel_values).all()):
-            raise InputError("pixel_values holds NaN or infinity; expected finite numbers")
+            raise InputError(
+                f"pixel_values holds NaN or infinity, or what {self.dtype} cannot hold; expected finite numbers"
+            )
         return pixel_values
+
+
+def _move(tree: Tree, xp: Any) -> None:
+    """Replace every array of a tree by one of the library `xp`, in the dicts that there are."""
+    for name, node in tree.items():
+        if isinstance(node, dict):
+            _move(node, xp)
+        else:
+            tree[name] = xp.asarray(to_numpy(node))
+            leave_behind(node)
 
 
 def _generator(seed: int | numpy.random.Generator) -> numpy.random.Generator:
@@ -311,4 +379,4 @@ def _mismatches(wanted: Mapping[str, tuple], found: Mapping[str, tuple]) -> str:
         if name in found and tuple(found[name]) != tuple(wanted[name])
     ]
     parts = (("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes))
-    return "; ".join(f"{len(items)} {what}: {', '.join(items)}" for what, items in parts if items)
+    return "; ".join(f"{len(items)} {what}: {all_listed(items)}" for what, items in parts if items)

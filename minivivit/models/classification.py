@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array
+from minivivit.backend import Array, one_pass
 from minivivit.config import VivitConfig
 from minivivit.layers.trace import Trace, record, scope
 from minivivit.models.base import VivitBase
@@ -46,8 +46,8 @@ class VivitForVideoClassification(VivitBase):
         backend: str | None = "auto",
         seed: int | numpy.random.Generator = 0,
     ):
-        self._prepare(config, dtype, backend)
-        self._initialise(seed)
+        self._prepare(config, dtype)
+        self._initialise(seed, backend)
 
     def parameter_shapes(self) -> Tree:
         """Names and shapes of the parameters, as a tree."""
@@ -58,8 +58,8 @@ class VivitForVideoClassification(VivitBase):
         """The bare model inside; it shares the parameters."""
         model = VivitModel.__new__(VivitModel)
         model.add_pooling_layer = False
-        model.config, model.dtype, model.xp = self.config, self.dtype, self.xp
-        model.params = self.params["vivit"]
+        model.config, model.dtype, model.params = self.config, self.dtype, self.params["vivit"]
+        model.classifier = self
         return model
 
     def _rename(self, weights: dict[str, Array]) -> dict[str, Array]:
@@ -126,8 +126,9 @@ class VivitForVideoClassification(VivitBase):
         """One pass with `options`: logits, outputs by layer, and the cache if it is kept."""
         vivit = self.vivit
         inner_options = ForwardOptions(**{**vars(options), "trace": scope(options.trace, "vivit")})
-        last_hidden_state, _, outputs, vivit_cache = vivit.run(pixel_values, inner_options)
-        logits, head_cache = self._head_forward(last_hidden_state, vivit.pooling, options.trace)
+        with one_pass():
+            last_hidden_state, _, outputs, vivit_cache = vivit.run(pixel_values, inner_options)
+            logits, head_cache = self._head_forward(last_hidden_state, vivit.pooling, options.trace)
         cache = {"vivit": vivit_cache, "head": head_cache} if options.keep_cache else None
         return logits, outputs, cache
 
@@ -157,6 +158,7 @@ class VivitForVideoClassification(VivitBase):
         *,
         interpolate_pos_encoding: bool = False,
         label_smoothing: float = 0.0,
+        counts: list[int] | None = None,
         rng: numpy.random.Generator | None = None,
         gradient_checkpointing: bool = False,
         trace: Trace | None = None,
@@ -168,6 +170,8 @@ class VivitForVideoClassification(VivitBase):
         pixel_values, labels : as in `forward`
         label_smoothing : float
             Of the cross-entropy.
+        counts : list of int, optional
+            Where these clips are a piece of a batch; see `minivivit.models.loss.loss_forward`.
         rng : numpy.random.Generator, optional
             Given, this is a training pass: dropout and stochastic depth, as the config sets them, draw from it.
         gradient_checkpointing : bool
@@ -185,7 +189,7 @@ class VivitForVideoClassification(VivitBase):
         """
         options = training_options(interpolate_pos_encoding, rng, gradient_checkpointing, trace)
         logits, _, cache = self.run(pixel_values, options)
-        loss, loss_cache = loss_forward(logits, labels, self.config, label_smoothing)
+        loss, loss_cache = loss_forward(logits, labels, self.config, label_smoothing, counts)
         record(trace, "loss", loss)
         return loss, self._backward(loss_backward(loss_cache), cache, scope(trace, "gradient"))
 
@@ -219,10 +223,11 @@ class VivitForVideoClassification(VivitBase):
         """From the logits to everything, with the cache of `run`."""
         assert cache is not None
         record(trace, "classifier", dlogits)
-        dlast_hidden_state, gradients = self._head_backward(dlogits, cache["head"], trace)
-        dpixel_values, gradients["vivit"] = self.vivit.backward(
-            dlast_hidden_state, None, cache["vivit"], scope(trace, "vivit")
-        )
+        with one_pass():
+            dlast_hidden_state, gradients = self._head_backward(dlogits, cache["head"], trace)
+            dpixel_values, gradients["vivit"] = self.vivit.backward(
+                dlast_hidden_state, None, cache["vivit"], scope(trace, "vivit")
+            )
         flat = flatten(gradients)
         record(trace, "pixel_values", dpixel_values)
         return {**{name: flat[name] for name in self.state_dict()}, "pixel_values": dpixel_values}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array, to_numpy
+from minivivit.backend import Array, as_array, to_numpy
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.weights import tensor_index
@@ -66,18 +66,22 @@ def class_probabilities(logits: Array, config: VivitConfig) -> numpy.ndarray:
     Raises
     ------
     InputError
-        When the model is a regression, or a logit is not finite.
+        When the model is a regression, a logit is not finite, or the logits are no array of numbers of that shape.
     """
-    logits = to_numpy(logits)
+    logits = to_numpy(as_array(logits, "logits"))
     _check_no_regression(config)
-    if logits.shape[-1] != config.num_labels or config.num_labels == 0:
+    if logits.dtype.kind not in "fiu":
+        raise InputError(f"logits have dtype {logits.dtype}; expected real or whole numbers")
+    if logits.dtype.kind in "iu":
+        logits = logits.astype(numpy.float64)
+    if logits.ndim == 0 or logits.shape[-1] != config.num_labels or config.num_labels == 0:
         raise InputError(f"logits have shape {logits.shape}; expected {config.num_labels} classes, at least one")
     if not numpy.isfinite(logits).all():
         raise InputError("the logits are not finite: are the weights sound? float64 reaches further than float32")
     if config.problem_type == "multi_label_classification":
         return sigmoid(logits)
     heads = _split(logits, config.class_splits or [config.num_labels])
-    return numpy.concatenate([softmax_forward(head)[0] for head in heads], axis=-1)
+    return numpy.concatenate([softmax_forward(head)[0] if head.size else head for head in heads], axis=-1)
 
 
 def top_classes(probabilities: numpy.ndarray, config: VivitConfig, top_k: int = 5) -> list[dict[str, Any]]:
@@ -180,7 +184,7 @@ def _split(array: numpy.ndarray, sizes: Sequence[int]) -> list[numpy.ndarray]:
 
 def _head_labels(labels: Any, batch: int, sizes: Sequence[int]) -> numpy.ndarray:
     """The labels as (batch, heads), checked."""
-    labels = to_numpy(labels)
+    labels = to_numpy(as_array(labels, "labels"))
     if labels.shape not in ([(batch, 1), (batch,)] if len(sizes) == 1 else [(batch, len(sizes))]) or (
         labels.dtype.kind not in "iu"
     ):

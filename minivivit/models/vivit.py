@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array
+from minivivit.backend import Array, one_pass
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.layers.trace import Trace, record
@@ -39,6 +39,9 @@ class VivitModel(VivitBase):
         The parameters: a tree of plain dicts, spelled as the published checkpoint.
     """
 
+    # The model that this one is inside of, where it is.
+    classifier: VivitBase | None = None
+
     new_parts = ("pooler.",)
     unused_parts = ("pooler.", "classifier.", "pre_logits.")
 
@@ -52,12 +55,16 @@ class VivitModel(VivitBase):
         seed: int | numpy.random.Generator = 0,
     ):
         self.add_pooling_layer = add_pooling_layer
-        self._prepare(config, dtype, backend)
-        self._initialise(seed)
+        self._prepare(config, dtype)
+        self._initialise(seed, backend)
 
     def parameter_shapes(self) -> Tree:
         """Names and shapes of the parameters, as a tree."""
         return model_shapes(self.config, self.add_pooling_layer)
+
+    @property
+    def _whole(self) -> VivitBase:
+        return self.classifier or self
 
     def _set_arguments(self, overrides: dict[str, Any]) -> None:
         self.add_pooling_layer = overrides.pop("add_pooling_layer", True)
@@ -132,10 +139,11 @@ class VivitModel(VivitBase):
             bias = self._attention_bias(attention_mask, pixels, options)
             options = ForwardOptions(**{**vars(options), "attention_bias": bias})
         encode, _ = ENCODERS[self.config.attention_type]
-        last_hidden_state, outputs, cache = encode(pixels, self.params, self.config, options)
         pooler_output, pooler_cache = None, None
-        if self.add_pooling_layer:
-            pooler_output, pooler_cache = self._pooler_forward(last_hidden_state, options.trace)
+        with one_pass():
+            last_hidden_state, outputs, cache = encode(pixels, self.params, self.config, options)
+            if self.add_pooling_layer:
+                pooler_output, pooler_cache = self._pooler_forward(last_hidden_state, options.trace)
         if cache is not None:
             cache = {"encoder": cache, "pooler": pooler_cache}
         return last_hidden_state, pooler_output, outputs, cache
@@ -208,10 +216,11 @@ class VivitModel(VivitBase):
             raise InputError("this pass kept no cache; run it with keep_cache=True")
         _, encode_backward = ENCODERS[self.config.attention_type]
         gradients = {}
-        if cache["pooler"] is not None and dpooler_output is not None:
-            dlast, gradients["pooler"] = self._pooler_backward(dpooler_output, cache["pooler"])
-            dlast_hidden_state = dlast_hidden_state + dlast
-        dpixel_values, encoder_gradients = encode_backward(dlast_hidden_state, cache["encoder"], trace)
+        with one_pass():
+            if cache["pooler"] is not None and dpooler_output is not None:
+                dlast, gradients["pooler"] = self._pooler_backward(dpooler_output, cache["pooler"])
+                dlast_hidden_state = dlast_hidden_state + dlast
+            dpixel_values, encoder_gradients = encode_backward(dlast_hidden_state, cache["encoder"], trace)
         return dpixel_values, {**encoder_gradients, **gradients}
 
     def _pooler_backward(self, dy: Array, cache: dict) -> tuple[Array, Tree]:

@@ -2,7 +2,9 @@
 
 import math
 
-from minivivit.backend import Array, array_namespace
+import numpy
+
+from minivivit.backend import Array, floating_namespace, parallel_matmul
 from minivivit.ops.dropout import dropout_backward, dropout_forward
 from minivivit.ops.softmax import softmax_backward, softmax_forward
 
@@ -25,7 +27,9 @@ def attention_forward(
     query : array, shape (..., queries, head_size)
     key, value : arrays, shape (..., keys, head_size)
     bias : array that broadcasts to (..., queries, keys), optional
-        Added to the scores: a very negative entry hides a key from a query.
+        Added to the scores: a very negative entry hides a key from a query. One of -inf counts as the lowest finite
+        number: a query from which all keys are hidden then weighs them equally, as transformers' masks have it, and
+        not as NaN. NaN in the output always means that a score overflowed.
     dropout_keep : boolean array that broadcasts to (..., queries, keys), optional
         Which probabilities to keep while training, at `dropout_rate` (see `minivivit.ops.dropout`).
 
@@ -39,16 +43,17 @@ def attention_forward(
     ----------
     The paper's section 3.1; Vaswani et al. 2017, arXiv:1706.03762, equation 1.
     """
-    xp = array_namespace(query)
+    xp = floating_namespace(query, "query")
+    floating_namespace(key, "key"), floating_namespace(value, "value")
     scale = 1 / math.sqrt(query.shape[-1])
-    scores = xp.matmul(query, key.swapaxes(-1, -2)) * scale  # (..., queries, keys)
+    scores = parallel_matmul(query, key.swapaxes(-1, -2)) * scale  # (..., queries, keys)
     if bias is not None:
-        scores = scores + bias
+        scores += xp.maximum(bias, numpy.finfo(scores.dtype).min)
     probs, softmax_cache = softmax_forward(scores)
     weights, dropout_cache = probs, None
     if dropout_keep is not None:
         weights, dropout_cache = dropout_forward(probs, dropout_keep, dropout_rate)
-    output = xp.matmul(weights, value)
+    output = parallel_matmul(weights, value)
     cache = {
         "query": query,
         "key": key,
@@ -79,12 +84,11 @@ def attention_backward(doutput: Array, cache: dict) -> tuple[Array, Array, Array
     -------
     dquery, dkey, dvalue : arrays of the shapes of query, key and value
     """
-    xp = array_namespace(doutput)
-    dvalue = xp.matmul(cache["weights"].swapaxes(-1, -2), doutput)
-    dprobs = xp.matmul(doutput, cache["value"].swapaxes(-1, -2))  # (..., queries, keys)
+    dvalue = parallel_matmul(cache["weights"].swapaxes(-1, -2), doutput)
+    dprobs = parallel_matmul(doutput, cache["value"].swapaxes(-1, -2))  # (..., queries, keys)
     if cache["dropout"] is not None:
         dprobs = dropout_backward(dprobs, cache["dropout"])
     dscores = softmax_backward(dprobs, cache["softmax"]) * cache["scale"]
-    dquery = xp.matmul(dscores, cache["key"])
-    dkey = xp.matmul(dscores.swapaxes(-1, -2), cache["query"])
+    dquery = parallel_matmul(dscores, cache["key"])
+    dkey = parallel_matmul(dscores.swapaxes(-1, -2), cache["query"])
     return dquery, dkey, dvalue

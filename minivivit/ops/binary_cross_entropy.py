@@ -1,6 +1,6 @@
 """Binary cross-entropy with logits, for any number of classes a sample."""
 
-from minivivit.backend import Array, array_namespace
+from minivivit.backend import Array, floating_namespace
 from minivivit.ops.sigmoid import sigmoid
 
 
@@ -23,7 +23,7 @@ def binary_cross_entropy_forward(logits: Array, targets: Array) -> tuple[Array, 
     loss : scalar of the dtype of the logits
     cache : dict
     """
-    xp = array_namespace(logits)
+    xp = floating_namespace(logits, "logits")
     losses = xp.maximum(logits, 0) - logits * targets + xp.log1p(xp.exp(-xp.abs(logits)))
     return losses.mean(), {"logits": logits, "targets": targets}
 

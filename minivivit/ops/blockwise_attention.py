@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array, array_namespace, parallel_blocks
+from minivivit.backend import Array, array_namespace, floating_namespace, parallel_blocks
 from minivivit.ops.attention_dropout import MASK_ROWS, attention_dropout_keep
 
 # A block of scores, BLOCK_ROWS queries x at most BLOCK_KEYS keys: small enough to stay in cache between the product
@@ -35,15 +35,17 @@ def blockwise_attention_forward(
         \ell' = e^{m - m'} \ell + \sum_j e^{s_j - m'}, \qquad
         o' = e^{m - m'} o + \sum_j e^{s_j - m'} v_j
 
-    After the last block O is o / l, and :math:`\mathrm{lse} = m + \log \ell`, one number a query, is all that the
-    backward pass needs to compute any block of P again. With dropout, the weights of v in o are masked and scaled (so O
-    is the sum of the kept probabilities' values); l is of all probabilities, as a softmax before dropout has it.
+    After the last block O is o / l, and m and l, two numbers a query, are all that the backward pass needs to compute
+    any block of P again. (Their sum :math:`m + \log \ell` would be one number, but a rounded one: beside a large m, and
+    where a mask hides all keys beside the largest there is, :math:`\log \ell` is lost.) With dropout, the weights of v
+    in o are masked and scaled (so O is the sum of the kept probabilities' values); l is of all probabilities, as a
+    softmax before dropout has it.
 
     Parameters
     ----------
     query, key, value : arrays, shape (batch, heads, tokens, head_size)
     bias : array that broadcasts to (batch, heads, tokens, tokens), optional
-        Added to the scores.
+        Added to the scores, as in `attention_forward`.
     dropout : (seed, rate), optional
         Dropout of the probabilities, with the mask of `minivivit.ops.attention_dropout`.
 
@@ -58,11 +60,12 @@ def blockwise_attention_forward(
     Dao et al. 2022, arXiv:2205.14135; Dao 2023, arXiv:2307.08691, algorithm 1 (queries in the outer loop, one division
     at the end, as here); Milakov & Gimelshein 2018, arXiv:1805.02867.
     """
-    xp = array_namespace(query)
+    xp = floating_namespace(query, "query")
+    floating_namespace(key, "key"), floating_namespace(value, "value")
     output = _empty_heads(query, xp)
-    logsumexp = xp.empty((*query.shape[:3], 1), dtype=query.dtype)
+    maximum, total = (xp.empty((*query.shape[:3], 1), dtype=query.dtype) for _ in range(2))
     tasks = [
-        partial(_forward_task, place, query, key, value, bias, dropout, output, logsumexp)
+        partial(_forward_task, place, query, key, value, bias, dropout, output, maximum, total)
         for place in _head_groups(query.shape, key.shape[2], xp)
     ]
     parallel_blocks(tasks, xp)
@@ -72,8 +75,8 @@ def blockwise_attention_forward(
         "value": value,
         "bias": bias,
         "dropout": dropout,
-        "output": output,
-        "logsumexp": logsumexp,
+        "maximum": maximum,
+        "total": total,
     }
     return output, cache
 
@@ -86,21 +89,23 @@ def _forward_task(
     bias: Array | None,
     dropout: tuple[int, float] | None,
     output: Array,
-    logsumexp: Array,
+    maximum: Array,
+    total: Array,
 ) -> None:
     """Attention of some heads: for each block of queries, one pass over the blocks of keys."""
     xp = array_namespace(query)
     scaled_query = query[place] * (1 / math.sqrt(query.shape[-1]))
     transposed_key = xp.ascontiguousarray(key[place].swapaxes(-1, -2))  # once a head, not once a block
     values = xp.ascontiguousarray(value[place])
+    lowest = numpy.finfo(query.dtype).min
     for rows in _blocks(query.shape[2], BLOCK_ROWS):
         running_max = None
         for keys in _key_blocks(key.shape[2], xp):
             scores = xp.matmul(scaled_query[..., rows, :], transposed_key[..., keys])  # (..., rows, keys)
             if bias is not None:
-                scores += _bias_block(bias, query.shape, key.shape[2], place, rows, keys, xp)
+                scores += _bias_block(bias, query.shape, key.shape[2], place, rows, keys, lowest, xp)
             block_max = scores.max(axis=-1, keepdims=True)  # (..., rows, 1)
-            new_max = block_max if running_max is None else xp.maximum(running_max, block_max)
+            new_max = xp.maximum(lowest if running_max is None else running_max, block_max)
             scores -= new_max
             weights = xp.exp(scores, out=scores)
             block_sum = weights.sum(axis=-1, keepdims=True)  # of the probabilities before dropout
@@ -108,29 +113,35 @@ def _forward_task(
                 weights *= _dropout_block(dropout, place, rows, keys, key.shape[2], weights)
             block_output = xp.matmul(weights, values[..., keys, :])  # (..., rows, head_size)
             if running_max is None:
-                total, weighted = block_sum, block_output
+                running_sum, weighted = block_sum, block_output
             else:
                 rescale = xp.exp(running_max - new_max)
-                total = total * rescale + block_sum
+                running_sum = running_sum * rescale + block_sum
                 weighted = weighted * rescale + block_output
             running_max = new_max
-        output[(*place, rows)] = weighted / total
-        logsumexp[(*place, rows)] = running_max + xp.log(total)
+        output[(*place, rows)] = weighted / running_sum
+        maximum[(*place, rows)] = running_max
+        total[(*place, rows)] = running_sum
 
 
 def blockwise_attention_backward(doutput: Array, cache: dict) -> tuple[Array, Array, Array]:
     r"""Gradients of `blockwise_attention_forward`, computing the probabilities again block by block.
 
-    From the log-sum-exp, :math:`P_{ij} = e^{S_{ij} - \mathrm{lse}_i}`. The sum in the softmax's backward pass needs no
-    second pass over the keys, because
+    The probabilities are :math:`P_{ij} = E_{ij} / \ell_i` with :math:`E_{ij} = e^{S_{ij} - m_i}`. The division costs
+    nothing where it is made in dO, which has one row a query too: with :math:`dO' = dO / \ell`
 
     .. math::
-        \delta_i = \sum_j dP_{ij} P_{ij} = \sum_j (dO_i \cdot V_j) P_{ij} = dO_i \cdot \sum_j P_{ij} V_j = dO_i \cdot
-        O_i
+        dV = P^\top dO = E^\top dO', \qquad dP' = dO'\, V^\top, \qquad
+        \delta'_i = \frac1{\ell_i} \sum_j E_{ij}\, dP'_{ij}, \qquad dS = E \circ (dP' - \delta')
 
-    and with :math:`dS = P \circ (dP - \delta)` the gradients dQ, dK and dV are sums over blocks of the products in
-    `minivivit.ops.attention.attention_backward`. With dropout, P in dV and dP are masked and scaled as on the way
-    forward; the identity above then holds with the masked P, of which O is made.
+    and dQ, dK are the sums over blocks of the products in `minivivit.ops.attention.attention_backward`. With dropout,
+    the E in dV and dP' are masked and scaled as on the way forward.
+
+    The sum :math:`\delta` is over all keys, so the blocks of E and dP' of some queries are kept until it is whole. In
+    exact arithmetic it is :math:`dO_i \cdot O_i`, which is known beforehand (so Dao et al. have it). But where
+    attention has settled on one key j, :math:`dP_{ij}` and :math:`\delta_i` are almost equal, and of their difference
+    only the rounding errors would be left. Summed from the same rounded numbers these cancel too, and a row of dS sums
+    to 0.
 
     Returns
     -------
@@ -139,7 +150,7 @@ def blockwise_attention_backward(doutput: Array, cache: dict) -> tuple[Array, Ar
     References
     ----------
     Dao 2023, arXiv:2307.08691, algorithm 2, which has the keys in the outer loop; here the queries are, as on the way
-    forward.
+    forward, which is what lets a row be summed.
     """
     query, key = cache["query"], cache["key"]
     xp = array_namespace(doutput)
@@ -162,28 +173,32 @@ def _backward_task(
     keys_of_head = xp.ascontiguousarray(cache["key"][place])
     transposed_key = xp.ascontiguousarray(keys_of_head.swapaxes(-1, -2))
     transposed_value = xp.ascontiguousarray(cache["value"][place].swapaxes(-1, -2))
-    doutputs = xp.ascontiguousarray(doutput[place])
-    delta = (doutputs * cache["output"][place]).sum(axis=-1, keepdims=True)  # (..., tokens, 1)
-    logsumexp = cache["logsumexp"][place]
+    maximum, total = cache["maximum"][place], cache["total"][place]  # (..., tokens, 1)
+    doutputs = xp.ascontiguousarray(doutput[place]) / total
     num_keys = keys_of_head.shape[-2]
+    lowest = numpy.finfo(doutput.dtype).min
     dkey_sum, dvalue_sum = xp.zeros_like(keys_of_head), xp.zeros_like(keys_of_head)
     for rows in _blocks(doutput.shape[2], BLOCK_ROWS):
-        dquery_sum = xp.zeros_like(scaled_query[..., rows, :])
+        blocks, delta = [], 0
         for keys in _key_blocks(num_keys, xp):
             scores = xp.matmul(scaled_query[..., rows, :], transposed_key[..., keys])
             if cache["bias"] is not None:
-                scores += _bias_block(cache["bias"], doutput.shape, num_keys, place, rows, keys, xp)
-            scores -= logsumexp[..., rows, :]
-            probs = xp.exp(scores, out=scores)  # (..., rows, keys)
-            dprobs = xp.matmul(doutputs[..., rows, :], transposed_value[..., keys])
-            weights = probs
+                scores += _bias_block(cache["bias"], doutput.shape, num_keys, place, rows, keys, lowest, xp)
+            scores -= maximum[..., rows, :]
+            weights = dropped = xp.exp(scores, out=scores)  # (..., rows, keys)
+            dweights = xp.matmul(doutputs[..., rows, :], transposed_value[..., keys])
             if cache["dropout"] is not None:
-                mask = _dropout_block(cache["dropout"], place, rows, keys, num_keys, probs)
-                weights = probs * mask
-                dprobs *= mask
-            dvalue_sum[..., keys, :] += xp.matmul(weights.swapaxes(-1, -2), doutputs[..., rows, :])
-            dprobs -= delta[..., rows, :]
-            dscores = xp.multiply(dprobs, probs, out=dprobs)
+                mask = _dropout_block(cache["dropout"], place, rows, keys, num_keys, weights)
+                dropped = weights * mask
+                dweights *= mask
+            dvalue_sum[..., keys, :] += xp.matmul(dropped.swapaxes(-1, -2), doutputs[..., rows, :])
+            delta = delta + xp.einsum("...ij,...ij->...i", weights, dweights)[..., None]  # no array of the products
+            blocks.append((keys, weights, dweights))
+        delta = delta / total[..., rows, :]
+        dquery_sum = xp.zeros_like(scaled_query[..., rows, :])
+        for keys, weights, dweights in blocks:
+            dweights -= delta
+            dscores = xp.multiply(dweights, weights, out=dweights)
             dquery_sum += xp.matmul(dscores, keys_of_head[..., keys, :])
             dkey_sum[..., keys, :] += xp.matmul(dscores.swapaxes(-1, -2), scaled_query[..., rows, :])
         dquery[(*place, rows)] = dquery_sum * scale
@@ -218,9 +233,17 @@ def _head_groups(shape: tuple[int, ...], num_keys: int, xp: Any) -> Iterator[tup
 
 
 def _bias_block(
-    bias: Array, shape: tuple[int, ...], num_keys: int, place: tuple[slice, slice], rows: slice, keys: slice, xp: Any
+    bias: Array,
+    shape: tuple[int, ...],
+    num_keys: int,
+    place: tuple[slice, slice],
+    rows: slice,
+    keys: slice,
+    lowest: float,
+    xp: Any,
 ) -> Array:
-    return xp.broadcast_to(bias, (*shape[:3], num_keys))[(*place, rows, keys)]
+    """A block of the bias, its -inf as the lowest number there is (see `minivivit.ops.attention`)."""
+    return xp.maximum(xp.broadcast_to(bias, (*shape[:3], num_keys))[(*place, rows, keys)], lowest)
 
 
 def _dropout_block(

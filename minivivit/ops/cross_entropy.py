@@ -1,12 +1,14 @@
 """Cross-entropy between classes and softmax probabilities, for one class a sample."""
 
-from minivivit.backend import Array, array_namespace
+from minivivit.backend import Array, array_namespace, floating_namespace
 
 # A sample with this label does not count, as in PyTorch.
 IGNORED_LABEL = -100
 
 
-def cross_entropy_forward(logits: Array, labels: Array, label_smoothing: float = 0.0) -> tuple[Array, dict]:
+def cross_entropy_forward(
+    logits: Array, labels: Array, label_smoothing: float = 0.0, num_counted: int | None = None
+) -> tuple[Array, dict]:
     r"""Mean negative log-probability of the right classes.
 
     .. math::
@@ -22,6 +24,8 @@ def cross_entropy_forward(logits: Array, labels: Array, label_smoothing: float =
     logits : array, shape (batch, classes)
     labels : integer array, shape (batch,), or array of the shape of logits
     label_smoothing : float
+    num_counted : int, optional
+        N, where these are not all samples that the mean is over. Left out, it is counted.
 
     Returns
     -------
@@ -32,7 +36,7 @@ def cross_entropy_forward(logits: Array, labels: Array, label_smoothing: float =
     ----------
     ``torch.nn.CrossEntropyLoss``; scenic ``base_models/model_utils.py``, weighted_softmax_cross_entropy.
     """
-    xp = array_namespace(logits)
+    xp = floating_namespace(logits, "logits")
     batch, classes = logits.shape
     counts = xp.ones((batch, 1), dtype=bool)
     if labels.ndim == 1:
@@ -44,7 +48,7 @@ def cross_entropy_forward(logits: Array, labels: Array, label_smoothing: float =
     if label_smoothing:
         targets = targets * (1 - label_smoothing) + label_smoothing / classes
     targets = targets * counts
-    num_counted = int(counts.sum())
+    num_counted = int(counts.sum()) if num_counted is None else num_counted
     shifted = logits - logits.max(axis=-1, keepdims=True)
     log_probs = shifted - xp.log(xp.exp(shifted).sum(axis=-1, keepdims=True))
     loss = -(targets * log_probs).sum() / num_counted

@@ -2,7 +2,7 @@
 
 import numpy
 
-from minivivit.backend import Array
+from minivivit.backend import Array, floating_namespace
 
 
 def dropout_mask(rng: numpy.random.Generator, shape: tuple[int, ...], rate: float) -> numpy.ndarray:
@@ -19,6 +19,7 @@ def dropout_forward(x: Array, keep: Array, rate: float) -> tuple[Array, dict]:
     The mask is an argument, so this is an ordinary function with an ordinary gradient. Since E[k] = 1 - p, the mean of
     y over masks is x.
     """
+    floating_namespace(x, "x")
     scale = x.dtype.type(1 / (1 - rate))
     return x * keep * scale, {"keep": keep, "scale": scale}
 

@@ -2,7 +2,7 @@
 
 import math
 
-from minivivit.backend import Array, array_namespace, special_functions
+from minivivit.backend import Array, array_namespace, floating_namespace, special_functions
 
 
 def gelu_forward(x: Array, out: Array | None = None) -> tuple[Array, dict]:
@@ -16,7 +16,7 @@ def gelu_forward(x: Array, out: Array | None = None) -> tuple[Array, dict]:
     out : array of the shape of x, optional
         Receives the result; not x itself.
     """
-    xp = array_namespace(x)
+    xp = floating_namespace(x, "x")
     y = xp.multiply(x, 1 / math.sqrt(2), out=out)
     y = special_functions(xp).erf(y, out=y)
     y += 1

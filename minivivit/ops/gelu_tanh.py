@@ -2,7 +2,7 @@
 
 import math
 
-from minivivit.backend import Array, array_namespace
+from minivivit.backend import Array, array_namespace, floating_namespace
 
 # sqrt(2 / pi). transformers' "gelu_fast" cuts it after ten digits, which shows at 1e-12; "gelu_new",
 # "gelu_pytorch_tanh" and scenic (jax.nn.gelu) have it in full.
@@ -24,7 +24,7 @@ def gelu_tanh_forward(x: Array, out: Array | None = None, slope: float = SQRT_2_
     slope : float
         The constant c, sqrt(2 / pi) or its ten digits.
     """
-    xp = array_namespace(x)
+    xp = floating_namespace(x, "x")
     y = xp.multiply(x, x, out=out)  # built up in one buffer: u, tanh u, y
     y *= CUBIC * slope
     y += slope

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy
 
-from minivivit.backend import Array, array_namespace
+from minivivit.backend import Array, array_namespace, one_pass
 
 # The cubic convolution kernel's free parameter in PyTorch's interpolate(mode="bicubic"). (Pillow's bicubic has -0.5.)
 CUBIC_A = -0.75
@@ -119,5 +119,6 @@ def _matrix(make: Callable[[int, int], numpy.ndarray], old: int, new: int, like:
 def _multiply_along(matrix: Array, grid: Array, axis: int) -> Array:
     """Multiply one axis of the grid by a matrix."""
     xp = array_namespace(grid)
-    product = xp.tensordot(matrix, grid, axes=(1, axis))  # the new axis comes first
+    with one_pass():
+        product = xp.tensordot(matrix, grid, axes=(1, axis))  # the new axis comes first
     return xp.moveaxis(product, 0, axis)

@@ -1,8 +1,11 @@
 """Layer normalisation (Ba et al. 2016, arXiv:1607.06450)."""
 
 from functools import partial
+from typing import Any
 
-from minivivit.backend import Array, array_namespace, parallel_blocks, row_blocks
+import numpy
+
+from minivivit.backend import Array, array_namespace, floating_namespace, parallel_blocks, row_blocks
 
 # Rows that a task works on at once: 256 rows of 768 float32 take 0.8 MB and stay in a core's cache.
 BLOCK_ROWS = 256
@@ -14,6 +17,10 @@ def layer_norm_forward(x: Array, weight: Array, bias: Array, eps: float) -> tupl
     .. math::
         \mu = \frac1n \sum_k x_k, \quad \sigma^2 = \frac1n \sum_k (x_k - \mu)^2, \quad
         \hat x_k = \frac{x_k - \mu}{\sqrt{\sigma^2 + \epsilon}}, \quad y_k = w_k \hat x_k + b_k
+
+    The square of a number above 1.8e19 overflows in float32: the variance becomes infinite and every feature 0, which
+    nobody would notice. A row c x has the same :math:`\hat x` as x, but for eps; so such a row is divided by its
+    largest entry first.
 
     Parameters
     ----------
@@ -27,23 +34,43 @@ def layer_norm_forward(x: Array, weight: Array, bias: Array, eps: float) -> tupl
     y : array, shape (..., features)
     cache : dict
     """
-    xp = array_namespace(x)
+    xp = floating_namespace(x, "x")
     x_rows = x.reshape(-1, x.shape[-1])  # (rows, features)
     y = xp.empty_like(x_rows)
     mean = xp.empty((len(x_rows), 1), dtype=x.dtype)
     inverse_std = xp.empty((len(x_rows), 1), dtype=x.dtype)
 
     def normalise(rows: slice) -> None:
-        mean[rows] = x_rows[rows].mean(axis=-1, keepdims=True)
-        centred = xp.subtract(x_rows[rows], mean[rows], out=y[rows])
-        variance = xp.square(centred).mean(axis=-1, keepdims=True)
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            mean[rows] = x_rows[rows].mean(axis=-1, keepdims=True)
+            centred = xp.subtract(x_rows[rows], mean[rows], out=y[rows])
+            variance = xp.square(centred).mean(axis=-1, keepdims=True)
         inverse_std[rows] = 1.0 / xp.sqrt(variance + eps)
-        centred *= inverse_std[rows]
+        if bool(xp.isfinite(variance).all()):
+            centred *= inverse_std[rows]
+        else:
+            _normalise_huge(x_rows[rows], variance, eps, mean[rows], inverse_std[rows], centred, xp)
         centred *= weight
         centred += bias
 
     parallel_blocks([partial(normalise, rows) for rows in row_blocks(len(x_rows), BLOCK_ROWS, xp)], xp)
     return y.reshape(x.shape), {"x": x, "weight": weight, "mean": mean, "inverse_std": inverse_std}
+
+
+def _normalise_huge(
+    x_rows: Array, variance: Array, eps: float, mean: Array, inverse_std: Array, normalised: Array, xp: Any
+) -> None:
+    """Write what rows with an infinite variance have in truth; to the other rows do the same, with a divisor of 1."""
+    divisor = xp.where(xp.isfinite(variance), 1, xp.abs(x_rows).max(axis=-1, keepdims=True))  # (rows, 1)
+    shrunk = x_rows / divisor
+    mean[...] = shrunk.mean(axis=-1, keepdims=True)
+    centred = shrunk - mean
+    # eps shrinks too, but not to 0, by which a constant row would be divided
+    smaller_eps = xp.maximum(eps / divisor / divisor, numpy.finfo(x_rows.dtype).tiny)
+    inverse_std[...] = 1.0 / xp.sqrt(xp.square(centred).mean(axis=-1, keepdims=True) + smaller_eps)
+    normalised[...] = centred * inverse_std
+    mean *= divisor
+    inverse_std /= divisor
 
 
 def layer_norm_backward(dy: Array, cache: dict) -> tuple[Array, Array, Array]:

@@ -1,6 +1,6 @@
 """Linear map: y = x W^T + b."""
 
-from minivivit.backend import Array, parallel_matmul
+from minivivit.backend import Array, floating_namespace, parallel_matmul
 
 
 def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, dict]:
@@ -20,6 +20,7 @@ def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> tuple[
     y : array, shape (..., outputs)
     cache : dict
     """
+    floating_namespace(weight, "weight")
     rows = x.reshape(-1, x.shape[-1])  # (rows, inputs): one large product instead of many small ones
     y = parallel_matmul(rows, weight.T)  # rows @ weight.T, on several threads: (rows, outputs)
     if bias is not None:

@@ -1,6 +1,6 @@
 """Mean squared error, for regression."""
 
-from minivivit.backend import Array
+from minivivit.backend import Array, floating_namespace
 
 
 def mean_squared_error_forward(predictions: Array, targets: Array) -> tuple[Array, dict]:
@@ -15,6 +15,7 @@ def mean_squared_error_forward(predictions: Array, targets: Array) -> tuple[Arra
     loss : scalar of the dtype of the predictions
     cache : dict
     """
+    floating_namespace(predictions, "predictions")
     difference = predictions - targets
     return (difference * difference).mean(), {"difference": difference}
 

@@ -1,6 +1,6 @@
 """Pooling: from all tokens to the one vector that the head sees."""
 
-from minivivit.backend import Array, array_namespace
+from minivivit.backend import Array, array_namespace, floating_namespace
 
 
 def pooling_forward(tokens: Array, method: str) -> tuple[Array, dict]:
@@ -23,6 +23,7 @@ def pooling_forward(tokens: Array, method: str) -> tuple[Array, dict]:
     ----------
     scenic ``projects/vivit/model.py``: classifier token, gap, gmp, gsp.
     """
+    floating_namespace(tokens, "tokens")
     if method == "token":
         y = tokens[:, 0]
     elif method == "gap":

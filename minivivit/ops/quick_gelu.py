@@ -1,6 +1,6 @@
 """The sigmoid approximation of GELU: x sigmoid(1.702 x)."""
 
-from minivivit.backend import Array, array_namespace
+from minivivit.backend import Array, floating_namespace
 from minivivit.ops.sigmoid import sigmoid
 
 
@@ -11,7 +11,7 @@ def quick_gelu_forward(x: Array, out: Array | None = None) -> tuple[Array, dict]
     ----------
     Hendrycks & Gimpel 2016, arXiv:1606.08415, section 2; transformers' ``QuickGELUActivation``.
     """
-    xp = array_namespace(x)
+    xp = floating_namespace(x, "x")
     return xp.multiply(x, sigmoid(1.702 * x), out=out), {"x": x}
 
 

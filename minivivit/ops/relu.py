@@ -1,11 +1,11 @@
 """Rectified linear unit: relu(x) = max(x, 0)."""
 
-from minivivit.backend import Array, array_namespace
+from minivivit.backend import Array, floating_namespace
 
 
 def relu_forward(x: Array, out: Array | None = None) -> tuple[Array, dict]:
     r"""The positive part, :math:`y = \max(x, 0)`, entry by entry. `out` may receive the result."""
-    xp = array_namespace(x)
+    xp = floating_namespace(x, "x")
     return xp.maximum(x, 0, out=out), {"x": x}
 
 

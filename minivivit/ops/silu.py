@@ -1,12 +1,12 @@
 """Sigmoid linear unit, also called swish: silu(x) = x sigmoid(x)."""
 
-from minivivit.backend import Array, array_namespace
+from minivivit.backend import Array, floating_namespace
 from minivivit.ops.sigmoid import sigmoid
 
 
 def silu_forward(x: Array, out: Array | None = None) -> tuple[Array, dict]:
     r""":math:`y = x \, s(x)` with the logistic function s (`minivivit.ops.sigmoid`). `out` may receive the result."""
-    xp = array_namespace(x)
+    xp = floating_namespace(x, "x")
     return xp.multiply(x, sigmoid(x), out=out), {"x": x}
 
 

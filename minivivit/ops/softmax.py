@@ -1,6 +1,6 @@
 """Softmax over the last axis."""
 
-from minivivit.backend import Array, array_namespace
+from minivivit.backend import Array, floating_namespace
 
 
 def softmax_forward(x: Array) -> tuple[Array, dict]:
@@ -8,7 +8,8 @@ def softmax_forward(x: Array) -> tuple[Array, dict]:
 
     .. math:: y_j = \frac{e^{x_j - m}}{\sum_k e^{x_k - m}}, \qquad m = \max_k x_k
 
-    Subtracting the maximum changes nothing in exact arithmetic (it cancels) and keeps exp from overflowing.
+    Subtracting the maximum changes nothing in exact arithmetic (it cancels) and keeps exp from overflowing. A score of
+    -inf has probability 0; a row of nothing else, or with one of +inf, has no softmax and becomes NaN.
 
     Parameters
     ----------
@@ -19,7 +20,7 @@ def softmax_forward(x: Array) -> tuple[Array, dict]:
     y : array, shape (..., n); every row sums to 1
     cache : dict
     """
-    xp = array_namespace(x)
+    xp = floating_namespace(x, "x")
     y = x - x.max(axis=-1, keepdims=True)
     xp.exp(y, out=y)
     y /= y.sum(axis=-1, keepdims=True)

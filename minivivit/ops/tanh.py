@@ -1,11 +1,11 @@
 """Hyperbolic tangent."""
 
-from minivivit.backend import Array, array_namespace
+from minivivit.backend import Array, floating_namespace
 
 
 def tanh_forward(x: Array, out: Array | None = None) -> tuple[Array, dict]:
     r""":math:`y = \tanh x = (e^x - e^{-x}) / (e^x + e^{-x})`, entry by entry. `out` may receive the result."""
-    xp = array_namespace(x)
+    xp = floating_namespace(x, "x")
     y = xp.tanh(x, out=out)
     return y, {"y": y}
 

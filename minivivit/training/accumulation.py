@@ -7,8 +7,10 @@ from functools import partial
 import numpy
 
 from minivivit.backend import Array, parallel_blocks, to_numpy
+from minivivit.errors import InputError
 from minivivit.layers.trace import Trace
 from minivivit.models.classification import VivitForVideoClassification
+from minivivit.models.loss import label_counts
 
 
 @dataclass(frozen=True)
@@ -56,21 +58,23 @@ def batch_gradients(
 ) -> BatchResult:
     r"""Loss and gradients of a batch, in pieces: `accumulate` times `parallel` of them.
 
-    The loss of N clips is a mean, so with pieces of :math:`n_1 + \dots + n_k = N` clips
+    The loss is the mean over the N labels that count (not those of -100; with class_splits each head has an N of its
+    own), so where each piece divides the losses of its clips by the N of the whole batch
 
     .. math::
-        L = \frac1N \sum_{i=1}^{N} \ell_i = \sum_j \frac{n_j}{N} L_j, \qquad
-        \nabla L = \sum_j \frac{n_j}{N} \nabla L_j
+        L = \frac1N \sum_i \ell_i = \sum_j \Big( \frac1N \sum_{i \in \text{piece } j} \ell_i \Big)
 
-    and up to rounding the result is that of the whole batch (with dropout, each piece draws masks of its own). Pieces
-    are added in their order, so that the bits depend neither on the number of threads nor on the scheduling.
+    the pieces and their gradients add up. Up to rounding the result is that of the whole batch (with dropout, each
+    piece draws masks of its own). Pieces are added in their order, so that the bits depend neither on the number of
+    threads nor on the scheduling.
 
     Parameters
     ----------
     model : VivitForVideoClassification
     pixel_values : array (batch, frames, channels, height, width)
         On the CPU; each piece is moved to the model's device when its turn comes.
-    labels : int array (batch,), or float array (batch, num_labels)
+    labels : array (batch, ...)
+        See `minivivit.models.loss.loss_forward`.
     names : list of str
         Of the parameters whose gradients are wanted.
     accumulate : int
@@ -84,8 +88,10 @@ def batch_gradients(
         Receives every intermediate value and gradient by name, as they are made (`minivivit.layers.trace.Trace`); the
         pieces then run one after the other.
     """
-    total = len(labels)
-    pieces = numpy.array_split(numpy.arange(total), min(accumulate * parallel, total))
+    if len(pixel_values) != len(labels):
+        raise InputError(f"there are {len(pixel_values)} clips and {len(labels)} labels; expected as many of both")
+    counts = label_counts(labels, model.config)
+    pieces = numpy.array_split(numpy.arange(len(labels)), min(accumulate * parallel, len(labels)))
     seeds = [None] * len(pieces) if rng is None else rng.integers(2**63, size=len(pieces)).tolist()
     results: list[BatchResult | None] = [None] * len(pieces)
 
@@ -96,6 +102,7 @@ def batch_gradients(
             pixel_values[part],
             labels[part],
             label_smoothing=label_smoothing,
+            counts=counts,
             rng=None if seeds[index] is None else numpy.random.default_rng(seeds[index]),
             gradient_checkpointing=gradient_checkpointing,
             trace=Trace(logits if store is None else store),
@@ -109,21 +116,18 @@ def batch_gradients(
         indices = range(first, min(first + round_size, len(pieces)))
         parallel_blocks([partial(compute, index) for index in indices], model.xp)
         for index in indices:
-            result = _add(result, results[index], len(pieces[index]) / total)
+            result = _add(result, results[index])
             results[index] = None
     assert result is not None
     return result
 
 
-def _add(sum_so_far: BatchResult | None, piece: BatchResult | None, share: float) -> BatchResult:
-    """The sum of what there is and `share` of a piece, in the arrays of the sum (of the piece, if it is the first)."""
+def _add(sum_so_far: BatchResult | None, piece: BatchResult | None) -> BatchResult:
+    """The sum of what there is and a piece, in the arrays of the sum (of the piece, if it is the first)."""
     assert piece is not None
-    if share != 1:
-        for gradient in piece.gradients.values():
-            gradient *= share
     if sum_so_far is None:
-        return BatchResult(share * piece.loss, piece.logits, piece.gradients)
+        return piece
     for name, gradient in piece.gradients.items():
         sum_so_far.gradients[name] += gradient
-    loss = sum_so_far.loss + share * piece.loss
+    loss = sum_so_far.loss + piece.loss
     return BatchResult(loss, numpy.concatenate([sum_so_far.logits, piece.logits]), sum_so_far.gradients)

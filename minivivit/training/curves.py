@@ -9,6 +9,8 @@ import numpy
 
 from minivivit.files.atomic import atomic_path
 
+CURVES_FILE = "curves.png"
+
 
 def draw_curves(entries: list[dict[str, Any]], path: str | os.PathLike[str]) -> bool:
     """Draw loss and accuracy over the steps, for training (a running mean) and validation, as a PNG.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy
 
 from minivivit.backend import to_numpy
+from minivivit.errors import InputError
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.video.image_processor import VivitImageProcessor
 
@@ -59,6 +60,11 @@ def measure(
     batches : iterable of (clips, labels)
         Clips are lists of uint8 arrays (frames, height, width, 3), prepared as `processor` says; labels are indices of
         the model's classes.
+
+    Raises
+    ------
+    InputError
+        When a logit is NaN or infinite: there is no most probable class then.
     """
     num_labels = model.config.num_labels
     confusion = numpy.zeros((num_labels, num_labels), dtype=numpy.int64)
@@ -66,6 +72,9 @@ def measure(
     for clips, labels in batches:
         pixel_values = processor(clips, return_tensors="np").pixel_values
         out = model(pixel_values, labels=labels, return_dict=True, output_attentions=False, output_hidden_states=False)
-        numpy.add.at(confusion, (labels, to_numpy(out.logits).argmax(axis=-1)), 1)
+        logits = to_numpy(out.logits)
+        if not numpy.isfinite(logits).all():
+            raise InputError("the logits are not finite: are the weights sound? float64 reaches further than float32")
+        numpy.add.at(confusion, (labels, logits.argmax(axis=-1)), 1)
         loss += float(out.loss) * len(labels)
     return Measurement(confusion, loss / max(1, int(confusion.sum())))

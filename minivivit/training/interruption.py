@@ -13,7 +13,9 @@ class Interruption:
         self._usual: Any = None
 
     def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():  # only there can signals be handled
+        # Only the main thread can handle signals. None is a handler that was not set by Python, and can't be set again.
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if in_main_thread and signal.getsignal(signal.SIGINT) is not None:
             self._usual = signal.signal(signal.SIGINT, self._remember)
         return self
 

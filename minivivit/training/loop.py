@@ -2,7 +2,6 @@
 
 import math
 import sys
-import warnings
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -10,22 +9,19 @@ import numpy
 from tqdm import tqdm
 
 from minivivit.backend import Array
-from minivivit.progress import counted, progress_bar
+from minivivit.files.atomic import naming_errors
+from minivivit.progress import Bar, counted, is_terminal, progress_bar, say
 from minivivit.training.accumulation import BatchResult, batch_gradients
-from minivivit.training.curves import draw_curves
+from minivivit.training.curves import CURVES_FILE, draw_curves
 from minivivit.training.data.pixels import to_pixel_values
 from minivivit.training.evaluation import Measurement, measure
 from minivivit.training.interruption import Interruption
 from minivivit.training.log import read_log
 from minivivit.training.nan_hunt import hunt
 from minivivit.training.optimisers.clipping import clip_by_global_norm, global_norm
-from minivivit.training.optimisers.schedules import learning_rate
 from minivivit.training.regularisation.label_smoothing import one_hot
 from minivivit.training.regularisation.mixup import mixup
 from minivivit.training.run import LOG_FILE, Training
-from minivivit.training.settings import SCHEDULES, warm_up_steps
-
-CURVES_FILE = "curves.png"
 
 
 def train(training: Training) -> bool:
@@ -43,8 +39,8 @@ def train(training: Training) -> bool:
     """
     settings, total = training.settings, training.total_steps
     saved_step = training.step
-    with Interruption() as interruption, _progress_bar(training) as bar, warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # overflow is looked for, and named, by make_step
+    with Interruption() as interruption, _progress_bar(training) as bar, numpy.errstate(all="ignore"):
+        # An overflow is looked for, and named, by make_step. (warnings.catch_warnings would act on every thread.)
         while training.step < total and not interruption.requested:
             figures = make_step(training)
             training.log.write(step=training.step, **figures)
@@ -57,7 +53,9 @@ def train(training: Training) -> bool:
                 saved_step = training.step
         if training.step != saved_step:
             training.save()
-    draw_curves(read_log(training.output / LOG_FILE), training.output / CURVES_FILE)
+    log, curves = training.output / LOG_FILE, training.output / CURVES_FILE
+    with naming_errors(curves):
+        draw_curves(read_log(log) if log.exists() else [], curves)
     return training.step == total
 
 
@@ -75,22 +73,22 @@ def make_step(training: Training) -> dict[str, Any]:
     max_norm = settings.max_grad_norm
     norm = global_norm(result.gradients) if max_norm is None else clip_by_global_norm(result.gradients, max_norm)
 
-    if not math.isfinite(result.loss) or not math.isfinite(norm):
+    # AdamW squares the gradient. What overflows there is infinite ever after, and stops a parameter in silence.
+    largest_norm = math.sqrt(numpy.finfo(model.dtype).max) if max_norm is None else math.inf
+    if not math.isfinite(result.loss) or not norm < largest_norm:
 
         def run_again(store: MutableMapping[str, Array]) -> dict[str, Array]:
             rng.bit_generator.state = generator_state
             return _gradients(training, pixel_values, targets, store).gradients
 
-        symptom = f"the loss is {result.loss}" if not math.isfinite(result.loss) else f"the gradient's norm is {norm}"
+        symptom = f"the gradient's norm is {norm}"
+        if not math.isfinite(result.loss):
+            symptom = f"the loss is {result.loss}"
+        elif math.isfinite(norm):
+            symptom += f", whose square is beyond {model.dtype}"
         raise hunt(training.step + 1, symptom, model.state_dict(), run_again)
 
-    rate = learning_rate(
-        training.step,
-        base_learning_rate=settings.learning_rate,
-        factors=SCHEDULES[settings.schedule],
-        warmup_steps=warm_up_steps(settings, training.total_steps),
-        total_steps=training.total_steps,
-    )
+    rate = training.rate(training.step)
     training.optimiser.step(result.gradients, rate)
     training.step += 1
     truth = labels if targets is labels else targets.argmax(axis=-1)  # mixed clips count as what they are most of
@@ -136,12 +134,11 @@ def validate(training: Training, bar: tqdm) -> bool:
     if is_best:
         training.best = {"step": training.step, "accuracy": measured.accuracy, "loss": measured.loss}
     training.log.write(step=training.step, validation_loss=measured.loss, validation_accuracy=measured.accuracy)
-    bar.write(
+    say(
+        bar,
         f"step {training.step}/{training.total_steps}: validation accuracy {measured.accuracy:.4f}, "
         f"loss {measured.loss:.4f}",
-        file=sys.stdout,
     )
-    sys.stdout.flush()
     return is_best
 
 
@@ -151,13 +148,13 @@ def _rank(measured: Measurement) -> tuple[float, float]:
 
 def _progress_bar(training: Training) -> tqdm:
     """On standard error, and only if that is a terminal."""
-    return tqdm(
+    return Bar(
         total=training.total_steps,
         initial=training.step,
         desc="training",
         unit="step",
         file=sys.stderr,
-        disable=not sys.stderr.isatty(),
+        disable=not is_terminal(sys.stderr),
         dynamic_ncols=True,
     )
 

@@ -1,6 +1,7 @@
 """A training: the model, the data, the optimiser, and how far they have come; begun anew or taken up again."""
 
-import hashlib
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,25 @@ import numpy
 
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import listed, reason_of
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.checkpoints import (
-    BEST,
     LAST,
+    check_files,
+    check_unused,
     generator_from_state,
     load_optimiser,
+    read_clips,
     read_state,
-    remove_unlinked,
+    remove_temporaries,
+    settle,
     write_checkpoint,
 )
-from minivivit.training.data.folders import FolderData, find_clips
+from minivivit.training.curves import CURVES_FILE
+from minivivit.training.data.clip_folders import ClipFolders, find_folders
+from minivivit.training.data.damage import check_clips
+from minivivit.training.data.digests import clip_digests, differences
+from minivivit.training.data.folders import FolderData
 from minivivit.training.data.motion.batches import TRAINING, MotionData, check_motion_labels, stream
 from minivivit.training.data.motion.clips import MOTION_CLASSES
 from minivivit.training.data.pixels import new_processor
@@ -28,12 +37,14 @@ from minivivit.training.log import Log
 from minivivit.training.optimisers.adamw import AdamW
 from minivivit.training.optimisers.decay import decays
 from minivivit.training.optimisers.freezing import trainable_names
+from minivivit.training.optimisers.schedules import learning_rate
 from minivivit.training.optimisers.sgd import SGD
-from minivivit.training.settings import MOTION, TrainingSettings, model_config, warm_up_steps
+from minivivit.training.settings import MOTION, SCHEDULES, TrainingSettings, model_config, warm_up_steps
 from minivivit.video.default_processor import load_processor
 from minivivit.video.image_processor import VivitImageProcessor
 
 LOG_FILE = "log.jsonl"
+OWN_FILES = (LOG_FILE, CURVES_FILE)  # beside the checkpoints
 
 
 @dataclass
@@ -60,6 +71,8 @@ class Training:
         ``step``, ``accuracy`` and ``loss`` of the best validation so far.
     origin : dict
         For the record: where data and first model come from.
+    files : dict
+        The digests of the files of the last checkpoint (`write_checkpoint`).
     notes : list of str
         What the user may not expect.
     """
@@ -76,6 +89,7 @@ class Training:
     step: int = 0
     best: dict[str, Any] | None = None
     origin: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -95,27 +109,58 @@ class Training:
         crop = None if params is None else params.crop_size
         return crop == size or (crop, crop) == size
 
-    def save(self, is_best: bool = False) -> None:
+    def rate(self, step: int) -> float:
+        """The learning rate of the update after `step` others."""
+        return learning_rate(
+            step,
+            base_learning_rate=self.settings.learning_rate,
+            factors=SCHEDULES[self.settings.schedule],
+            warmup_steps=warm_up_steps(self.settings, self.total_steps),
+            total_steps=self.total_steps,
+        )
+
+    def save(self, is_best: bool = False, clips: Mapping[str, str] | None = None) -> None:
         """Write a checkpoint of this moment: the last one, and the best one too if `is_best`.
 
-        The link ``best`` is switched first: after a kill between the two, the steps from ``last`` on are taken again
-        and lead to the same best.
+        Parameters
+        ----------
+        is_best : bool
+        clips : mapping, optional
+            The digests of the clips, with the first checkpoint.
         """
         epoch, position = divmod(self.step, self.data.steps_per_epoch) if self.data.steps_per_epoch else (0, self.step)
+        log_length, log_digest = self.log.sync()
         state = {
+            "step": self.step,
             "epoch": epoch,
             "position": position,
             "generator": self.rng.bit_generator.state,
-            "log_length": self.log.sync(),
+            "log_length": log_length,
+            "log_digest": log_digest,
             "best": self.best,
             "settings": self.settings.to_dict(),
             "origin": self.origin,
         }
-        links = (BEST, LAST) if is_best else (LAST,)
-        write_checkpoint(self.output, self.step, links, self.model, self.processor, self.optimiser, state)
+        self.files = write_checkpoint(
+            self.output,
+            self.model,
+            self.processor,
+            self.optimiser,
+            state,
+            is_best=is_best,
+            earlier=self.files,
+            clips=clips,
+        )
 
 
-def begin_training(data: str, settings: TrainingSettings, output: Path, initial_model: str | None = None) -> Training:
+def begin_training(
+    data: str,
+    settings: TrainingSettings,
+    output: Path,
+    initial_model: str | None = None,
+    validation: str | None = None,
+    skip_damaged: bool = False,
+) -> Training:
     """A new training on `data`, the word ``"motion"`` or a folder, with its first checkpoint written.
 
     Parameters
@@ -125,16 +170,22 @@ def begin_training(data: str, settings: TrainingSettings, output: Path, initial_
     output : Path
         Made if it is not there.
     initial_model : str, optional
-        A model directory to start from; its head is drawn anew.
+        A model directory to start from; its head is drawn anew unless it has just the classes of the data.
+    validation : str, optional
+        A folder with the same classes, to validate on (`find_folders`).
+    skip_damaged : bool
+        Leave out clips that cannot be used, and go on.
 
     Raises
     ------
     InputError
-        When data, settings and model do not go together, or a clip cannot be read. Then nothing is written.
+        When data, settings and model do not go together, a clip cannot be read, or `output` holds anything under a
+        name that the training would write to. Then nothing is written.
     """
+    check_unused(output, OWN_FILES)
     notes: list[str] = []
-    clips = None if data == MOTION else find_clips(data)
-    classes = list(MOTION_CLASSES) if clips is None else list(clips)
+    folders = _find_folders(data, validation)
+    classes = list(MOTION_CLASSES) if folders is None else list(folders.training)
     if initial_model is None:
         config = model_config(settings, classes)
         model = VivitForVideoClassification(config, dtype=settings.dtype, backend=settings.backend, seed=settings.seed)
@@ -142,52 +193,109 @@ def begin_training(data: str, settings: TrainingSettings, output: Path, initial_
     else:
         model = model_with_new_head(initial_model, settings, classes)
         processor, notes = load_processor(initial_model, model.config)
-    batches = _make_data(clips, model.config, settings)
+    lengths, damaged = ({}, []) if folders is None else check_clips(folders.by_name(), skip_damaged)
+    folders = folders and folders.without(damaged)
+    batches = _make_data(folders, model.config, settings, lengths, len(damaged))
     settings = replace(settings, warm_up=warm_up_steps(settings, _total_steps(settings, batches)))
-    if isinstance(batches, FolderData):
-        batches.check_clips()
+    digests = None if folders is None else clip_digests(folders.by_name())
     names = trainable_names(model.state_dict(), settings.freeze)
     optimiser = make_optimiser(model, names, settings)
+    rng = stream(settings.seed, TRAINING)
     output.mkdir(parents=True, exist_ok=True)
-    remove_unlinked(output)
-    log = Log(output / LOG_FILE)
-    training = Training(
-        settings, batches, model, processor, names, optimiser, stream(settings.seed, TRAINING), output, log
-    )
-    training.notes = notes
-    training.origin = {"data": data, "fingerprint": _fingerprint(clips), "initial_model": initial_model}
-    training.save(is_best=True)
+    training = Training(settings, batches, model, processor, names, optimiser, rng, output, Log(output / LOG_FILE))
+    training.notes = [*notes, *_data_notes(folders, damaged)]
+    training.origin = {"data": data, "validation": validation, "initial_model": initial_model, "damaged": damaged}
+    training.save(is_best=True, clips=digests)
     return training
 
 
-def resume_training(data: str, output: Path) -> Training:
+def resume_training(
+    data: str, output: Path, validation: str | None = None, longer: Mapping[str, int] | None = None
+) -> Training:
     """The training whose last checkpoint is in `output`, as it was then, to the bit.
+
+    Parameters
+    ----------
+    data : str
+        What it began with, at this place or another.
+    output : Path
+    validation : str, optional
+        Likewise; left out, it is at the old place.
+    longer : mapping, optional
+        A new number of ``"steps"`` or ``"epochs"``, larger than that in the settings. It is saved at once. A learning
+        rate that depends on the whole goes on as if the training had been planned so from the beginning, which a note
+        says: the result is not that of a training which was.
 
     Raises
     ------
     InputError
-        When the checkpoint is damaged, or the data is not the data that the training began with.
+        When a file of the checkpoint, the log or a clip is damaged or has changed.
     """
     checkpoint = output / LAST
-    state = read_state(checkpoint)
+    state = settled_state(output)
     settings = settings_of(state, checkpoint)
-    clips = None if data == MOTION else find_clips(data)
-    if _fingerprint(clips) != state["origin"].get("fingerprint"):
-        raise InputError(
-            f"{data} is not the data that the training in {output} began with ({state['origin'].get('data')}), or has "
-            "changed since; put it back, or begin a new training in another --output"
-        )
+    check_files(output, state)
+    folders = _same_folders(data, validation, output, state)
     model = VivitForVideoClassification.from_pretrained(checkpoint, dtype=settings.dtype, backend=settings.backend)
     processor = VivitImageProcessor.from_pretrained(checkpoint)
     names = trainable_names(model.state_dict(), settings.freeze)
     optimiser = make_optimiser(model, names, settings)
     load_optimiser(checkpoint, optimiser, state["optimiser"])
     rng = generator_from_state(state["generator"])
-    remove_unlinked(output)
-    log = Log(output / LOG_FILE, state["log_length"])
-    batches = _make_data(clips, model.config, settings)
-    step, best, origin = state["step"], state["best"], state["origin"]
-    return Training(settings, batches, model, processor, names, optimiser, rng, output, log, step, best, origin)
+    log, notes = _open_log(output / LOG_FILE, state)
+    batches = _make_data(folders, model.config, settings, {}, len(state["origin"]["damaged"]))
+    training = Training(settings, batches, model, processor, names, optimiser, rng, output, log, state["step"])
+    training.best, training.origin, training.files = state["best"], state["origin"], state["files"]
+    training.notes = notes
+    if longer:
+        _lengthen(training, longer)
+    return training
+
+
+def settled_state(output: Path) -> dict[str, Any]:
+    """The state of the last checkpoint in `output`, once what a kill left unfinished is finished."""
+    settle(output)
+    remove_temporaries(output, CURVES_FILE)
+    return read_state(output / LAST)
+
+
+def _open_log(path: Path, state: dict[str, Any]) -> tuple[Log, list[str]]:
+    """The log as it was at the checkpoint, and a note where it is gone."""
+    if state["log_length"] and not os.path.lexists(path):
+        return Log(path), [f"{path} is gone: the log begins anew after step {state['step']}"]
+    return Log(path, state["log_length"], state["log_digest"]), []
+
+
+def _lengthen(training: Training, longer: Mapping[str, int]) -> None:
+    """Give the training more steps, and save it so."""
+    planned, step = training.total_steps, training.step
+    before = training.rate(step - 1) if step else 0.0
+    training.settings = replace(training.settings, **longer)  # type: ignore[arg-type]
+    training.notes.append(
+        f"the training now has {training.total_steps} steps instead of {planned}: its schedule, "
+        f"{training.settings.schedule}, goes on as if it had been so planned, with a learning rate of "
+        f"{training.rate(step):.3g} after {before:.3g}"
+    )
+    training.save()
+
+
+def _same_folders(data: str, validation: str | None, output: Path, state: dict[str, Any]) -> ClipFolders | None:
+    """The clips that the training began with, which are known to be the same; None for the built-in ones."""
+    origin = state["origin"]
+    if (data == MOTION) != (origin["data"] == MOTION):
+        raise InputError(f"{data} is not the data that the training in {output} began with ({origin['data']})")
+    folders = _find_folders(data, validation or origin["validation"])
+    if folders is None:
+        return None
+    folders = folders.without(origin["damaged"])
+    changes = differences(folders.by_name(), read_clips(output / LAST))
+    if changes:
+        more = f", and {len(changes) - 1} more clips differ" if len(changes) > 1 else ""
+        raise InputError(
+            f"{data} has changed since the training in {output} began with {origin['data']}: {changes[0]}{more}; put "
+            "it back, or begin a new training in another --output"
+        )
+    return folders
 
 
 def settings_of(state: dict[str, Any], checkpoint: Path) -> TrainingSettings:
@@ -198,7 +306,9 @@ def settings_of(state: dict[str, Any], checkpoint: Path) -> TrainingSettings:
     try:
         return TrainingSettings(**{**settings, "freeze": tuple(settings.get("freeze", ()))})
     except TypeError as error:
-        raise InputError(f"{checkpoint}: the settings in its training state cannot be read: {error}") from None
+        raise InputError(
+            f"{checkpoint}: the settings in its training state cannot be read: {reason_of(error)}"
+        ) from None
 
 
 def _total_steps(settings: TrainingSettings, data: MotionData | FolderData) -> int:
@@ -209,17 +319,38 @@ def _total_steps(settings: TrainingSettings, data: MotionData | FolderData) -> i
     return settings.epochs * data.steps_per_epoch
 
 
+def _find_folders(data: str, validation: str | None) -> ClipFolders | None:
+    """The clips of `data`; None for the built-in ones."""
+    if data != MOTION:
+        return find_folders(data, validation)
+    if validation is not None:
+        raise InputError("the built-in data has clips to validate on of its own; a folder of them goes with a folder")
+    return None
+
+
+def _data_notes(folders: ClipFolders | None, damaged: list[str]) -> list[str]:
+    notes = [] if folders is None or folders.note is None else [folders.note]
+    return [*notes, f"left out, for they cannot be used: {listed(damaged)}"] if damaged else notes
+
+
 def _make_data(
-    clips: dict[str, list[Path]] | None, config: VivitConfig, settings: TrainingSettings
+    folders: ClipFolders | None,
+    config: VivitConfig,
+    settings: TrainingSettings,
+    lengths: dict[Path, int],
+    left_out: int,
 ) -> MotionData | FolderData:
-    if clips is None:
+    if folders is None:
         check_motion_labels(config)
         if settings.augmentation:
             raise InputError("augmentation is for folders of clips: the built-in data varies by itself")
         return MotionData(config, settings.seed, settings.validation_clips)
     return FolderData(
-        clips,
+        folders.training,
         config,
+        held_out=folders.validation,
+        lengths=lengths,
+        left_out=left_out,
         seed=settings.seed,
         batch_size=settings.batch_size,
         validation_fraction=settings.validation_fraction,
@@ -236,9 +367,3 @@ def make_optimiser(model: VivitForVideoClassification, names: list[str], setting
         return SGD(trained, momentum=settings.momentum, weight_decay=settings.weight_decay, decay_rule=decays)
     betas = (settings.beta1, settings.beta2)
     return AdamW(trained, betas=betas, weight_decay=settings.weight_decay, decay_rule=decays)
-
-
-def _fingerprint(clips: dict[str, list[Path]] | None) -> str:
-    """What tells one folder from another: the names of its classes and clips."""
-    names = [MOTION] if clips is None else [f"{name}/{path.name}" for name, paths in clips.items() for path in paths]
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()

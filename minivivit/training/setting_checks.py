@@ -1,22 +1,32 @@
 """Checks of single settings: each takes the name, for the message, and the value, and raises `InputError`."""
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
 
 Check = Callable[[str, Any], None]
 
 
-def whole(minimum: int, optional: bool = False) -> Check:
-    """A check for whole numbers of at least `minimum`, and for None if `optional`."""
+# A larger whole number is taken for a mistake: no computer counts so far.
+LARGEST_WHOLE = (1 << 63) - 1
+# NumPy draws seeds of 128 bits.
+LARGEST_SEED = (1 << 128) - 1
+
+
+def whole(minimum: int, optional: bool = False, maximum: int = LARGEST_WHOLE) -> Check:
+    """A check for whole numbers from `minimum` to `maximum`, and for None if `optional`."""
 
     def check(name: str, value: Any) -> None:
         if optional and value is None:
             return
         if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-            raise InputError(f"{name} is {value!r}; expected a whole number of at least {minimum}")
+            raise InputError(f"{name} is {quoted(value)}; expected a whole number of at least {minimum}")
+        if value > maximum:
+            raise InputError(f"{name} is {quoted(value)}; more than {maximum:,} is taken for a mistake")
 
     return check
 
@@ -32,9 +42,9 @@ def number(
     def check(name: str, value: Any) -> None:
         if optional and value is None:
             return
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
         if not number or value < low or value > high or (above and value == low) or (below and value == high):
-            raise InputError(f"{name} is {value!r}; expected a number {words}")
+            raise InputError(f"{name} is {quoted(value)}; expected a number {words}")
 
     return check
 
@@ -44,7 +54,7 @@ def choice(*choices: str) -> Check:
 
     def check(name: str, value: Any) -> None:
         if value not in choices:
-            raise InputError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}")
+            raise InputError(f"{name} is {quoted(value)}; expected one of {', '.join(map(repr, choices))}")
 
     return check
 
@@ -52,19 +62,19 @@ def choice(*choices: str) -> Check:
 def check_bool(name: str, value: Any) -> None:
     """Raise unless `value` is True or False."""
     if not isinstance(value, bool):
-        raise InputError(f"{name} is {value!r}; expected true or false")
+        raise InputError(f"{name} is {quoted(value)}; expected true or false")
 
 
 def check_dict(name: str, value: Any) -> None:
     """Raise unless `value` is a dict with strings as keys."""
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise InputError(f"{name} is {value!r}; expected an object with settings by name")
+        raise InputError(f"{name} is {quoted(value)}; expected an object with settings by name")
 
 
 def check_patterns(name: str, value: Any) -> None:
     """Raise unless `value` is a tuple of strings."""
     if not isinstance(value, tuple) or not all(isinstance(pattern, str) for pattern in value):
-        raise InputError(f"{name} is {value!r}; expected a list of patterns, such as ['vivit.embeddings.*']")
+        raise InputError(f"{name} is {quoted(value)}; expected a list of patterns, such as ['vivit.embeddings.*']")
 
 
 def check_augmentation(name: str, value: Any, default: Any) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 from minivivit.config import PRESETS, VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.json_file import read_json
+from minivivit.files.tensor_data import listed, quoted
 from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams
 from minivivit.training.setting_checks import (
+    LARGEST_SEED,
     Check,
     check_augmentation,
     check_bool,
@@ -49,7 +51,7 @@ def check_model(name: str, value: Any) -> None:
     known = [field_name for field_name in MODEL_FIELDS if field_name not in DECIDED_BY_THE_DATA]
     unknown = [field_name for field_name in value if field_name not in ("preset", *known)]
     if unknown:
-        raise InputError(f"{name} has no setting {', '.join(map(repr, unknown))}; it has preset, {', '.join(known)}")
+        raise InputError(f"{name} has no setting {listed(unknown)}; it has preset, {', '.join(known)}")
 
 
 _CHECKS: dict[str, Check] = {
@@ -75,7 +77,7 @@ _CHECKS: dict[str, Check] = {
     "frame_sample_rate": whole(1),
     "validate_every": whole(1, optional=True),
     "checkpoint_every": whole(1),
-    "seed": whole(0),
+    "seed": whole(0, maximum=LARGEST_SEED),
     "dtype": choice("float32", "float64"),
     "backend": choice("numpy", "cupy", "auto"),
     "gradient_checkpointing": check_bool,
@@ -184,7 +186,7 @@ class TrainingSettings:
         known = {entry.name: entry.default for entry in dataclasses.fields(AugmentationParams)}
         for name, value in self.augmentation.items():
             if name not in known:
-                raise InputError(f"augmentation has no setting {name!r}; it has {', '.join(known)}")
+                raise InputError(f"augmentation has no setting {quoted(name)}; it has {', '.join(known)}")
             check_augmentation(name, value, known[name])
         values = {name: tuple(v) if isinstance(v, list) else v for name, v in self.augmentation.items()}
         return AugmentationParams(**values) if values else None  # type: ignore[arg-type]
@@ -281,7 +283,7 @@ def make_settings(data: str, given: Mapping[str, Any], fine_tuning: bool = False
     known = [entry.name for entry in dataclasses.fields(TrainingSettings)]
     for name in values:
         if name not in known:
-            raise InputError(f"{name!r} is no setting of a training; the settings are {', '.join(known)}")
+            raise InputError(f"{quoted(name)} is no setting of a training; the settings are {', '.join(known)}")
     if isinstance(values.get("freeze"), list):
         values["freeze"] = tuple(values["freeze"])
     if data == MOTION and values.get("epochs") is not None:
@@ -299,8 +301,8 @@ def model_config(settings: TrainingSettings, classes: list[str]) -> VivitConfig:
     fields = dict(settings.model)
     preset = fields.pop("preset", None)
     if preset is not None:
-        if preset not in PRESETS:
-            raise InputError(f"model names the preset {preset!r}; expected one of {', '.join(PRESETS)}")
+        if not isinstance(preset, str) or preset not in PRESETS:
+            raise InputError(f"model names the preset {quoted(preset)}; expected one of {', '.join(PRESETS)}")
         fields = {**PRESETS[preset], **fields}
         fields.pop("num_labels")
     labels = dict(enumerate(classes))

@@ -1,6 +1,8 @@
-"""Frames of a video container (MP4, MOV, MKV, WebM, AVI), decoded by FFmpeg through PyAV."""
+"""Frames of a video container (MP4, MKV, AVI, MPEG, WMV and others), decoded by FFmpeg through PyAV."""
 
+import math
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,18 @@ from typing import Any
 import numpy
 
 from minivivit.errors import InputError, MissingExtraError
+from minivivit.files.tensor_data import reason_of
 from minivivit.video.gathering import MAX_FRAME_PIXELS, Frame, check_frame_size
 
-# FFmpeg by itself would also follow playlists, in files of any name, to other files and to the network. Only these
-# containers are looked into, and only the file itself is opened.
+# FFmpeg by itself would also follow playlists, scripts and patterns, in files of any name, to other files and to the
+# network. Only these of its demuxers are let in, which read one file and no other, and only the file itself is opened.
+_DEMUXERS = (
+    "mov",  # MP4, MOV, M4V, 3GP, F4V; references to other files (enable_drefs) are off
+    *("matroska", "avi", "asf", "flv", "ogg", "mpeg", "mpegts", "mxf", "gxf", "nut", "ivf", "dv", "rm", "wtv"),
+    *("mjpeg", "yuv4mpegpipe", "h264", "hevc", "m4v", "mpegvideo", "av1", "obu", "vc1", "flic", "smjpeg", "dhav"),
+)
 _CONTAINER_OPTIONS = {
-    "format_whitelist": "mov,matroska,avi",
+    "format_whitelist": ",".join(_DEMUXERS),
     "protocol_whitelist": "file",
     "max_pixels": str(MAX_FRAME_PIXELS),
 }
@@ -22,8 +30,9 @@ _CONTAINER_OPTIONS = {
 def container_frames(path: Path) -> Iterator[Frame]:
     """The frames of the best video stream in `path`, in the order in which the decoder yields them.
 
-    A frame's pixels are PyAV's ``to_ndarray(format="rgb24")``, turned as the file says that it is to be shown
-    (`_to_rgb`). Frames that FFmpeg patches up and yields in spite of damage count like any other.
+    A frame's pixels are PyAV's ``to_ndarray(format="rgb24")``, turned and mirrored as the file says that it is to be
+    shown (its display matrix, applied as FFmpeg does). Frames that FFmpeg patches up and yields in spite of damage
+    count like any other.
 
     Raises
     ------
@@ -56,14 +65,17 @@ def container_frames(path: Path) -> Iterator[Frame]:
 
 
 def _open(av: Any, path: Path) -> Any:
+    # PyAV before 18 crashes where it passes options on to the streams of a container that names them late, as MPEG and
+    # FLV do. There a claim of too many pixels is found by `_video_stream`, and by the decoder's own limit (2**28).
+    options = {"options" if int(av.__version__.split(".")[0]) >= 18 else "container_options": _CONTAINER_OPTIONS}
     try:
         # "file:" keeps a colon in the name from being read as a protocol; texts in other encodings than UTF-8 are none
         # of our business.
-        return av.open(f"file:{path}", options=_CONTAINER_OPTIONS, metadata_errors="ignore")
+        return av.open(f"file:{path}", metadata_errors="ignore", **options)
     except av.error.FFmpegError as error:
         raise InputError(
-            f"{path} cannot be opened as a video ({_reason(error)}); expected MP4, MOV, MKV, WebM, AVI, GIF, PNG, "
-            "WebP, TIFF, .npy or a folder of images, complete and undamaged"
+            f"{path} cannot be opened as a video ({_reason(error)}); expected MP4, MOV, MKV, WebM, AVI, MPEG, TS, "
+            "WMV, FLV, OGG, GIF, PNG, WebP, TIFF, .npy or a folder of images, complete and undamaged, and no playlist"
         ) from None
 
 
@@ -88,17 +100,17 @@ def _video_stream(container: Any, path: Path) -> Any:
 
 
 def _to_rgb(frame: Any, path: Path, index: int) -> numpy.ndarray:
-    """Pixels of `frame` as they are to be shown, uint8 (height, width, 3).
-
-    Telephones write upright clips as sideways frames and a display matrix. FFmpeg reports its angle anticlockwise in
-    degrees, which is how `numpy.rot90` counts too; an angle between quarter turns takes the nearest. The matrix's
-    other effects (mirroring, scaling) are not applied.
-    """
+    """Pixels of `frame` as they are to be shown, uint8 (height, width, 3)."""
+    matrix = _display_matrix(frame)
+    degrees = 0 if matrix is None else _clockwise_angle(matrix)
+    odd = degrees > 1 and degrees % 90 != 0  # FFmpeg passes over a single degree
     try:
-        pixels = frame.to_ndarray(format="rgb24")
+        pixels = (_rotate(frame, degrees) if odd else frame).to_ndarray(format="rgb24")
     except (ValueError, OSError) as error:  # FFmpeg's own errors are of these two types or derive from them
-        raise InputError(f"frame {index} of {path} has no conversion to RGB ({error}); re-encode the clip") from None
-    return numpy.rot90(pixels, round(frame.rotation / 90))
+        raise InputError(
+            f"frame {index} of {path} has no conversion to RGB ({reason_of(error)}); re-encode the clip"
+        ) from None
+    return pixels if matrix is None or odd else _upright(pixels, matrix, degrees)
 
 
 def _failure(path: Path, decoded: int, what: str) -> str:
@@ -111,11 +123,69 @@ def _failure(path: Path, decoded: int, what: str) -> str:
 
 
 def _reason(error: Any) -> str:
-    return (str(error.strerror or error).splitlines() or ["unknown reason"])[0]
+    return reason_of(error.strerror or error)
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Is the file complete? For the other containers FFmpeg reports a cut; a cut Matroska file merely seems to end.
+# How is a frame to be shown? As FFmpeg shows it (-autorotate, which is on unless it is turned off).
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _display_matrix(frame: Any) -> list[int] | None:
+    """(a, b, c, d) of the frame's display matrix, which takes its point (x right, y down) to (a x + c y, b x + d y).
+
+    Telephones write upright clips as sideways frames and such a matrix; front cameras mirror. Translation, perspective
+    and the units (fixed point, 2**-16) change no orientation. None where the frame has no matrix.
+    """
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            matrix = numpy.frombuffer(bytes(data), numpy.int32)  # (9,), row by row, in the machine's byte order
+            return [int(matrix[place]) for place in (0, 1, 3, 4)]
+    return None
+
+
+def _clockwise_angle(matrix: list[int]) -> int:
+    """By how many whole degrees, 0 to 359, the matrix turns clockwise, as FFmpeg's `av_display_rotation_get` has it.
+
+    Scale does not matter, and a matrix that maps the frame to a line or a point turns it by nothing.
+    """
+    a, b, c, d = matrix
+    width, height = math.hypot(a, c), math.hypot(b, d)
+    if width == 0 or height == 0:
+        return 0
+    return round(math.degrees(math.atan2(b / height, a / width))) % 360
+
+
+def _upright(pixels: numpy.ndarray, matrix: list[int], degrees: int) -> numpy.ndarray:
+    """The pixels (height, width, 3) turned by quarter turns and mirrored: all eight orientations that there are."""
+    a, _, c, d = matrix
+    if degrees == 90:
+        return pixels.swapaxes(0, 1) if c > 0 else numpy.rot90(pixels, -1)
+    if degrees == 270:
+        return pixels[::-1, ::-1].swapaxes(0, 1) if c < 0 else numpy.rot90(pixels)
+    if degrees == 180 and a < 0:
+        pixels = pixels[:, ::-1]
+    return pixels[::-1] if degrees in (0, 180) and d < 0 else pixels
+
+
+def _rotate(frame: Any, degrees: int) -> Any:
+    """The frame turned clockwise about its centre by FFmpeg's filter: of the same size, what leaves it cut off, and
+    its corners black.
+    """
+    from av.filter import Graph
+
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 25)
+    )
+    graph.link_nodes(source, graph.add("rotate", f"{degrees}*PI/180"), graph.add("buffersink")).configure()
+    graph.push(frame)
+    return graph.pull()
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Is the file complete? FFmpeg reports a cut of MP4 and AVI; a cut Matroska file merely seems to end, though it says how
+# long it is, and so do streams (MPEG, TS, FLV, OGG), which do not.
 # --------------------------------------------------------------------------------------------------------------------
 
 

@@ -30,6 +30,9 @@ from minivivit.video.image_transforms import (
 )
 from minivivit.video.resize import check_number_of_values, resize_planes
 
+# Pixel values are near 1, and as whole bytes at most 255. What is so far above is a mistake in the settings.
+LARGEST_PIXEL_VALUE = 1e6
+
 
 class FrameGroup(NamedTuple):
     """Frames of one shape, dtype, layout and range, from anywhere in the batch.
@@ -106,6 +109,7 @@ def _rescale_and_normalize(frame: Array, settings: dict[str, Any]) -> Array:
 def process_group(group: FrameGroup, settings: dict[str, Any], data_format: str | None, xp: Any) -> Array:
     """All steps for the frames of a group -> (frames, channels, height, width), or with the channels last."""
     frames = xp.asarray(_resize_and_crop(group, settings))
+    _check_values(frames, settings)
     if settings["do_rescale"] or settings["do_normalize"]:
         first = _rescale_and_normalize(frames[0], settings)
         result = xp.empty(frames.shape, first.dtype)
@@ -117,6 +121,23 @@ def process_group(group: FrameGroup, settings: dict[str, Any], data_format: str 
         parallel_blocks([partial(one_frame, i) for i in range(1, len(frames))], xp)
         frames = result
     return xp.ascontiguousarray(to_data_format(frames, "channels_first", data_format or group.data_format))
+
+
+def _check_values(frames: Array, settings: dict[str, Any]) -> None:
+    """Refuse settings that make no pixel values of bytes, or of fractions: a model would see nothing in them."""
+    dtype, channels = numpy.dtype(frames.dtype), frames.shape[1]
+    ramp = numpy.arange(256, dtype=dtype) if dtype.kind in "iu" else numpy.linspace(0, 1, 256, dtype=dtype)
+    with numpy.errstate(all="ignore"):
+        values = _rescale_and_normalize(numpy.broadcast_to(ramp, (channels, 1, 256)), settings)
+    largest = float(numpy.abs(values).max())
+    which = ", ".join(f"{name} {settings[name]!r}" for name in ("rescale_factor", "image_mean", "image_std"))
+    if not largest <= LARGEST_PIXEL_VALUE:
+        raise InputError(
+            f"the settings make pixel values of up to {largest:.3g} from frames of {dtype}, and a model expects them "
+            f"near 1: {which}"
+        )
+    if dtype.kind in "iu" and not (numpy.diff(values.astype("float64")) != 0).all():
+        raise InputError(f"the settings make the same pixel value of different bytes: {which}")
 
 
 def nested_lists(lengths: list[int], groups: list[FrameGroup], results: list[Array]) -> list[list[Array]]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from minivivit.backend import Array, to_numpy
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted, reason_of
 
 DATA_FORMATS = ("channels_first", "channels_last")
 
@@ -21,7 +22,7 @@ def checked_data_format(data_format: Any, name: str) -> str | None:
     if data_format is None:
         return None
     if data_format not in DATA_FORMATS:
-        raise InputError(f"{name} is {data_format!r}; expected 'channels_first', 'channels_last' or None")
+        raise InputError(f"{name} is {quoted(data_format)}; expected 'channels_first', 'channels_last' or None")
     return DATA_FORMATS[DATA_FORMATS.index(data_format)]
 
 
@@ -74,8 +75,8 @@ def frame_to_array(frame: Any) -> numpy.ndarray:
         ValueError,
         RuntimeError,
     ) as error:  # other libraries' arrays: gradients, foreign dtypes, devices
-        reason = str(error).splitlines()[0]
-        raise InputError(f"a frame of the type {type(frame).__name__} cannot become a NumPy array ({reason})") from None
+        kind = type(frame).__name__
+        raise InputError(f"a frame of the type {kind} cannot become a NumPy array ({reason_of(error)})") from None
     if isinstance(frame, Image.Image) and array.ndim != 3:
         raise InputError(f"a PIL frame has the mode {frame.mode!r}; convert it first with frame.convert('RGB')")
     if array.dtype.kind not in "buif" or array.dtype.itemsize > 8:

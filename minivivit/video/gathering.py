@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy
 
+from minivivit.backend import to_numpy
 from minivivit.errors import InputError
 
 # One frame that has not been turned into pixels yet: calling it gives uint8 (height, width, 3). Most frames of a clip
@@ -39,7 +40,7 @@ def check_video_size(shape: tuple[int, ...], name: str) -> None:
 def checked_indices(indices: object) -> list[int]:
     """`indices` as a list of whole numbers of at least 0, or an `InputError`."""
     try:
-        array = numpy.asarray(indices)
+        array = to_numpy(indices)
     except ValueError:  # rows of different lengths
         array = numpy.empty(0)
     if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
@@ -102,6 +103,13 @@ def gather_frames(frames: Iterable[Frame], indices: list[int] | None, name: str)
     raise InputError(
         f"index {last} is beyond the end of {name}, which has {passed} frames: give indices from 0 to {passed - 1}"
     )
+
+
+def check_frames(frames: Iterable[Frame], name: str) -> int:
+    """Turn each frame into pixels, keep none, and return how many there are; raises as `gather_frames` does."""
+    count = sum(1 for _ in _of_one_size(frames, name))
+    _check_any(count, name)
+    return count
 
 
 def _all_frames(frames: Iterable[Frame], name: str) -> numpy.ndarray:

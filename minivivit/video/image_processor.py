@@ -20,12 +20,14 @@ from minivivit.backend import Array, get_namespace
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
 from minivivit.files.json_file import read_json
+from minivivit.files.tensor_data import quoted
 from minivivit.video import image_transforms
 from minivivit.video.frame_groups import FrameGroup, group_frames, nested_lists, one_array, process_group, resize_frames
 from minivivit.video.frames import checked_data_format, infer_data_format, is_frame, make_batched, to_data_format
 from minivivit.video.image_transforms import height_and_width, resized_size, size_dict
 from minivivit.video.resize import BILINEAR, check_number_of_values, resampling_kernel
 
+LARGEST_FACTOR = float(numpy.finfo(numpy.float32).max)
 DEFAULT_MEAN = DEFAULT_STD = (0.5, 0.5, 0.5)
 SETTINGS = (
     *("do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "offset"),
@@ -102,6 +104,7 @@ class VivitImageProcessor:
 
     def __init__(
         self,
+        /,
         do_resize: bool = True,
         size: Any = None,
         resample: Any = BILINEAR,
@@ -217,7 +220,7 @@ class VivitImageProcessor:
         settings = {name: getattr(self, name) for name in SETTINGS} | overrides
         for name in ("do_resize", "do_center_crop", "do_rescale", "offset", "do_normalize"):
             if settings[name] not in (True, False, None):
-                raise InputError(f"{name} is {settings[name]!r}; expected True or False")
+                raise InputError(f"{name} is {quoted(settings[name])}; expected True or False")
         for name, step in (("size", "do_resize"), ("resample", "do_resize"), ("crop_size", "do_center_crop")):
             if settings[step] and settings[name] is None:
                 raise InputError(f"{name} is None, but {step} is set; give {name}, or set {step}=False")
@@ -309,7 +312,7 @@ class VivitImageProcessor:
         return f"{type(self).__name__} {self.to_json_string()}"
 
     @classmethod
-    def from_dict(cls, settings: dict[str, Any], **overrides: Any) -> "VivitImageProcessor":
+    def from_dict(cls, settings: dict[str, Any], /, **overrides: Any) -> "VivitImageProcessor":
         """A processor from a dict such as `to_dict` gives, with settings given by name in place of the dict's.
 
         Raises
@@ -320,7 +323,7 @@ class VivitImageProcessor:
         for name in overrides:
             if name not in SETTINGS and name not in settings:
                 raise InputError(
-                    f"{name!r} is no setting of the image processor; the settings are {', '.join(SETTINGS)}"
+                    f"{quoted(name)} is no setting of the image processor; the settings are {', '.join(SETTINGS)}"
                 )
         return cls(**(settings | overrides))
 
@@ -387,9 +390,13 @@ def _plain(value: Any) -> Any:
 
 
 def _checked_factor(factor: Any) -> float:
-    if not isinstance(factor, numbers.Real) or isinstance(factor, bool) or not math.isfinite(factor):
-        raise InputError(f"rescale_factor is {factor!r}; expected a finite number such as 1 / 127.5")
-    return float(factor)
+    try:
+        value = float(factor) if isinstance(factor, numbers.Real) and not isinstance(factor, bool) else math.nan
+    except OverflowError:  # a whole number of hundreds of digits
+        value = math.inf
+    if not abs(value) <= LARGEST_FACTOR:
+        raise InputError(f"rescale_factor is {quoted(factor)}; expected a finite number such as 1 / 127.5")
+    return value
 
 
 def _opened(image: Any, data_format: str | None, input_data_format: str | None) -> tuple[Array, str]:

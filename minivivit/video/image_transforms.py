@@ -10,6 +10,7 @@ import numpy
 
 from minivivit.backend import Array, array_namespace
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
 from minivivit.video.resize import checked_size
 
 SIZE_KEYS = (
@@ -45,8 +46,8 @@ def size_dict(size: Any, *, default_to_square: bool, name: str) -> dict[str, int
     if set(result) not in SIZE_KEYS or not all(_is_whole(edge) and edge >= 1 for edge in result.values()):
         example = "{'height': 224, 'width': 224}" if default_to_square else "{'shortest_edge': 256}"
         raise InputError(
-            f"{name} is {size!r}; expected a dict of whole numbers above 0 such as {example}, one whole number, or "
-            "(height, width)"
+            f"{name} is {quoted(size)}; expected a dict of whole numbers above 0 such as {example}, one whole number, "
+            "or (height, width)"
         )
     return {key: int(edge) for key, edge in result.items()}
 
@@ -151,14 +152,16 @@ def channel_values(values: Any, channels: int, name: str) -> list[float]:
     """`values`, a number or a sequence of numbers, as one float for each channel; a deviation must not be 0."""
     try:
         numbers = [float(value) for value in (numpy.atleast_1d(values))]
-    except (TypeError, ValueError):
-        raise InputError(f"{name} is {values!r}; expected a number or one number for each channel") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name} is {quoted(values)}; expected a number or one number for each channel") from None
     if numpy.ndim(values) == 0:
         numbers *= channels
     if len(numbers) != channels:
         raise InputError(f"{name} has {len(numbers)} values for frames of {channels} channels; expected {channels}")
     if not numpy.isfinite(numbers).all() or (name == "image_std" and 0.0 in numbers):
-        raise InputError(f"{name} is {values!r}; expected finite numbers{', none of them 0' * (name == 'image_std')}")
+        raise InputError(
+            f"{name} is {quoted(values)}; expected finite numbers{', none of them 0' * (name == 'image_std')}"
+        )
     return numbers
 
 

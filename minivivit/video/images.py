@@ -1,7 +1,6 @@
 """Frames of animated pictures (GIF, PNG, WebP, TIFF) and of folders of pictures, decoded by Pillow."""
 
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,9 +9,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from minivivit.errors import InputError
+from minivivit.files.quiet import warnings_held_back
+from minivivit.files.tensor_data import reason_of
 from minivivit.video.gathering import Frame, check_frame_size
 
 ANIMATION_FORMATS = ("GIF", "PNG", "WEBP", "TIFF")
@@ -20,6 +21,16 @@ FOLDER_FORMATS = (*ANIMATION_FORMATS, "JPEG", "BMP", "PPM")
 FOLDER_SUFFIXES = frozenset((".gif", ".png", ".webp", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".pbm"))
 # Pillow clips samples of more than 8 bits when it makes RGB of these modes, without a word.
 _DEEP_MODES = ("I", "F")
+# EXIF's orientation, and what brings such a picture upright; Pillow's angles are anticlockwise.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def animation_frames(path: Path) -> Iterator[Frame]:
@@ -111,23 +122,34 @@ def _to_rgb(image: Any, name: str) -> numpy.ndarray:
         )
     with _one_clear_error(name):
         image.load()
-        return numpy.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        turn = _UPRIGHT.get(_orientation(image))
+        return numpy.asarray((image if turn is None else image.transpose(turn)).convert("RGB"))
+
+
+def _orientation(image: Image.Image) -> Any:
+    """EXIF's orientation of the picture; 1, which is upright, where nothing of it can be read: the pixels can be.
+
+    Pillow turns a TIFF while it loads it, and then forgets the orientation.
+    """
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except MemoryError:
+        raise
+    except Exception:  # whatever a damaged block leads Pillow to
+        return 1
 
 
 @contextmanager
 def _one_clear_error(name: str) -> Iterator[None]:
     """Turn whatever Pillow's decoders raise on damaged files, which is nearly anything, into an `InputError`."""
-    with warnings.catch_warnings():
-        # What Pillow merely warns of does not matter to the pixels, except when a header claims a decompression bomb:
-        # it warns from 89 million pixels on and refuses twice that, and both are refused here.
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    # What Pillow merely warns of does not matter to the pixels. Of a header that claims a decompression bomb it warns
+    # from 89 million pixels on, and refuses twice that; `check_frame_size` refuses both, and smaller ones.
+    with warnings_held_back():
         try:
             yield
         except (InputError, MemoryError):
             raise
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"{name} cannot be decoded ({reason}); is the file complete? Repair it, or read other frames"
+                f"{name} cannot be decoded ({reason_of(error)}); is the file complete? Repair it, or read other frames"
             ) from None

@@ -1,11 +1,12 @@
 """Clips that are NumPy arrays in .npy files."""
 
-import warnings
 from pathlib import Path
 
 import numpy
 
 from minivivit.errors import InputError
+from minivivit.files.quiet import warnings_held_back
+from minivivit.files.tensor_data import quoted, reason_of
 from minivivit.video.gathering import check_video_size
 
 
@@ -18,14 +19,14 @@ def open_array(path: Path) -> numpy.ndarray:
         For a file that is no .npy file or is cut off, or that holds Python objects (which are never unpickled).
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that look like Python 2's: what counts is what they say
+        with warnings_held_back():  # of headers that look like Python 2's: what counts is what they say
             return numpy.lib.format.open_memmap(path, mode="r")
     except OSError:
         raise
     except Exception as error:  # NumPy reads the header with Python's own parser, which fails in many ways
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} cannot be read as a .npy file ({reason}); write it with numpy.save") from None
+        raise InputError(
+            f"{path} cannot be read as a .npy file ({reason_of(error)}); write it with numpy.save"
+        ) from None
 
 
 def open_npy(path: Path) -> numpy.ndarray:
@@ -39,8 +40,8 @@ def open_npy(path: Path) -> numpy.ndarray:
     video = open_array(path)
     if video.dtype != numpy.uint8 or video.ndim != 4 or video.shape[3] != 3 or video.size == 0:
         raise InputError(
-            f"{path} holds {video.dtype} of shape {video.shape}; expected uint8 of shape (frames, height, width, 3), "
-            "RGB from 0 to 255, not empty: convert it first"
+            f"{path} holds {str(video.dtype)[:60]} of shape {quoted(video.shape)}; expected uint8 of shape "
+            "(frames, height, width, 3), RGB from 0 to 255, not empty: convert it first"
         )
     return video
 

@@ -14,13 +14,18 @@ from minivivit.files.atomic import atomic_path
 MAX_COLUMNS = 8
 FRAME_WIDTH = 168
 MARGIN, GAP, LINE = 16, 6, 24
+LONGEST_LABEL = 200  # letters; the picture is narrower
 BACKGROUND, INK, FAINT, BAR = (255, 255, 255), (32, 32, 36), (120, 120, 128), (222, 120, 40)
 # Colours of little and of much attention, in steps of equal size: from night through ember to light.
 COLOURS = numpy.array([(12, 8, 60), (96, 20, 110), (186, 54, 85), (240, 120, 32), (252, 232, 120)], numpy.float64)
 
 
 def attention_picture(
-    frames: numpy.ndarray, weights: numpy.ndarray, tubelet_size: Sequence[int], classes: Sequence[dict[str, Any]]
+    frames: numpy.ndarray,
+    captions: Sequence[str],
+    weights: numpy.ndarray,
+    tubelet_size: Sequence[int],
+    classes: Sequence[dict[str, Any]],
 ) -> Image.Image:
     """Draw frames, the same frames with the attention over them, and a bar for each class.
 
@@ -28,6 +33,8 @@ def attention_picture(
     ----------
     frames : uint8 array, shape (times, height, width, 3)
         One frame for each temporal index, as the model sees it (resized and cropped).
+    captions : sequence of str
+        What to write over each of them (`frames_caption`).
     weights : array, shape (times, rows, columns)
         How much each tubelet contributes; those of a clip sum to 1 (`minivivit.explore.attention_rollout`).
     tubelet_size : (frames, height, width)
@@ -56,7 +63,7 @@ def attention_picture(
     for column, time in enumerate(chosen):
         left = MARGIN + column * (FRAME_WIDTH + GAP)
         heat = _heat(weights[time], weights.max(), (height, width), tubelet_size)  # (height, width)
-        _write(draw, (left, MARGIN), f"{time + 1} of {times}", FAINT)
+        _write(draw, (left, MARGIN), captions[time], FAINT)
         for row, pixels in enumerate((frames[time], _overlay(frames[time], heat))):
             image = Image.fromarray(pixels).resize(frame_size, Image.Resampling.BICUBIC)
             picture.paste(image, (left, top + row * step))
@@ -66,10 +73,18 @@ def attention_picture(
     return picture
 
 
+def frames_caption(indices: Sequence[int], count: int) -> str:
+    """Which of the `count` frames that were classified a tubelet holds, counted from 1, in words."""
+    first, last = min(indices) + 1, max(indices) + 1
+    return f"frame {first} of {count}" if first == last else f"frames {first} to {last} of {count}"
+
+
 def check_picture_path(path: str | os.PathLike[str]) -> None:
     """Raise `InputError` where `save_picture` could not write: better before the work than after it."""
     if Path(path).suffix.lower() != ".png":
         raise InputError(f"{path} does not end in .png; the picture is written as a PNG file")
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a directory; expected the name of a file to write the picture into")
     if not Path(path).parent.is_dir():
         raise InputError(f"{Path(path).parent} is not a directory; make it first, or write the picture elsewhere")
 
@@ -114,8 +129,9 @@ def _draw_classes(draw: ImageDraw.ImageDraw, top: int, width: int, classes: Sequ
         draw.rectangle((left, y, right, y + LINE - 8), fill=(240, 240, 242))
         if length:
             draw.rectangle((left, y, left + length, y + LINE - 8), fill=BAR)
-        _write(draw, (right + 12, y + 2), entry["label"], INK)
+        _write(draw, (right + 12, y + 2), entry["label"][:LONGEST_LABEL], INK)
 
 
 def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, colour: tuple[int, int, int]) -> None:
+    text = "".join(letter if letter.isprintable() else " " for letter in text)  # labels come from files
     draw.text(place, text, fill=colour, font=ImageFont.load_default(size=13))

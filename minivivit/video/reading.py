@@ -10,7 +10,7 @@ import numpy
 
 from minivivit.errors import InputError
 from minivivit.video.container import container_frames
-from minivivit.video.gathering import Frame, checked_indices, gather_frames
+from minivivit.video.gathering import Frame, check_frames, checked_indices, gather_frames
 from minivivit.video.images import animation_frames, folder_frames
 from minivivit.video.npy import open_npy, read_npy
 
@@ -24,7 +24,9 @@ def read_video(path: str | os.PathLike[str], indices: Sequence[int] | numpy.ndar
 
     What a file is, its content says, not its name:
 
-    - MP4, MOV, MKV, WebM and AVI are decoded by FFmpeg through PyAV (``pip install 'minivivit[video]'``);
+    - MP4, MOV, 3GP, MKV, WebM, AVI, MPEG (also transport streams), WMV, FLV, OGG, MXF and others that hold their frames
+      themselves are decoded by FFmpeg through PyAV (``pip install 'minivivit[video]'``). Playlists, scripts and
+      whatever else would open other files or the network are refused;
     - animated GIF, PNG and WebP and the pages of a TIFF by Pillow (a still picture is a clip of one frame);
     - a folder is the pictures in it, in natural order (``frame2.jpg`` before ``frame10.jpg``), other files ignored;
     - ``.npy`` holds the array itself, of which only the wanted frames are read.
@@ -33,12 +35,13 @@ def read_video(path: str | os.PathLike[str], indices: Sequence[int] | numpy.ndar
     not rise, and frame counts in headers can be wrong. So everything before the last wanted frame is decoded, but only
     wanted frames are turned into RGB and kept, and decoding ends after the last of them.
 
-    Pixels of containers are PyAV's ``to_ndarray(format="rgb24")``, then turned by the display rotation that the file
-    states (in quarter turns). Pixels of pictures are Pillow's ``convert("RGB")`` (transparency is dropped), then turned
-    as EXIF says.
+    Pixels of containers are PyAV's ``to_ndarray(format="rgb24")``, turned and mirrored by the display matrix that the
+    file states, as FFmpeg does (an angle between quarter turns keeps the frame's size and has black corners). Pixels of
+    pictures are Pillow's ``convert("RGB")`` (transparency is dropped), turned and mirrored as EXIF says.
 
     A damaged clip gives the frames before the damage to a call whose `indices` all lie before it, and to any other an
-    error that says where it fails. Damage that the decoder hides goes unnoticed, and so may a cut between two frames.
+    error that says where it fails. Damage that the decoder hides goes unnoticed, and so may a cut, above all of a
+    stream (MPEG, TS, FLV, OGG), which does not say how long it is.
 
     Parameters
     ----------
@@ -76,8 +79,8 @@ def count_frames(path: str | os.PathLike[str]) -> int:
     """The number of frames that ``read_video(path)`` returns: those that the decoder yields.
 
     It is counted, not looked up: some containers state no count, and stated ones can be wrong (an edit list hides
-    frames, a recording breaks off). So for MP4, MOV, MKV, WebM and AVI the whole clip is decoded, though not turned
-    into RGB: 0.1 s for ten seconds of 340 x 256. Other kinds only have their structure read.
+    frames, a recording breaks off). So of a video container the whole clip is decoded, though not turned into RGB: 0.1
+    s for ten seconds of 340 x 256. Other kinds only have their structure read.
 
     Raises
     ------
@@ -92,6 +95,23 @@ def count_frames(path: str | os.PathLike[str]) -> int:
     if count == 0:
         raise InputError(f"{path} holds no frames; expected a clip with at least one")
     return count
+
+
+def check_video(path: str | os.PathLike[str]) -> int:
+    """The number of frames of a clip of which ``read_video(path, indices)`` can return any.
+
+    Every frame is decoded and turned into RGB, one after the other, and none is kept.
+
+    Raises
+    ------
+    InputError, MissingExtraError, OSError
+        As `read_video` does, for whatever is wrong with any frame, frames of several sizes included.
+    """
+    path = Path(path)
+    if _is_npy(path):
+        return len(open_npy(path))
+    with closing(_frames(path)) as frames:
+        return check_frames(frames, str(path))
 
 
 def _frames(path: Path) -> Generator[Frame, None, None]:

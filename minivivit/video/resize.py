@@ -25,8 +25,9 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from minivivit.backend import Array, parallel_blocks
+from minivivit.backend import Array, parallel_blocks, to_numpy
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
 
 # Pillow accumulates in 32-bit integers: 8 bits for a pixel and 2 in reserve for the sum leave 22 for a weight.
 PRECISION_BITS = 32 - 8 - 2
@@ -110,7 +111,7 @@ def resampling_kernel(resample: Any) -> Kernel:
         numbers = [number for number in KERNELS if number == resample]
     if not numbers:
         names = ", ".join(f"{number} ({kernel.name})" for number, kernel in sorted(KERNELS.items()))
-        raise InputError(f"resample is {resample!r}; expected one of {names}")
+        raise InputError(f"resample is {quoted(resample)}; expected one of {names}")
     return KERNELS[numbers[0]]
 
 
@@ -352,11 +353,12 @@ def checked_size(size: tuple[int, int]) -> tuple[int, int]:
     try:
         height, width = (operator.index(edge) for edge in size)
     except (TypeError, ValueError):
-        raise InputError(f"the size is {size!r}; expected two whole numbers, height and width") from None
+        raise InputError(f"the size is {quoted(size)}; expected two whole numbers, height and width") from None
     if height < 1 or width < 1:
-        raise InputError(f"the size is {height} x {width} (height x width); both must be at least 1")
+        raise InputError(f"the size is {quoted(height)} x {quoted(width)} (height x width); both must be at least 1")
     if max(height, width) > MAX_EDGE:
-        raise InputError(f"the size is {height} x {width} (height x width); an edge may have {MAX_EDGE:,} at most")
+        shown = f"{quoted(height)} x {quoted(width)}"
+        raise InputError(f"the size is {shown} (height x width); an edge may have {MAX_EDGE:,} at most")
     return height, width
 
 
@@ -393,6 +395,7 @@ def resize_uint8(image: Array, size: tuple[int, int], resample: Any = BILINEAR) 
             f"expected a NumPy array (height, width, channels) or (frames, height, width, channels), got "
             f"{getattr(image, 'shape', type(image).__name__)}"
         )
+    image = to_numpy(image)
     frames = image if image.ndim == 4 else image[None]
     result = resize_planes([numpy.moveaxis(frame, -1, 0) for frame in frames], size, resample)
     result = numpy.ascontiguousarray(numpy.moveaxis(result, 1, -1))  # (frames, height, width, channels)

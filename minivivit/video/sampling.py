@@ -6,15 +6,17 @@ from typing import Any
 import numpy
 
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
 
 
 def sample_frame_indices(
-    clip_len: int, frame_sample_rate: int, seg_len: int, rng: numpy.random.Generator
+    clip_len: int, frame_sample_rate: int, seg_len: int, rng: numpy.random.Generator | None = None
 ) -> numpy.ndarray:
     """Draw a window of ``clip_len * frame_sample_rate`` frames and pick `clip_len` frames evenly from it.
 
-    As the function of this name in the documentation of transformers' ViViT, with a generator instead of NumPy's global
-    state. With ``window = clip_len * frame_sample_rate``::
+    As the function of this name in the documentation of transformers' ViViT, but for where the draw comes from: NumPy's
+    global state there, which ``numpy.random.seed`` sets, and `rng` here, which nothing else can disturb. With
+    ``window = clip_len * frame_sample_rate``::
 
         end     = rng.integers(window, seg_len)                    # uniform over window, ..., seg_len - 1
         start   = end - window
@@ -34,8 +36,10 @@ def sample_frame_indices(
         Pick every n-th frame, or nearly: linspace includes both ends, so steps are n * clip_len / (clip_len - 1).
     seg_len : int
         How many frames the clip has (`count_frames`).
-    rng : numpy.random.Generator
-        Where the window's place is drawn from.
+    rng : numpy.random.Generator, optional
+        Where the window's place is drawn from, such as ``numpy.random.default_rng(0)``: the same generator in the same
+        state gives the same frames. None: a fresh one, another window at every call, whatever ``numpy.random.seed`` was
+        told.
 
     Returns
     -------
@@ -45,8 +49,10 @@ def sample_frame_indices(
     Raises
     ------
     InputError
-        When a number is not a whole number of at least 1, or `rng` is not a generator.
+        When a number is not a whole number of at least 1, or `rng` is neither a generator nor None.
     """
+    if rng is None:
+        rng = numpy.random.default_rng()
     if not isinstance(rng, numpy.random.Generator):
         raise InputError(
             f"rng is {type(rng).__name__}; expected a numpy.random.Generator, as numpy.random.default_rng(0)"
@@ -92,5 +98,5 @@ def checked_counts(**counts: Any) -> list[int]:
         except TypeError:
             valid = False
         if not valid:
-            raise InputError(f"{name} is {value!r}; expected a whole number of at least 1")
+            raise InputError(f"{name} is {quoted(value)}; expected a whole number of at least 1")
     return [int(value) for value in counts.values()]

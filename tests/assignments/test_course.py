@@ -130,9 +130,12 @@ def test_an_empty_directory_will_do_and_a_full_one_will_not(tmp_path, capsys):
     assert main(["assignments", str(tmp_path / "empty")]) == 0
     before = sorted(tmp_path.rglob("*"))
     file = tmp_path / "empty" / "README.md"
-    for taken in (tmp_path / "empty", file):
+    for taken, wrong in (
+        (tmp_path / "empty", "is not empty, it holds 'README.md'"),
+        (file, "is a file; expected a new or"),
+    ):
         assert main(["assignments", str(taken)]) == 2
-        assert "is not an empty directory; name a new one" in capsys.readouterr().err
+        assert wrong in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -3,18 +3,20 @@
 import argparse
 import json
 import logging
+import os
 
 import msgpack
 import numpy
 import pytest
 from scenic_goldens import DATA, Golden, flat, nested
 
-from minivivit import InputError, VivitConfig, VivitForVideoClassification
+from minivivit import InputError, VivitConfig, VivitForVideoClassification, VivitImageProcessor
 from minivivit.checkpoints import load_scenic, to_scenic
 from minivivit.checkpoints.command import add_convert_arguments, run_convert
-from minivivit.checkpoints.convert import SCENIC_PRESETS
+from minivivit.checkpoints.convert import SCENIC_PRESETS, hugging_face_to_scenic, scenic_to_hugging_face
 from minivivit.checkpoints.names import scenic_parameters
 from minivivit.checkpoints.scenic import save_scenic
+from minivivit.cli import main
 from minivivit.config import PRESETS
 from minivivit.models.parameters import classification_shapes, flatten
 
@@ -74,7 +76,9 @@ def test_a_golden(tmp_path, capsys):
     (tmp_path / "checkpoint").write_bytes((DATA / "factorized_encoder_token.checkpoint").read_bytes())
     convert(tmp_path / "checkpoint", tmp_path / "out")
     output = capsys.readouterr()
-    assert output.err == ""  # no bar where standard error is no terminal
+    assert output.err.startswith("minivivit: note: ")  # no bar where standard error is no terminal
+    assert "out holds no image processor: resizing the shortest edge to " in output.err
+    assert output.err.count("\n") == 1
     assert "factorised_encoder" in output.out
     model = VivitForVideoClassification.from_pretrained(tmp_path / "out", dtype="float64", backend="numpy")
     numpy.testing.assert_allclose(model(golden.pixel_values).logits, golden.arrays["logits"], rtol=1e-12)
@@ -90,12 +94,135 @@ def test_presets(tmp_path, monkeypatch):
         model = VivitForVideoClassification(VivitConfig.from_preset(name), backend="numpy")
         save_scenic(model, tmp_path / "checkpoint")
         for more in ([], ["--preset", name]):
-            convert(tmp_path / "checkpoint", tmp_path / name, *more)
+            convert(tmp_path / "checkpoint", tmp_path / name, "--overwrite", *more)
             again = VivitForVideoClassification.from_pretrained(tmp_path / name, backend="numpy")
             same_weights(again.state_dict(), model.state_dict())
             assert VivitConfig.from_pretrained(tmp_path / name).class_splits == model.config.class_splits
     with pytest.raises(InputError, match=r"checkpoint does not fit the config: .*output_projection/bias is \(397,\)"):
         convert(tmp_path / "checkpoint", tmp_path / "other", "--preset", "vivit-l-16x2-fe-kinetics400")
+
+
+def test_the_answers_survive_the_way_there_and_back(tmp_path, capsys):
+    """A processor that changes the answers, the names of the classes, and what a command then says of a clip."""
+    config = small_config(id2label={0: "left", 1: "right", 2: "über"})
+    model = VivitForVideoClassification(config, backend="numpy", seed=1)
+    for array in model.state_dict().values():
+        array[...] = numpy.random.default_rng(array.size).standard_normal(array.shape)
+    model.save_pretrained(tmp_path / "hf")
+    processor = VivitImageProcessor(size={"height": 8, "width": 12}, do_center_crop=False, resample=0, offset=False)
+    processor.save_pretrained(tmp_path / "hf")
+    numpy.save(tmp_path / "clip.npy", numpy.random.default_rng(0).integers(0, 256, (4, 20, 30, 3), dtype=numpy.uint8))
+
+    def answers(directory):
+        assert main(["classify", str(tmp_path / "clip.npy"), "--model", str(tmp_path / directory), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["predictions"]
+
+    expected = answers("hf")
+    assert {answer["label"] for answer in expected} == {"left", "right", "über"}
+    convert(tmp_path / "hf", tmp_path / "scenic")
+    assert sorted(os.listdir(tmp_path / "scenic")) == ["checkpoint", "config.json", "preprocessor_config.json"]
+    convert(tmp_path / "scenic", tmp_path / "again")
+    convert(tmp_path / "scenic" / "checkpoint", tmp_path / "from_file")
+    assert capsys.readouterr().err == ""
+    assert answers("again") == answers("from_file") == expected
+    (tmp_path / "again" / "preprocessor_config.json").unlink()
+    assert answers("again") != expected  # so it is the processor that the answers hang on
+    # --preset is told what it passes over
+    save_scenic(model, tmp_path / "scenic" / "checkpoint")
+    for path in (tmp_path / "scenic").glob("*.json"):
+        path.write_text("{}" if path.name == "config.json" else path.read_text())
+    with pytest.raises(InputError, match="does not fit the config"):
+        convert(tmp_path / "scenic", tmp_path / "new", "--preset", "vivit-b-16x2-kinetics400")
+
+
+def test_a_preset_says_what_it_passes_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(PRESETS, "tiny", {**SMALL, "image_size": 8, "num_frames": 4, "tubelet_size": (2, 4, 4)})
+    config = VivitConfig.from_preset("tiny", hidden_act="gelu_pytorch_tanh", id2label={0: "a", 1: "b", 2: "c"})
+    VivitForVideoClassification(config, backend="numpy").save_pretrained(tmp_path / "hf")
+    convert(tmp_path / "hf", tmp_path / "scenic")
+    capsys.readouterr()
+    convert(tmp_path / "scenic", tmp_path / "out", "--preset", "tiny")
+    notes = capsys.readouterr().err.splitlines()
+    assert [note.startswith("minivivit: note: ") for note in notes] == [True, True]
+    assert "was not read, nor the names of classes in it: --preset goes first" in notes[1]
+
+
+def test_a_damaged_processor_is_refused_before_anything_is_made(tmp_path):
+    model = VivitForVideoClassification(small_config(), backend="numpy")
+    model.save_pretrained(tmp_path / "hf")
+    for content in ("{", '{"resample": 77}', "[]"):
+        (tmp_path / "hf" / "preprocessor_config.json").write_text(content)
+        with pytest.raises(InputError, match=r"preprocessor_config\.json"):
+            convert(tmp_path / "hf", tmp_path / "out")
+        assert os.listdir(tmp_path) == ["hf"]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Where it is written
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_nothing_is_overwritten_unasked(tmp_path):
+    model = VivitForVideoClassification(small_config(), backend="numpy", seed=1)
+    model.save_pretrained(tmp_path / "hf")
+    out = tmp_path / "out"
+    for name in ("checkpoint", "config.json", "notes.txt"):
+        out.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+        before = contents(out)
+        with pytest.raises(InputError, match=f"out is not empty, it holds .*'{name}'.*pass --overwrite"):
+            convert(tmp_path / "hf", out)
+        with pytest.raises(InputError, match="is not empty"):
+            hugging_face_to_scenic(tmp_path / "hf", out)
+        assert contents(out) == before
+    convert(tmp_path / "hf", out, "--overwrite")
+    assert sorted(os.listdir(out)) == ["checkpoint", "config.json", "notes.txt"]
+    assert (out / "notes.txt").read_text() == "mine"
+    with pytest.raises(InputError, match="is not empty"):
+        scenic_to_hugging_face(out, tmp_path / "hf")
+    (tmp_path / "empty").mkdir()
+    convert(out, tmp_path / "empty")
+    same_weights(
+        VivitForVideoClassification.from_pretrained(tmp_path / "empty", backend="numpy").state_dict(),
+        model.state_dict(),
+    )
+    assert sorted(os.listdir(tmp_path)) == ["empty", "hf", "out"]
+
+
+@pytest.mark.parametrize("place", ["os.fsync", "minivivit.files.msgpack_file.msgpack.Packer", "os.replace"])
+@pytest.mark.parametrize("there", [False, True])
+def test_nothing_is_half_made(tmp_path, monkeypatch, place, there):
+    """Whatever fails on the way, DIR is as it was and the second try succeeds."""
+    VivitForVideoClassification(small_config(), backend="numpy").save_pretrained(tmp_path / "hf")
+    out = tmp_path / "some" / "where"
+    if there:
+        out.mkdir(parents=True)
+        (out / "notes.txt").write_text("mine")
+
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, fail)
+        with pytest.raises(OSError, match="No space left"):
+            convert(tmp_path / "hf", out, "--overwrite")
+    assert out.exists() == there == (tmp_path / "some").exists()
+    if there:
+        assert os.listdir(out) == ["notes.txt"]
+        assert os.listdir(tmp_path / "some") == ["where"]
+    convert(tmp_path / "hf", out, "--overwrite")
+    assert (out / "checkpoint").is_file()
+
+
+def test_a_variant_alone_is_named(tmp_path):
+    VivitForVideoClassification(small_config(), backend="numpy").save_pretrained(tmp_path / "hf")
+    (tmp_path / "hf" / "model.safetensors").rename(tmp_path / "hf" / "model.fp16.safetensors")
+    with pytest.raises(InputError, match="these variants: 'fp16 "):
+        convert(tmp_path / "hf", tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", CONFIGS)

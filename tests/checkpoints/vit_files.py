@@ -57,6 +57,24 @@ def write_npz(path, tree, prefix="", save=numpy.savez):
     return path
 
 
+def big_vision_tree(tree, scan=False):
+    """The same as big_vision names it: a path a leaf. Its positions have no row for the CLS token."""
+    arrays = {}
+    stacks: dict[str, list] = {}
+    for name, array in tree.items():
+        first, _, rest = name.partition("/")
+        if name.endswith("posembed_input/pos_embedding"):
+            arrays["pos_embedding"] = array[:, 1:] if "cls" in tree else array
+        elif first == "output_projection":
+            arrays[f"head/{rest}"] = array
+        elif scan and rest.startswith("encoderblock_"):
+            stacks.setdefault(rest.partition("/")[2], []).append(array)
+        else:
+            arrays[name] = array
+    assert all(len(layers) == LAYERS for layers in stacks.values())
+    return {**arrays, **{f"Transformer/encoderblock/{rest}": numpy.stack(layers) for rest, layers in stacks.items()}}
+
+
 def write_hugging_face(directory, tree, config, prefix="vit."):
     """As `ViTForImageClassification` (or, with prefix "", `ViTModel` with its pooler) is saved."""
     tensors = {}

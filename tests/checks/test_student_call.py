@@ -110,6 +110,23 @@ def test_who_imports_and_does_not_call_is_not_refused():
     assert checks.softmax(imports, seed=3)
 
 
+def test_who_looks_up_a_public_name_is_not_refused(monkeypatch):
+    """The first time, that is a call of the package, and an import; what is called then counts."""
+
+    def looks_up(x):
+        import minivivit
+        from minivivit import InputError
+
+        assert issubclass(InputError, ValueError)
+        assert minivivit.check_gradients
+        return right(x)
+
+    for name in ("InputError", "check_gradients"):
+        monkeypatch.delitem(vars(sys.modules["minivivit"]), name, raising=False)
+    monkeypatch.delitem(sys.modules, "minivivit.verification.gradients.check", raising=False)
+    assert checks.softmax(looks_up)
+
+
 def test_what_a_task_allows_may_be_called():
     def attention_backward(doutput, query, key, value):
         scale = query.shape[-1] ** -0.5

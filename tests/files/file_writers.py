@@ -67,6 +67,20 @@ def write_torch_file(path: Path, program: bytes, records: dict[str, bytes], **zi
     return path
 
 
+def write_legacy_file(path: Path, program: bytes, storages: dict[str, numpy.ndarray], keys: object = None) -> Path:
+    """A file as PyTorch wrote it before 1.6, with the pickle `program` (without PROTO and STOP)."""
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    heads = [pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, system)]
+    order = list(storages) if keys is None else keys
+    numbers = [struct.pack("<q", array.size) + array.tobytes() for array in storages.values()]
+    path.write_bytes(b"".join([*heads, b"\x80\x02" + program + b".", pickle.dumps(order, 2), *numbers]))
+    return path
+
+
+def legacy_storage(key: str, count: int, kind: str = "FloatStorage", view: object = None) -> Persistent:
+    return Persistent(("storage", Name("torch", kind), key, "cpu", count, view))
+
+
 def write_header(path: Path, header: dict | bytes, data: bytes = b"", length: int | None = None) -> Path:
     """A safetensors file with a header of your making."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()

@@ -25,7 +25,12 @@ def test_what_is_written_is_read(tmp_path):
         (b"[1, 2]", "JSON list"),
         (b"3", "JSON int"),
         (b"[" * 100_000, "not valid JSON"),
-        (b'{"n": ' + b"9" * 10_000 + b"}", "not valid JSON"),
+        (b'{"n": ' + b"9" * 10_000 + b"}", "a whole number in it has 10,000 digits"),
+        (b'{"n": -' + b"9" * 400 + b"}", "a whole number in it has 401 digits"),
+        (b'{"n": ' + b"[" * 101 + b"]" * 101 + b"}", "is nested more than 100 deep"),
+        (b'{"n": ' + b'{"a": ' * 800 + b"1" + b"}" * 801, "is nested more than 100 deep"),
+        (b'{"n": ' + b"[" * 2000 + b"]" * 2000 + b"}", "not valid JSON"),
+        (b'{"' + b"a" * 10**6 + b'": 1, "' + b"a" * 10**6 + b'": 2}', "aaa...' occurs twice"),
         (b'{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' occurs twice"),
     ],
 )
@@ -34,8 +39,16 @@ def test_bad_json_gives_one_line(tmp_path, data, message):
     path.write_bytes(data)
     with pytest.raises(InputError, match=message) as error:
         read_json(path)
-    assert "\n" not in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 300 + len(str(path))
     assert str(path) in str(error.value)
+
+
+def test_what_is_odd_and_no_mistake(tmp_path):
+    (tmp_path / "a.json").write_text(
+        '{"self": [' + "9" * 300 + ', 1e400, "\\ud800", "\\u0000"], "": ' + "[" * 98 + "]" * 98 + "}"
+    )
+    assert read_json(tmp_path / "a.json")["self"] == [int("9" * 300), float("inf"), "\ud800", "\0"]
 
 
 def test_missing_directory_and_oversized(tmp_path, monkeypatch):

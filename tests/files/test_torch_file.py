@@ -4,6 +4,7 @@ import copyreg
 import os
 import pickle
 import subprocess
+import tarfile
 import zipfile
 
 import numpy
@@ -19,6 +20,10 @@ NUMBERS = numpy.arange(12, dtype="<f4")
 RECORDS = {"data/0": NUMBERS.tobytes()}
 WHOLE = tensor(storage("0", 12), 0, (3, 4), (4, 1))
 GOLDEN = DATA / "tiny" / "pytorch_model.bin"
+
+
+def from_type(*arguments) -> Call:
+    return Call(Name("torch._tensor", "_rebuild_from_type_v2"), *arguments, {})
 
 
 def refused(path, program: bytes, match: str, records=RECORDS, **zip_options) -> None:
@@ -115,13 +120,48 @@ def test_dtypes_and_byte_orders(path, order, kind, stored):
 def test_one_dict_of_tensors_inside_a_dict(path):
     write_torch_file(path, assemble({"epoch": 3, "state_dict": {"w": WHOLE}, "args": [1.5, None, True]}), RECORDS)
     numpy.testing.assert_array_equal(read_torch(path)["w"], NUMBERS.reshape(3, 4))
-    refused(path, assemble({"a": {"w": WHOLE}, "b": {"w": WHOLE}}), "not one dict of tensors: entry 'a' is a dict")
+    one = tensor(storage("0", 12), 5, (), ())
+    write_torch_file(path, assemble({"best_accuracy": one, "state_dict": {"w": WHOLE}}), RECORDS)
+    assert list(read_torch(path)) == ["w"]
+    refused(path, assemble({"a": {"w": WHOLE}, "b": {"w": WHOLE}}), "holds several state dicts: 'a', 'b'; save the one")
     refused(path, assemble({"w": WHOLE, "epoch": 3}), "entry 'epoch' is a int")
     refused(path, assemble({"w": WHOLE, 3: WHOLE}), "entry 3 is a Tensor")
     refused(path, assemble({"w": WHOLE, "inner": {"w": WHOLE}}), "entry 'inner' is a dict")
     refused(path, assemble([WHOLE]), "holds a list")
     refused(path, assemble(WHOLE), "holds a Tensor")
     refused(path, assemble({"a": 1}), "entry 'a' is a int")
+
+
+def test_what_else_a_state_dict_may_hold(path):
+    """Parameters and tensors with attributes, tensors from CUDA, and of dtypes without a storage of their own."""
+    hooks = Call(Name("collections", "OrderedDict"))
+    attributes = {
+        "decay": False,
+        "tags": Call(Name("__builtin__", "set"), ["a"]),
+        "shape": Call(Name("torch", "Size"), (3, 4)),
+    }
+    v2 = (storage("0", 12), 0, (3, 4), (4, 1), False, hooks)
+    on_cuda = Persistent(("storage", Name("torch.cuda", "FloatStorage"), "0", "cuda:0", 12))
+    untyped = Persistent(("storage", Name("torch.storage", "UntypedStorage"), "1", "cpu", 6))
+    small = (untyped, 1, (2,), (1,), False, hooks, Name("torch", "uint16"))
+    program = {
+        "parameter": Call(Name("torch._utils", "_rebuild_parameter_with_state"), WHOLE, True, hooks, attributes),
+        "tensor": from_type(Name("torch._utils", "_rebuild_tensor_v2"), Name("torch", "Tensor"), v2),
+        "cuda": tensor(on_cuda, 0, (3, 4), (4, 1)),
+        "uint16": Call(Name("torch._utils", "_rebuild_tensor_v3"), *small),
+    }
+    write_torch_file(path, assemble(program), RECORDS | {"data/1": bytes(6)})
+    assert torch_index(path) == dict.fromkeys(list(program)[:3], ((3, 4), "float32")) | {"uint16": ((2,), "uint16")}
+    for name in list(program)[:3]:
+        numpy.testing.assert_array_equal(read_torch(path, names=[name])[name], NUMBERS.reshape(3, 4), strict=True)
+    outside = (untyped, 2, *small[2:])  # two elements from the third on, and there are three
+    refused(
+        path,
+        assemble({"w": Call(Name("torch._utils", "_rebuild_tensor_v3"), *outside)}),
+        "ends at element 4 of storage '1', which has 3",
+        RECORDS | {"data/1": bytes(6)},
+    )
+    refused(path, assemble({"w": tensor(untyped, 0, (2,), (1,))}), "unknown way", RECORDS | {"data/1": bytes(6)})
 
 
 def test_other_dtypes_are_refused_by_name(path):
@@ -210,7 +250,25 @@ def test_an_extension_code_that_python_has_cached_runs_nothing(path, tmp_path):
         (Name("collections", "OrderedDict.__subclasses__"), "refers to"),
         (Name("minivivit.files.torch_file", "os.system"), "refers to"),
         (Call(Name("torch", "FloatStorage"), 1 << 40), "calls torch.FloatStorage"),
-        (Call(Name("collections", "OrderedDict"), [["a", 1]]), "OrderedDict with arguments"),
+        (Call(Name("collections", "OrderedDict"), [["a", 1, 2]]), "OrderedDict with arguments"),
+        (Call(Name("collections", "OrderedDict"), [[1, 2]]), "OrderedDict with arguments"),
+        (Call(Name("collections", "OrderedDict"), [[{}, 2]]), "OrderedDict with arguments"),
+        (Call(Name("collections", "OrderedDict"), [], []), "OrderedDict with arguments"),
+        (Call(Name("collections", "OrderedDict"), "ab"), "OrderedDict with arguments"),
+        (Call(Name("torch", "Size"), [1]), "calls torch.Size"),
+        (Call(Name("torch", "Size"), (-1,)), "calls torch.Size"),
+        (Call(Name("torch", "float32")), "calls torch.float32"),
+        (Call(Name("torch", "Tensor"), 1 << 40), "calls torch.Tensor"),
+        (Call(Name("builtins", "set"), [1]), "entry 'w' is a Ignored"),
+        (Call(Name("builtins", "bytearray"), 1 << 40), "refers to 'builtins.bytearray'"),
+        (Call(Name("torch._utils", "_rebuild_tensor"), 1), "unknown way"),
+        (Call(Name("torch._utils", "_rebuild_tensor"), *range(4)), "unknown way"),
+        (Call(Name("torch._utils", "_rebuild_tensor_v3"), *range(7)), "unknown way"),
+        (Call(Name("torch._utils", "_rebuild_parameter_with_state"), 1, 2, 3, 4), "unknown way"),
+        (from_type(Name("torch._utils", "_rebuild_parameter"), Name("torch", "Tensor"), (WHOLE, 1, 2)), "unknown way"),
+        (from_type(Name("torch._utils", "_rebuild_tensor_v2"), Name("torch", "Size"), ()), "unknown way"),
+        (from_type(Name("torch._utils", "_rebuild_tensor_v2"), Name("torch", "Tensor"), [1]), "unknown way"),
+        (from_type(Name("os", "system"), Name("torch", "Tensor"), ("touch canary",)), "refers to 'os.system'"),
         (Call(Call(Name("collections", "OrderedDict")), 1), "calls an object of type dict"),
         (Call(Name("torch._utils", "_rebuild_tensor_v2")), "unknown way"),
         (Call(Name("torch._utils", "_rebuild_tensor_v2"), *range(6)), "unknown way"),
@@ -283,7 +341,10 @@ def test_one_storage_has_one_dtype(path):
         (b"Nr\xff\xff\xff\xff" + assemble({"a": 1}), "entry 'a' is a int"),  # asks pickle.Unpickler for 64 GiB
         (b"\x95" + b"\xff" * 8 + b"N", "holds a NoneType"),
         (b"X\xff\xff\xff\xffabc", "pickle is damaged"),
-        (b")" + b"\x85" * 100_000 + b"}" + b")" + b"\x85" * 100_000 + b"Ns", "no dict with str or int keys"),
+        (
+            b")" + b"\x85" * 100_000 + b"}" + b")" + b"\x85" * 100_000 + b"Ns",
+            "no dict with names or small numbers as keys",
+        ),
         (b"]" * 200_000 + b"a" * 199_999, "holds a list"),
         (b"(" * 100_000 + b"t" * 100_000, "holds a tuple"),
         (b"}q\x00X\x01\x00\x00\x00ah\x00s", "entry 'a' is a dict"),  # holds itself
@@ -295,8 +356,8 @@ def test_one_storage_has_one_dtype(path):
         (b"cos", "pickle is damaged"),
         (b"c\xff\n\xff\n", "pickle is damaged"),
         (b"NN\x93", "refers to something that is no name"),
-        (b"}NNs", "no dict with str or int keys"),
-        (b"}(NNNu", "no dict with str or int keys"),
+        (b"}NNs", "no dict with names or small numbers as keys"),
+        (b"}(NNNu", "no dict with names or small numbers as keys"),
         (b"}Na", "appends to something that is no list"),
     ],
 )
@@ -349,8 +410,9 @@ def test_changed_numbers_are_noticed(path):
 
 
 def test_other_files_are_refused_with_what_to_do(path):
-    path.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
-    with pytest.raises(InputError, match=r"before version 1\.6.*save it again:  torch\.save"):
+    with tarfile.open(path, "w") as archive:
+        archive.add(__file__, "sys_info")
+    with pytest.raises(InputError, match=r"a tar archive.*before version 0\.2.*save it again there:  torch\.save"):
         read_torch(path)
     path.write_bytes(b"something else")
     with pytest.raises(InputError, match="it is no zip archive"):

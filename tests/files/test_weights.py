@@ -67,7 +67,7 @@ def test_read_tensors_goes_by_the_suffix(tmp_path):
     assert_same(read_tensors(GOLDEN / "model.safetensors"), read_tensors(GOLDEN / "pytorch_model.bin"))
     assert tensor_index(GOLDEN / "model.safetensors") == tensor_index(GOLDEN / "pytorch_model.bin")
     for read in (read_tensors, tensor_index):
-        with pytest.raises(InputError, match=r"expected \.safetensors, \.bin"):
+        with pytest.raises(InputError, match=r"expected \.safetensors, \.bin, \.pt"):
             read(GOLDEN / "golden.npz")
 
 

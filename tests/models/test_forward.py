@@ -301,9 +301,48 @@ def test_labels_that_do_not_fit():
     assert "labels is a list that makes no array" in refusal(model, pixels, [[0], [1, 2]])
     assert "labels: expected a NumPy or CuPy array, got dict" in refusal(model, pixels, {0: 1})
     assert "multi_label_classification expects that of the logits, (2, 3)" in refusal(model, pixels, [0.5, 0.5])
+    assert "labels hold NaN, infinity" in refusal(model, pixels, [[0.5, 1, numpy.nan], [0, 0, 1]])
     assert "got NoneType" in refusal(model.loss_and_gradients, pixels, None)
     with pytest.raises(InputError, match="label_smoothing is for single_label_classification; this is regression"):
         small_model(num_labels=1).loss_and_gradients(pixels, [0.1, 0.2], label_smoothing=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shapes", "expected"),
+    [
+        ({}, [(1, 2), (2, 1, 1), (2, 2), (1,), ()], "expected 2 x 1 class indices"),
+        ({"class_splits": [2, 1]}, [(4,), (1, 4), (2, 2, 1), (2,)], "expected 2 x 2 class indices"),
+        ({"class_splits": [1, 1, 1]}, [(3, 2), (6,), (1, 6)], "expected 2 x 3 class indices"),
+        ({"problem_type": "regression"}, [(3, 2), (6,), (1, 6), (2, 3, 1)], "that of the logits, (2, 3)"),
+        ({"problem_type": "multi_label_classification"}, [(3, 2), (6,), (6, 1)], "that of the logits, (2, 3)"),
+        ({"num_labels": 1}, [(1, 2), (2, 1, 1), (1, 1, 2)], "that of the logits, (2, 1)"),
+    ],
+)
+def test_labels_of_another_shape_with_as_many_entries_are_not_reshaped(changes, shapes, expected):
+    model = small_model(**changes)
+    pixels = clip_for(model.config)
+    for shape in shapes:
+        labels = numpy.zeros(shape, dtype="float64" if "logits" in expected else "int64")
+        assert expected in refusal(model, pixels, labels)
+        assert expected in refusal(model.loss_and_gradients, pixels, labels)
+
+
+def test_one_column_needs_no_axis():
+    """As transformers takes it, and PyTorch's users write it; one number for one clip, too."""
+    for changes, number in (({}, 2), ({"num_labels": 1}, 0.25), ({"class_splits": [3]}, 1)):
+        model = small_model(**changes)
+        pixels = clip_for(model.config)
+        losses = {float(model(pixels, labels=labels).loss) for labels in ([number] * 2, [[number]] * 2)}
+        assert len(losses) == 1
+        losses = {float(model(pixels[:1], labels=labels).loss) for labels in (number, [number], [[number]])}
+        assert len(losses) == 1
+
+
+def test_counts_that_cannot_be_meant():
+    model = small_model(class_splits=[2, 1])
+    for counts in ([2], [2, 0], [1, 2, 3]):
+        with pytest.raises(InputError, match="expected a whole number of at least 1 for each of 2 heads"):
+            model.loss_and_gradients(clip_for(model.config), [[0, 0], [1, 0]], counts=counts)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,37 @@ def test_a_softmax_and_its_largest_entries():
     assert classes[0]["probability"] == probabilities[1]
 
 
+def test_whole_numbers_have_probabilities_too():
+    for changes in ({}, {"class_splits": [3, 2]}, {"problem_type": "multi_label_classification"}):
+        config = VivitConfig(id2label=LABELS, **changes)
+        for dtype in ("int64", "int8", "uint8"):
+            logits = numpy.array([[1, 3, 2, 0, 100]], dtype=dtype)
+            expected = class_probabilities(logits.astype("float64"), config)
+            numpy.testing.assert_array_equal(class_probabilities(logits, config), expected)
+    assert class_probabilities([1, 3, 2, 0, 4], VivitConfig(id2label=LABELS)).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("logits", "message"),
+    [
+        (numpy.zeros(5, complex), "logits have dtype complex128"),
+        (numpy.array(list("abcde")), "logits have dtype <U1"),
+        (numpy.zeros(5, bool), "logits have dtype bool"),
+        (numpy.array(1.0), r"logits have shape \(\)"),
+        (numpy.zeros((2, 0)), r"logits have shape \(2, 0\)"),
+        (None, "logits: expected a NumPy or CuPy array, got NoneType"),
+    ],
+)
+def test_logits_that_are_none(logits, message):
+    with pytest.raises(InputError, match=message):
+        class_probabilities(logits, VivitConfig(id2label=LABELS))
+
+
+def test_no_clips_have_no_probabilities():
+    config = VivitConfig(id2label=LABELS, class_splits=[3, 2])
+    assert class_probabilities(numpy.zeros((0, 5)), config).shape == (0, 5)
+
+
 def test_more_classes_than_there_are():
     config = VivitConfig(id2label=LABELS)
     assert len(top_classes(class_probabilities(numpy.zeros(5), config), config, 100)) == 5

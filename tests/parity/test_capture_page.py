@@ -39,7 +39,7 @@ def compile_and_run_c(source):
     """The function, in a program that records what a port would have."""
     main = 'int main(void) {\n    static float zeros[288];\n    record("tokens", zeros, 288);\n'
     main += '    record("logits", zeros, 4);\n    return 0;\n}\n'
-    Path("port.c").write_text(source + main)
+    Path("port.c").write_text(source + main, encoding="utf-8")
     subprocess.run(["cc", "-Wall", "-Werror", "-o", "port", "port.c"], check=True)
     subprocess.run(["./port"], check=True)
 
@@ -73,7 +73,7 @@ def test_everything_on_the_page(capsys):
                 assert cli.main(command[1:]) == 0, (line, capsys.readouterr())
                 comparisons += [capsys.readouterr().out] if command[1] == "compare" else []
         elif language == "json":
-            Path(next(mappings)).write_text(json.dumps(json.loads(source)))
+            Path(next(mappings)).write_text(json.dumps(json.loads(source)), encoding="utf-8")
         elif language == "c" and shutil.which("cc"):
             compile_and_run_c(source)
     assert len(comparisons) == 4
@@ -97,7 +97,7 @@ def test_a_fault_in_the_port_by_hand_is_named(capsys):
     (port,) = [source for language, source in blocks if language == "python" and "einsum" in source]
     (commands,) = [source.splitlines() for language, source in blocks if language == "sh" and "port.npz" in source]
     _, mapping = [source for language, source in blocks if language == "json"]
-    Path("port_names.json").write_text(mapping)
+    Path("port_names.json").write_text(mapping, encoding="utf-8")
     assert "1e-6" in port
     run_python(port.replace("1e-6", "1e-2"))
     assert cli.main(shlex.split(commands[0])[1:]) == 0

@@ -11,6 +11,7 @@ readable. The last life is left alone. Prints the steps at which it was killed.
 
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from tiny_training import tiny_training
 
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training import loop
-from minivivit.training.checkpoints import has_checkpoint, read_state
+from minivivit.training.checkpoints import check_files, holds_training, read_state, settle
 from minivivit.training.loop import make_step, train
 from minivivit.training.run import resume_training
 
@@ -34,7 +35,7 @@ def live(output: Path, steps: int, last_step: int | None) -> None:
         return make_step(training)
 
     loop.make_step = make_step_or_wait
-    if has_checkpoint(output):
+    if holds_training(output):
         training = resume_training("motion", output)
     else:
         training = tiny_training(output, steps=steps, checkpoint_every=1, parallel=2)
@@ -42,11 +43,12 @@ def live(output: Path, steps: int, last_step: int | None) -> None:
 
 
 def step_of(output: Path) -> int:
-    """The step of the last checkpoint, -1 for none."""
+    """The step of the last checkpoint that is in its place, -1 for none."""
     try:
-        return int(os.readlink(output / "last").removeprefix("step-"))
+        state = (output / "last" / "training_state.json").read_bytes()
     except FileNotFoundError:
         return -1
+    return int(re.search(rb'"step": (\d+)', state.rpartition(b'"settings"')[2])[1])
 
 
 def fork_a_life(output: Path, steps: int, last_step: int | None) -> int:
@@ -63,11 +65,13 @@ def fork_a_life(output: Path, steps: int, last_step: int | None) -> int:
 
 
 def check_readable(output: Path) -> None:
-    """Whatever stands there after a kill is complete."""
-    if step_of(output) >= 0:
-        for link in ("last", "best"):
-            VivitForVideoClassification.from_pretrained(output / link, backend="numpy")
-            read_state(output / link)
+    """Whatever stands there after a kill is complete, even before what it left unfinished is finished."""
+    if holds_training(output):
+        if step_of(output) >= 0:
+            for name in ("last", "best"):
+                VivitForVideoClassification.from_pretrained(output / name, backend="numpy")
+        settle(output)
+        check_files(output, read_state(output / "last"))
 
 
 def main(output: Path, kills: int, steps: int) -> None:

@@ -7,7 +7,8 @@ import pytest
 from tiny_training import TINY_MODEL, write_clips
 
 from minivivit import InputError, VivitConfig
-from minivivit.training.data.folders import FolderData, find_clips, split_clips
+from minivivit.training.data.clip_folders import find_clips
+from minivivit.training.data.folders import FolderData, split_clips
 from minivivit.training.data.motion.batches import (
     EVALUATION,
     TRAINING,
@@ -46,7 +47,7 @@ def test_what_is_no_folder_of_classes_is_refused(tmp_path):
     with pytest.raises(InputError, match="1 sub-folders; expected one for each class"):
         find_clips(tmp_path)
     (tmp_path / "b").mkdir()
-    with pytest.raises(InputError, match="empty"):
+    with pytest.raises(InputError, match="no clip of the 2 classes 'a', 'b'"):
         find_clips(tmp_path)
 
 

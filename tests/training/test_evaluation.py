@@ -225,3 +225,14 @@ def test_the_bar_of_evaluate_counts_the_clips(tmp_path, motion_model, capsys, mo
         capsys, "--model", save_model(tmp_path / "model"), "--data", write_clips(tmp_path / "clips", clips=3)
     )
     assert [(bar.n, bar.total) for bar in bars] == [(70, 70), (9, 9)]
+
+
+def test_logits_that_are_not_finite_are_no_answer():
+    """argmax would take NaN for the most probable class."""
+    config = VivitConfig(**TINY_MODEL)
+    model = VivitForVideoClassification(config, backend="numpy")
+    model.params["classifier"]["bias"][...] = numpy.float32(3e38)
+    model.params["classifier"]["weight"][...] = numpy.float32(3e38)
+    clips = list(numpy.random.default_rng(0).integers(0, 256, (2, 4, 16, 16, 3), dtype=numpy.uint8))
+    with numpy.errstate(all="ignore"), pytest.raises(InputError, match="the logits are not finite"):
+        measure(model, new_processor(config), [(clips, numpy.array([0, 1]))])

@@ -11,6 +11,7 @@ from minivivit import InputError, VivitConfig, VivitForVideoClassification, Vivi
 from minivivit.backend import num_threads, set_num_threads
 from minivivit.training import loop
 from minivivit.training.accumulation import batch_gradients
+from minivivit.training.checkpoints import read_state
 from minivivit.training.curves import draw_curves
 from minivivit.training.data.pixels import new_processor, to_pixel_values
 from minivivit.training.log import read_log
@@ -50,6 +51,81 @@ def test_pieces_add_up_to_the_batch(accumulate, parallel):
         numpy.testing.assert_array_equal(whole.gradients[name], gradients[name])
         scale = abs(gradients[name]).max()
         numpy.testing.assert_allclose(pieces.gradients[name], gradients[name], rtol=0, atol=1e-13 * scale + 1e-16)
+
+
+def in_pieces(model, pixels, labels, label_smoothing=0.0):
+    """Assert that pieces of every number give the loss and the gradients of the whole batch."""
+    names = list(model.state_dict())
+    loss, gradients = model.loss_and_gradients(pixels, labels, label_smoothing=label_smoothing)
+    for accumulate, parallel in ((1, 2), (2, 1), (2, 2), (3, 1), (1, 6), (7, 1)):
+        pieces = batch_gradients(
+            model, pixels, labels, names, accumulate=accumulate, parallel=parallel, label_smoothing=label_smoothing
+        )
+        assert pieces.loss == pytest.approx(float(loss), rel=1e-13)
+        for name in names:
+            scale = abs(gradients[name]).max()
+            numpy.testing.assert_allclose(pieces.gradients[name], gradients[name], rtol=0, atol=1e-13 * scale + 1e-16)
+
+
+# Six clips of three classes, or of a head of three and one of two. In halves, the first has none that count.
+LABELS = {
+    "indices": ([0, 2, 1, 1, 0, 2], {}),
+    "some that do not count": ([0, -100, 1, -100, -100, 2], {}),
+    "a piece of which none counts": ([-100, -100, -100, 1, 0, 2], {}),
+    "one that counts": ([-100, -100, -100, -100, 0, -100], {}),
+    "a column": ([[0], [-100], [1], [-100], [-100], [2]], {}),
+    "heads": ([[0, 1], [2, 0], [1, 1], [1, 0], [0, 1], [2, 0]], {"class_splits": [3, 2]}),
+    "heads that count differently": (
+        [[0, -100], [-100, -100], [1, -100], [1, 0], [-100, 1], [2, 0]],
+        {"class_splits": [3, 2]},
+    ),
+    "numbers": ([0.5, -1, 2, 0, 1, 3], {"num_labels": 1}),
+}
+SMOOTHED = [kind for kind in LABELS if kind != "numbers"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "label_smoothing"), [*((kind, 0.0) for kind in LABELS), *((kind, 0.2) for kind in SMOOTHED)]
+)
+def test_pieces_weigh_by_what_counts(kind, label_smoothing):
+    labels, changes = LABELS[kind]
+    fields = {"num_labels": sum(changes.get("class_splits", [3])), **changes}
+    model = plain_model(initializer_range=0.3, **fields)
+    pixels = numpy.random.default_rng(0).standard_normal((6, 4, 3, 16, 16))
+    in_pieces(model, pixels, numpy.array(labels), label_smoothing)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"problem_type": "single_label_classification"},
+        {"problem_type": "single_label_classification", "class_splits": [2, 2]},
+        {"problem_type": "multi_label_classification"},
+        {"problem_type": "regression"},
+    ],
+)
+def test_pieces_of_rows_of_numbers(changes):
+    model = plain_model(initializer_range=0.3, num_labels=4, **changes)
+    rng = numpy.random.default_rng(0)
+    in_pieces(model, rng.standard_normal((6, 4, 3, 16, 16)), rng.dirichlet(numpy.ones(4), 6))
+    if changes["problem_type"].startswith("single"):
+        in_pieces(model, rng.standard_normal((6, 4, 3, 16, 16)), rng.dirichlet(numpy.ones(4), 6), 0.2)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_batch_of_which_none_counts_has_no_loss(accumulate):
+    pixels = numpy.zeros((6, 4, 3, 16, 16))
+    for labels, fields in (
+        (numpy.full(6, -100), {"num_labels": 3}),
+        (numpy.tile([0, -100], (6, 1)), {"num_labels": 5, "class_splits": [3, 2]}),
+    ):
+        with pytest.raises(InputError, match="every label is -100"):
+            batch_gradients(plain_model(**fields), pixels, labels, [], accumulate=accumulate)
+
+
+def test_as_many_labels_as_clips():
+    with pytest.raises(InputError, match="there are 6 clips and 4 labels"):
+        batch_gradients(plain_model(), numpy.zeros((6, 4, 3, 16, 16)), numpy.zeros(4, int), [], accumulate=2)
 
 
 def test_the_bits_do_not_depend_on_the_number_of_threads(tmp_path):
@@ -139,16 +215,17 @@ def test_a_small_folder_is_learned_with_the_defaults(tmp_path):
 
 
 def test_the_best_model_is_the_best_and_the_last_the_last(tmp_path):
-    training = run_tiny_training(tmp_path / "run", steps=12)
+    training = run_tiny_training(tmp_path / "run", steps=12, schedule="constant")
     entries = [entry for entry in read_log(tmp_path / "run" / "log.jsonl") if "validation_loss" in entry]
     assert [entry["step"] for entry in entries] == [3, 6, 9, 12]
     best = max(entries, key=lambda entry: (entry["validation_accuracy"], -entry["validation_loss"]))
-    assert training.best["step"] == best["step"]
-    assert (tmp_path / "run" / "best").readlink().name == f"step-{best['step']:08d}"
-    assert (tmp_path / "run" / "last").readlink().name == "step-00000012"
-    model = VivitForVideoClassification.from_pretrained(tmp_path / "run" / "last", backend="numpy")
-    for name, array in model.state_dict().items():
-        numpy.testing.assert_array_equal(array, training.model.state_dict()[name])
+    assert training.best["step"] == best["step"] < 12
+    shorter = run_tiny_training(tmp_path / "shorter", steps=best["step"], schedule="constant")
+    assert read_state(tmp_path / "run" / "last")["step"] == 12
+    for directory, expected in (("last", training), ("best", shorter)):
+        model = VivitForVideoClassification.from_pretrained(tmp_path / "run" / directory, backend="numpy")
+        for name, array in model.state_dict().items():
+            numpy.testing.assert_array_equal(array, expected.model.state_dict()[name])
 
 
 def test_a_lower_loss_breaks_a_tie(tmp_path):
@@ -196,6 +273,18 @@ def test_nan_in_a_gradient_alone_is_found(tmp_path):
     training.model.params["vivit"]["embeddings"]["patch_embeddings"]["projection"]["weight"][...] *= 1e-25
     training.model.params["classifier"]["weight"][...] *= 1e28  # the first layer norm multiplies its gradient by 1e15
     with pytest.raises(NonFiniteError, match=r"the gradient's norm is (inf|nan) at step 1; it first .* in gradient\."):
+        train(training)
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_a_gradient_whose_square_overflows_is_said(optimiser, tmp_path):
+    """It is finite, but the mean of squares would be infinite, and the parameter would never move again."""
+    training = tiny_training(tmp_path / "run", max_grad_norm=None, model=PLAIN_MODEL, optimiser=optimiser)
+    training.model.params["vivit"]["layernorm"]["weight"][...] = 1e25
+    training.model.params["classifier"]["weight"][...] *= 1e-23
+    with pytest.raises(
+        NonFiniteError, match=r"norm is .*e\+\d\d, whose square is beyond float32 at step 1; every tensor"
+    ):
         train(training)
 
 

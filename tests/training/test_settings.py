@@ -16,6 +16,7 @@ from minivivit.cli import main
 from minivivit.commands.train import _given_settings, add_train_arguments, run_train
 from minivivit.training.data.motion.clips import MOTION_CLASSES
 from minivivit.training.log import read_log
+from minivivit.training.optimisers.freezing import trainable_names
 from minivivit.training.run import begin_training
 from minivivit.training.settings import TrainingSettings, make_settings, model_config, read_settings_file, warm_up_steps
 
@@ -275,3 +276,68 @@ def test_the_help_tells_the_defaults(capsys, monkeypatch):
     rates = f"{folder.learning_rate}; with --model or --preset {tuned}; motion: {motion.learning_rate}"
     assert f"rate (default: {rates})" in shown
     assert f"optimiser {{adamw,sgd}}\n{' ' * 24}what makes the updates (default: {folder.optimiser})" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", 10**400),
+        ("learning_rate", float("nan")),
+        ("learning_rate", -(10**400)),
+        ("optimiser", []),
+        ("schedule", {}),
+        ("model", [[[]]] * 9999),
+        ("model", {"x" * 99_999: 1}),
+        ("freeze", ["x" * 99_999, 1]),
+        ("augmentation", {"x" * 99_999: 1}),
+        ("dtype", "x" * 99_999),
+        ("x" * 99_999, 1),
+    ],
+)
+def test_hostile_settings_have_one_short_line_to_say(name, value):
+    with pytest.raises(InputError) as error:
+        make_settings("folder", {name: value})
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1500
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(
+            {name: 10**400}
+            for name in ("steps", "learning_rate", "seed", "batch_size", "weight_decay", "momentum", "freeze")
+        ),
+        *(
+            {name: "a" * 10**6}
+            for name in ("steps", "learning_rate", "optimiser", "dtype", "freeze", "model", "augmentation")
+        ),
+        *({"model": {"preset": preset}} for preset in ([], {}, "a" * 10**6, 3, None.__class__.__name__)),
+        *({"augmentation": {"crop_size": size}} for size in (10**400, [10**400, 8], "a" * 10**6)),
+        *(
+            {"a" * 10**6: 1},
+            {"self": 1},
+            {"model": {"self": 1}},
+            {"model": {"a" * 10**6: 1}},
+            {"augmentation": {"self": 1}},
+        ),
+        *({"model": {f"unknown{index}": 1 for index in range(10**5)}}, {"freeze": ["a" * 10**6]}, {"steps": 1 << 64}),
+    ],
+    ids=lambda given: next(iter(given))[:20],
+)
+def test_settings_without_measure_are_one_short_line(given):
+    def use():
+        settings = make_settings("motion", given)
+        model_config(settings, list(MOTION_CLASSES))
+        trainable_names(["vivit.layernorm.weight"], settings.freeze)
+
+    with pytest.raises(InputError) as caught:
+        use()
+    assert len(str(caught.value)) < 1500
+    assert str(caught.value).isprintable()
+
+
+def test_a_seed_may_have_128_bits():
+    assert make_settings("motion", {"seed": (1 << 128) - 1}).seed == (1 << 128) - 1
+    with pytest.raises(InputError, match="is taken for a mistake"):
+        make_settings("motion", {"seed": 1 << 128})

@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
+import shutil
 import signal
+import sys
 
 import numpy
 import pytest
@@ -13,7 +16,7 @@ from minivivit.cli import main
 from minivivit.commands import variants as command
 from minivivit.models.counting import count, total
 from minivivit.training.data.motion.stills import STILL_CLASSES, StillData, still_frames
-from minivivit.training.experiments.own_process import peak_memory, run_in_own_process
+from minivivit.training.experiments.own_process import can_start_processes, peak_memory, run_in_own_process
 from minivivit.training.experiments.variants import (
     ENCODINGS,
     IMAGE_MODEL,
@@ -26,6 +29,7 @@ from minivivit.training.experiments.variants import (
     variant_config,
     variant_settings,
 )
+from minivivit.training.lock import locked
 from minivivit.training.loop import make_step
 from minivivit.training.run import begin_training
 
@@ -135,9 +139,11 @@ def test_an_interrupted_comparison_goes_on(tmp_path, capsys, monkeypatch):
         return {**row, "name": name, "steps": 1, "parameters": 1, "multiply_accumulates": 1} | {
             "peak_memory_bytes": None,
             "paper": 1.0,
+            "weights_sha256": "",
         }
 
     monkeypatch.setattr(command, "run_in_own_process", train)
+    monkeypatch.setattr(command, "_check_image_model", lambda path, row: None)  # nothing is trained
     arguments = ["variants", "--output", str(tmp_path / "out")]
     assert main(arguments) == 130
     assert f"3 of {len(VARIANTS)} variants" in capsys.readouterr().err
@@ -153,16 +159,80 @@ def test_an_interrupted_comparison_goes_on(tmp_path, capsys, monkeypatch):
     assert "not valid JSON" in capsys.readouterr().err
 
 
-def test_tables_that_are_none(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "_train", lambda *arguments, **more: (_ for _ in ()).throw(KeyboardInterrupt))
-    arguments = ["variants", "--output", str(tmp_path)]
-    assert main(arguments) == 130
-    result = json.loads((tmp_path / "variants.json").read_text())
-    for change in ({"table_1": [3]}, {"table_2": None}, {"image_model": 1}):
-        (tmp_path / "variants.json").write_text(json.dumps({**result, **change}))
-        capsys.readouterr()
-        assert main(arguments) == 2
-        assert "does not hold the tables" in capsys.readouterr().err
+def changed(row, **values):
+    return {**row, **values}
+
+
+DAMAGES = {
+    "a table of numbers": lambda found: {**found, "table_1": [3]},
+    "no table": lambda found: {**found, "table_2": None},
+    "an image model that is a number": lambda found: {**found, "image_model": 1},
+    "a key is missing": lambda found: {name: value for name, value in found.items() if name != "table_1"},
+    "an accuracy of NaN": lambda found: {**found, "table_1": [changed(found["table_1"][0], accuracy=float("nan"))]},
+    "an accuracy of text": lambda found: {**found, "table_1": [changed(found["table_1"][0], accuracy="0.5")]},
+    "a huge number": lambda found: {**found, "table_2": [changed(found["table_2"][0], parameters=10**250 + 0.5)]},
+    "a huge time": lambda found: {
+        **found,
+        "table_2": [changed(found["table_2"][0], seconds_per_step=10**250 * 10**250)],
+    },
+    "a name of no variant": lambda found: {**found, "table_2": [changed(found["table_2"][0], name="../../x")]},
+    "a name that is a list": lambda found: {**found, "table_2": [changed(found["table_2"][0], name=[])]},
+    "a row twice": lambda found: {**found, "table_2": found["table_2"][:1] * 2},
+    "a row in the other table": lambda found: {**found, "table_1": found["table_2"], "table_2": found["table_1"]},
+    "rows that lack what they should have": lambda found: {**found, "image_model": {"name": "image_model"}},
+}
+
+
+@pytest.mark.parametrize("damage", list(DAMAGES.values()), ids=list(DAMAGES))
+def test_tables_that_are_none(compared, tmp_path, capsys, damage):
+    output, arguments = compared
+    found = json.loads((output / "variants.json").read_text())
+    text = json.dumps(damage(found))
+    (tmp_path / "variants.json").write_text(text)
+    assert main(["variants", *arguments, "--output", str(tmp_path)]) == 2
+    line = capsys.readouterr().err
+    assert re.search(r"variants\.json (does not hold the tables|is not valid JSON)", line)
+    assert line.count("\n") == 1
+    assert len(line) < 500
+    assert (tmp_path / "variants.json").read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["variants.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[1]", b"[" * 99_999, b'{"format": 1, "format": 2}'])
+def test_a_file_that_is_none(tmp_path, capsys, content):
+    (tmp_path / "variants.json").write_bytes(content)
+    assert main(["variants", "--output", str(tmp_path)]) == 2
+    assert str(tmp_path / "variants.json") in (line := capsys.readouterr().err)
+    assert line.count("\n") == 1
+    assert (tmp_path / "variants.json").read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["variants.md", "spatio_temporal", "image_model"])
+def test_what_the_user_keeps_there_stays(tmp_path, capsys, name):
+    (tmp_path / name).write_text("mine")
+    assert main(["variants", "--output", str(tmp_path)]) == 2
+    assert f"already holds '{name}', but no variants.json" in capsys.readouterr().err
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_two_at_once(tmp_path, capsys):
+    with locked(tmp_path):
+        assert main(["variants", "--output", str(tmp_path)]) == 2
+    assert "another training is at work" in capsys.readouterr().err
+
+
+def test_another_image_model_is_not_started_from(compared, tmp_path, capsys):
+    output, arguments = compared
+    found = json.loads((output / "variants.json").read_text())
+    shutil.copytree(output / "image_model", tmp_path / "image_model")
+    (tmp_path / "variants.json").write_text(json.dumps({**found, "table_1": []}))
+    path = tmp_path / "image_model" / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    for damaged in (data, None):
+        path.unlink() if damaged is None else path.write_bytes(damaged)
+        assert main(["variants", *arguments, "--output", str(tmp_path)]) == 2
+        assert f"{path} is missing, or not as the comparison wrote it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -175,7 +245,7 @@ def test_tables_that_are_none(tmp_path, capsys, monkeypatch):
         ({"model": {"tubelet_size": 2}}, "tubelet_size"),
         ({"model": {"image_size": [32, 64]}}, "square"),
         ({"backend": "cupy"}, "on the CPU"),
-        ({"steps": None}, "steps is None"),
+        ({"steps": None}, "no number of steps"),
         ({"epochs": 2}, "give steps"),
         ({"colour": 2}, "no setting"),
         ({"seed": -1}, "seed is -1"),
@@ -334,3 +404,28 @@ def test_memory_is_that_of_the_work_alone():
 def test_what_goes_wrong_in_the_other_process_is_said_here(how, error, message):
     with pytest.raises(error, match=message):
         run_in_own_process(fail, how, print, "work")
+
+
+def in_a_worker(job, report):
+    return can_start_processes()
+
+
+def test_where_there_are_no_processes_it_is_known(monkeypatch):
+    """In a browser, whose Python lacks a part, and in a worker that may have no children."""
+    assert can_start_processes()
+    assert not run_in_own_process(in_a_worker, None, print, "work")
+    monkeypatch.setitem(sys.modules, "multiprocessing.connection", None)
+    assert not can_start_processes()
+
+
+def test_without_processes_the_comparison_is_the_same(compared, tmp_path, capsys, monkeypatch):
+    output, arguments = compared
+    monkeypatch.setattr(command, "can_start_processes", lambda: False)
+    monkeypatch.setattr(command, "VARIANTS", (IMAGE_MODEL, ENCODINGS[0]))
+    with pytest.raises(KeyError):  # the tables want more than these two
+        main(["variants", *arguments, "--output", str(tmp_path / "out")])
+    for name in ("image_model", "frame_sampling"):
+        one, other = ((place / name / "model.safetensors").read_bytes() for place in (output, tmp_path / "out"))
+        assert one == other
+    result = json.loads((tmp_path / "out" / "variants.json").read_text())
+    assert result["image_model"]["peak_memory_bytes"] is None

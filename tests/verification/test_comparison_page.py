@@ -156,3 +156,32 @@ def test_pixels_have_their_picture():
         source({"pixel_values": clip}, CONFIG.to_dict()), {"pixel_values": clip[..., ::-1]}, precision="float32"
     )
     assert len(pictures(page)) == 2
+
+
+@pytest.mark.parametrize("factor", [1e160, 1.5e308, 1e-310, -1.5e308])
+def test_values_whose_squares_float64_cannot_hold(factor):
+    """Beyond 1e154 squares are infinite, below 1e-162 they are 0: the picture is that of moderate numbers."""
+    shape = (1, 4, 3, 16, 16)
+    for name, ours in ((NAMES[0], OURS[NAMES[0]]), ("pixel_values", numpy.random.default_rng(3).uniform(-1, 1, shape))):
+        ours = ours / abs(ours).max()
+        theirs = ours.copy()
+        theirs[(0, *(size // 2 for size in ours.shape[1:]))] *= -1
+        pages = []
+        for scale in (1.0, factor):
+            left, right = ({name: array * scale} for array in (ours, theirs))
+            page = page_of(source(left, CONFIG.to_dict()), source(right), rtol=0.0, atol=0.0)
+            pictures(page)
+            pages.append(page)
+        greys = [re.findall('fill="#([0-9a-f]{6})"', page) for page in pages]
+        assert len(greys[0]) > 10
+        assert greys[0] == greys[1]
+        assert "nan" not in pages[1].lower()
+
+
+def test_differences_that_float64_cannot_hold():
+    ours = {NAMES[0]: numpy.full((2, 17, 8), 1.7e308)}
+    theirs = {NAMES[0]: numpy.where(numpy.arange(17)[:, None] == 5, -1.7e308, 1.7e308) * numpy.ones((2, 1, 8))}
+    page = page_of(source(ours, CONFIG.to_dict()), source(theirs), rtol=1e-6)
+    pictures(page)
+    assert "time 0, row 2, column 0" in page  # token 5, of which the first is the CLS token
+    assert "1.80e+308" in page

@@ -195,7 +195,10 @@ def test_a_place_that_is_taken_is_refused(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("mine")
-    for name, message in (("file", "is a file; expected a directory"), ("full", "is not empty; choose another")):
+    for name, message in (
+        ("file", "is a file; expected a new or an empty"),
+        ("full", "is not empty, it holds 'mine'; choose another"),
+    ):
         with pytest.raises(InputError, match=message):
             write_conformance_pack(tmp_path / name)
         assert main(["conformance", str(tmp_path / name)]) == 2

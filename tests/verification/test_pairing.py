@@ -6,6 +6,8 @@ from counting import CountedName, num_calls
 
 from minivivit.errors import InputError
 from minivivit.verification.comparison.pairing import LONGEST_ORDER, Pair, pair_by_name, pair_by_order, read_mapping
+from minivivit.verification.comparison.verdict import compare
+from minivivit.verification.tensors.layouts import undo_layout
 from minivivit.verification.tensors.source import ArraySource
 
 OURS = ["embeddings", "layer.0.query", "layer.0.key", "layer.1.query", "layer.1.key", "head"]
@@ -130,3 +132,51 @@ def test_order_has_its_limit():
     many = ArraySource(dict.fromkeys(map(str, range(LONGEST_ORDER + 1)), numpy.zeros(1)))
     with pytest.raises(InputError, match=r"memory holds 4,001 tensors; by order, at most 4,000 are paired"):
         pair_by_order(source(numpy.zeros(1)), many)
+
+
+def test_by_order_only_what_can_have_a_like_is_read():
+    """A compressed file of a few kilobytes can hold a tensor of gigabytes."""
+
+    class Counting(ArraySource):
+        def __init__(self, arrays):
+            super().__init__(arrays)
+            self.read_names = []
+
+        def blocks(self, name):
+            self.read_names.append(name)
+            return super().blocks(name)
+
+    ours = Counting({"a": numpy.ones((2, 3)), "b": numpy.ones(5)})
+    theirs = Counting(
+        {"bomb": numpy.broadcast_to(0.0, (10**6, 10**6)), "x": numpy.ones((2, 3)), "y": numpy.ones((3, 2))}
+    )
+    assert pair_by_order(ours, theirs) == [Pair("a", "x")]
+    assert (ours.read_names, theirs.read_names) == (["a"], ["x"])
+    assert pair_by_order(ours, theirs, any_layout=True) == [Pair("a", "x")]
+    assert "bomb" not in theirs.read_names
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"find_layouts": True}, {"mapping": {"a": {"name": "a", "layout": "take(0, 0)"}}}]
+)
+def test_a_tensor_that_no_layout_leads_from_is_not_read(arguments):
+    theirs = ArraySource({"a": numpy.broadcast_to(0.0, (10**6, 10**6)), "b": numpy.ones(4)})
+    theirs.blocks = lambda name: iter([numpy.ones(4)]) if name == "b" else pytest.fail("was read")  # type: ignore[method-assign]
+    ours = {"a": numpy.ones((2, 3)), "b": numpy.ones(4)}
+    if "mapping" in arguments:
+        with pytest.raises(InputError, match="makes"):
+            compare(ours, theirs, rtol=1e-6, **arguments)
+    else:
+        assert [row.status for row in compare(ours, theirs, rtol=1e-6, **arguments).rows] == ["shape", "equal"]
+
+
+def test_a_part_is_taken_as_a_view():
+    array = numpy.arange(24.0).reshape(2, 3, 4)
+    for axis, place in ((0, 1), (1, -1), (-1, 2)):
+        goal = array.take(place, axis=axis)
+        taken = undo_layout(array, f"take({axis}, {place})", goal.shape)
+        assert (taken == goal).all()
+        assert numpy.shares_memory(taken, array)
+    for axis, place in ((3, 0), (0, 2), (10**30, 0)):
+        with pytest.raises(InputError, match="cannot be done"):
+            undo_layout(array, f"take({axis}, {place})", (3, 4))

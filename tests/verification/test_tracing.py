@@ -1,10 +1,12 @@
 """Traces on the disk: what is written, when, and what is refused."""
 
+import errno
 import hashlib
 import json
 import math
 import os
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -133,7 +135,7 @@ def test_arrays_of_another_library_are_brought_over(tmp_path, number):
     model = small_model(number)
     pixels = clip_for(model.config)
     trace_model(model, pixels, tmp_path / "numpy", labels=LABELS, gradients=True)
-    model.params, model.xp = map_tree(lambda array: xp.asarray(array), model.params), xp
+    model.params = map_tree(lambda array: xp.asarray(array), model.params)
     metadata = trace_model(model, pixels, tmp_path / "other", labels=LABELS, gradients=True)
     found, expected = read_all(tmp_path / "other"), read_all(tmp_path / "numpy")
     assert list(found) == list(expected)
@@ -446,13 +448,48 @@ def test_a_failure_leaves_the_older_trace(tmp_path, monkeypatch):
     assert_same(read_all(tmp_path / "trace"), before)
 
 
+def test_a_trace_that_cannot_be_put_in_its_place_leaves_the_older_one(tmp_path, monkeypatch):
+    model = small_model()
+    pixels = clip_for(model.config)
+    trace_model(model, pixels, tmp_path / "trace")
+    (tmp_path / "trace").chmod(0o700)
+    before = read_all(tmp_path / "trace")
+    usual = Path.rename
+
+    def rename(self, target):
+        if self.suffix == ".part":
+            raise OSError(errno.EIO, "Input/output error", str(self))
+        return usual(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename)
+        with pytest.raises(OSError, match="trace'"):
+            trace_model(model, pixels + 1, tmp_path / "trace")
+    assert [path.name for path in tmp_path.iterdir()] == ["trace"]
+    assert_same(read_all(tmp_path / "trace"), before)
+    trace_model(model, pixels + 1, tmp_path / "trace")
+    assert [path.name for path in tmp_path.iterdir()] == ["trace"]
+    if os.name == "posix":
+        assert stat.S_IMODE((tmp_path / "trace").stat().st_mode) == 0o700
+
+
+def test_the_current_directory_is_filled_and_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = small_model()
+    trace_model(model, clip_for(model.config), ".")
+    assert Path(TRACE_INDEX).is_file()
+    with pytest.raises(InputError, match="is the current directory and holds a trace"):
+        trace_model(model, clip_for(model.config), ".")
+    assert Path(TRACE_INDEX).is_file()
+
+
 def test_a_place_that_is_taken_meanwhile(tmp_path):
     def trace():
         with new_trace_directory(tmp_path / "trace"):
             (tmp_path / "trace").mkdir()
             (tmp_path / "trace" / "notes.txt").write_text("of hours of work")
 
-    with pytest.raises(InputError, match="is no trace"):
+    with pytest.raises(InputError, match=r"is not empty, it holds 'notes\.txt'"):
         trace()
     assert (tmp_path / "trace" / "notes.txt").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["trace"]
@@ -469,6 +506,22 @@ def write(directory, arrays):
         store[name] = array
     store.write_index({})
     return store
+
+
+def test_file_names_that_every_system_takes(tmp_path):
+    """Windows has devices called as these, tells no upper from lower case, and has other letters for separators."""
+    names = ["con", "NUL.layer.0.x", "aux", "Com1.layer.1.y", "A.layer.0", "a.layer.0", "a.layer.0.b", "A.layer.0.c"]
+    names += ["gradient.b:c", "x\\y.layer.0", "../up.layer.3", "dots...layer.4", "l" * 300 + ".layer.5", "é?*.layer.6"]
+    store = write(tmp_path, [(name, numpy.full(2, float(place))) for place, name in enumerate(names)])
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {*store.weight_map.values(), TRACE_INDEX}
+    assert len({file.lower() for file in files}) == len(files)
+    for file in files:
+        assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*[A-Za-z0-9]", file)
+        assert len(file) < 130
+        assert not re.match(r"(con|prn|aux|nul|com\d|lpt\d)\.", file, re.IGNORECASE)
+    source = open_source(tmp_path)
+    assert {name: float(source.read(name)[0]) for name in names} == dict(zip(names, range(len(names)), strict=True))
 
 
 def test_a_name_that_comes_twice_is_an_error(tmp_path):
@@ -700,8 +753,9 @@ def test_several_heads_take_one_label_each_or_one_for_all(capsys, tmp_path):
     numpy.save(tmp_path / "pixels.npy", clip_for(model.config))
     arguments = (tmp_path / "pixels.npy", tmp_path / "trace", "--model", tmp_path / "model", "--label")
     succeed(capsys, *arguments, 0)
-    assert open_source(tmp_path / "trace").metadata["labels"] == [0, 0, 0, 0]
+    assert open_source(tmp_path / "trace").metadata["labels"] == [[0, 0], [0, 0]]
     succeed(capsys, *arguments, 1, 0, 0, 0)
+    assert open_source(tmp_path / "trace").metadata["labels"] == [[1, 0], [0, 0]]
     assert "expected 2 x 2 class indices" in fail(capsys, *arguments, 1, 0, 0)
 
 
@@ -709,7 +763,7 @@ def test_the_bar_moves_a_step_a_layer(capsys, tmp_path, pixels, monkeypatch):
     steps = []
 
     def bar(total, description):
-        bar = progress.tqdm(total=total, desc=description, file=open(os.devnull, "w"), disable=False)  # noqa: SIM115
+        bar = progress.tqdm(total=total, desc=description, file=open(os.devnull, "w", encoding="utf-8"), disable=False)  # noqa: SIM115
         steps.append(bar)
         return bar
 
@@ -810,7 +864,7 @@ def test_several_tensors_and_none_called_pixel_values(capsys, tmp_path):
     [
         (["--gradients"], "--gradients starts from the loss, which needs the class: pass --label N"),
         (["--label", "5"], "labels range from 5 to 5; expected 0 to 4"),
-        (["--label", "one"], "invalid int value"),
+        (["--label", "one"], "is not a whole number"),
         (["--budget", "float8"], "invalid choice"),
         (["--budget", "float32", "--dtype", "float32"], "measured from float64"),
         (["--dtype", "float16"], "invalid choice"),

@@ -1,6 +1,7 @@
 """`VivitImageProcessor`: the goldens of transformers' class, what it accepts, its files, its errors."""
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -265,7 +266,7 @@ def test_settings_survive_a_directory(tmp_path):
         size=42, resample="bicubic", image_mean=numpy.array([0.1, 0.2, 0.3]), extra={"a": [1]}
     )
     (path,) = processor.save_pretrained(tmp_path / "new" / "directory")
-    written = json.loads(Path(path).read_text())
+    written = json.loads(Path(path).read_text(encoding="utf-8"))
     assert written["image_processor_type"] == "VivitImageProcessor"
     assert written["resample"] == 3
     assert written["extra"] == {"a": [1]}
@@ -392,9 +393,53 @@ def test_errors_are_one_clear_line(videos, settings, message):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rescale_factor": 1e25}, r"pixel values of up to 5.1e\+27 from frames of uint8, .*: rescale_factor 1e\+25, "),
+        ({"rescale_factor": -1e25}, r"pixel values of up to 5.1e\+27"),
+        ({"rescale_factor": 1e38}, "pixel values of up to inf"),
+        ({"rescale_factor": 1e300}, "pixel values of up to inf"),
+        ({"rescale_factor": 1e-25}, "the same pixel value of different bytes: rescale_factor 1e-25"),
+        ({"rescale_factor": 0.0}, "the same pixel value of different bytes"),
+        ({"image_std": [0.5, 1e-30, 0.5]}, "pixel values of up to .*image_std"),
+        ({"image_std": 1e-50}, "pixel values of up to (inf|nan)"),
+        ({"image_mean": [0.5, 0.5, 1e30]}, "pixel values of up to 2e.30"),
+        ({"image_mean": 4e5, "image_std": 1.0}, "the same pixel value of different bytes.*image_mean"),
+    ],
+)
+def test_settings_that_make_no_pixel_values_of_bytes(settings, message):
+    with pytest.raises(InputError, match=message), numpy.errstate(all="ignore"):
+        VivitImageProcessor(**settings)([FRAME])
+
+
 @pytest.mark.parametrize("name", ["rescale_factor", "resample", "image_mean", "size", "crop_size"])
 def test_a_setting_taken_away(name):
     processor = VivitImageProcessor(**SMALL)
     setattr(processor, name, None)
     with pytest.raises(InputError, match=name):
         processor([FRAME])
+
+
+@pytest.mark.parametrize("key", ["self", "settings", "cls", "overrides", "unknown", "__class__", "", "\0", "\ud800"])
+def test_any_key_may_be_the_name_of_a_setting(tmp_path, key):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": 8, key: 1}))
+    processor = VivitImageProcessor.from_pretrained(tmp_path)
+    assert json.loads(processor.to_json_string())[key] == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"rescale_factor": value} for value in (10**400, math.inf, math.nan, "1", True, 1e39, [1])),
+        *({name: 10**400} for name in ("size", "crop_size", "resample", "image_mean", "image_std", "do_resize")),
+        *({name: "a" * 10**6} for name in ("size", "crop_size", "resample", "image_mean", "image_std", "do_resize")),
+        *({name: [[]] * 10**5} for name in ("size", "crop_size", "image_mean", "image_std", "offset")),
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_settings_without_measure_are_one_short_line(settings):
+    with pytest.raises(InputError) as caught:
+        VivitImageProcessor(**settings)(numpy.zeros((2, 8, 8, 3), "uint8"), return_tensors="np")
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from minivivit import InputError
-from minivivit.video.picture import BAR, attention_picture, check_picture_path, save_picture
+from minivivit.video import picture
+from minivivit.video.picture import BAR, attention_picture, check_picture_path, frames_caption, save_picture
 
 CLASSES = [{"label": "one", "probability": 0.75}, {"label": "two", "probability": 0.25}]
 
@@ -17,7 +18,11 @@ def make(times=3, weights=None):
     frames[0] = (250, 0, 0)
     if weights is None:
         weights = numpy.full((times, 2, 3), 1 / (6 * times))
-    return attention_picture(frames, weights, (2, 8, 8), CLASSES)
+    return attention_picture(frames, captions(times), weights, (2, 8, 8), CLASSES)
+
+
+def captions(times):
+    return [frames_caption([2 * time, 2 * time + 1], 2 * times) for time in range(times)]
 
 
 def brightness(picture: Image.Image) -> numpy.ndarray:
@@ -56,7 +61,22 @@ def test_a_long_clip_is_shown_in_eight_frames():
 
 def test_weights_may_be_zero_or_one_tubelet():
     frames = numpy.zeros((1, 9, 9, 3), numpy.uint8)
-    attention_picture(frames, numpy.ones((1, 1, 1)), (1, 4, 4), CLASSES)
+    attention_picture(frames, ["frame 1 of 1"], numpy.ones((1, 1, 1)), (1, 4, 4), CLASSES)
+
+
+def test_a_tubelet_is_named_by_its_frames():
+    assert captions(2) == ["frames 1 to 2 of 4", "frames 3 to 4 of 4"]
+    assert frames_caption([4], 32) == "frame 5 of 32"
+
+
+def test_every_frame_has_its_caption(monkeypatch):
+    written = []
+    monkeypatch.setattr(picture, "_write", lambda draw, place, text, colour: written.append((place, text)))
+    make(times=40)
+    shown = [text for place, text in written if text.startswith("frame")]
+    assert shown[0] == "frames 1 to 2 of 80"
+    assert shown[-1] == "frames 79 to 80 of 80"
+    assert len(shown) == 8
 
 
 def test_the_file_is_a_png_whole_or_not_there(tmp_path):

@@ -103,27 +103,35 @@ def test_frames_are_counted_not_believed(tmp_path, pixels):
             read_video(path, [0, 6])
 
 
+def write_turned(path, pixels, a, b, c, d):
+    """A clip that says that its point (x right, y down) is to be shown at (a x + c y, b x + d y), and a translation."""
+    write_lossless(path, pixels)
+    # ISO/IEC 14496-12: the track header, version 0, holds the matrix 40 bytes after the version, in fixed point.
+    data = bytearray(path.read_bytes())
+    matrix = [round(value * (1 << 16)) for value in (a, b, 0, c, d, 0, 0, 0)]
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 4 + 40, *matrix, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
 @pytest.mark.parametrize(
-    ("name", "matrix"),
+    ("a", "b", "c", "d"),
     [
-        ("upright", (1, 0, 0, 1)),
-        ("clockwise", (0, 1, -1, 0)),
-        ("anticlockwise", (0, -1, 1, 0)),
-        ("upside down", (-1, 0, 0, -1)),
+        (1, 0, 0, 1),  # upright
+        (-1, 0, 0, 1),  # mirrored, left for right
+        (-1, 0, 0, -1),  # upside down
+        (1, 0, 0, -1),  # mirrored, top for bottom
+        (0, 1, 1, 0),  # mirrored along the diagonal
+        (0, 1, -1, 0),  # a quarter turn clockwise
+        (0, -1, -1, 0),  # mirrored along the other diagonal
+        (0, -1, 1, 0),  # a quarter turn anticlockwise
     ],
 )
-def test_display_rotation(tmp_path, pixels, name, matrix):
-    path = write_lossless(tmp_path / "rotated.mp4", pixels)
-    a, b, c, d = matrix
-    # ISO/IEC 14496-12: the track header's matrix takes the point (x right, y down) to (a x + c y, b x + d y), and a
-    # translation. In the header, version 0, it comes 40 bytes after the version.
-    data = bytearray(path.read_bytes())
-    fixed = 1 << 16
-    struct.pack_into(
-        ">9i", data, data.index(b"tkhd") + 4 + 40, a * fixed, b * fixed, 0, c * fixed, d * fixed, 0, 0, 0, 1 << 30
+@pytest.mark.parametrize("scale", [(1, 1), (2, 0.5)])  # FFmpeg passes over scale
+def test_display_matrix(tmp_path, pixels, a, b, c, d, scale):
+    path = write_turned(
+        tmp_path / "turned.mp4", pixels, *(scale[0] * v for v in (a, b)), *(scale[1] * v for v in (c, d))
     )
-    path.write_bytes(data)
-
     y, x = numpy.mgrid[:HEIGHT, :WIDTH]
     new_x, new_y = a * x + c * y, b * x + d * y
     new_x, new_y = new_x - new_x.min(), new_y - new_y.min()
@@ -131,6 +139,33 @@ def test_display_rotation(tmp_path, pixels, name, matrix):
     expected[:, new_y, new_x] = pixels
     assert numpy.array_equal(read_video(path), expected)
     assert numpy.array_equal(read_video(path, [3]), expected[[3]])
+
+
+@pytest.mark.parametrize("degrees", [1, 30, 135, 250])
+def test_display_matrix_between_quarter_turns(tmp_path, degrees):
+    """As FFmpeg: turned about the centre, of the same size, corners black; a single degree is passed over."""
+    angles = numpy.radians(numpy.arange(0, 360, 45))  # clockwise from the right, since y points down
+    colours = numpy.random.default_rng(2).integers(100, 256, (8, 3), dtype=numpy.uint8)
+    y, x = numpy.mgrid[:64, :64] - 31.5
+    sector = numpy.round(numpy.degrees(numpy.arctan2(y, x)) / 45).astype(int) % 8
+    pixels = colours[sector][None]  # eight sectors around the centre, each of one colour
+    cosine, sine = numpy.cos(numpy.radians(degrees)), numpy.sin(numpy.radians(degrees))
+    path = write_turned(tmp_path / "turned.mp4", pixels, cosine, sine, -sine, cosine)
+    shown = read_video(path)[0]
+    assert shown.shape == (64, 64, 3)
+    if degrees == 1:
+        assert numpy.array_equal(shown, pixels[0])
+        return
+    new = angles + numpy.radians(degrees)
+    rows, columns = (numpy.round(31.5 + 20 * f(new)).astype(int) for f in (numpy.sin, numpy.cos))
+    assert numpy.array_equal(shown[rows, columns], colours)
+    black = (numpy.hypot(x, y) > 32) & (shown == 0).all(axis=2)
+    assert black.sum() > 200
+
+
+@pytest.mark.parametrize("matrix", [(0, 0, 0, 0), (1, 0, 0, 0), (0, 0, 0, 1)])
+def test_display_matrix_that_maps_to_nothing(tmp_path, pixels, matrix):
+    assert numpy.array_equal(read_video(write_turned(tmp_path / "turned.mp4", pixels, *matrix)), pixels)
 
 
 def test_only_wanted_frames_become_pixels(tmp_path, pixels, monkeypatch):
@@ -298,7 +333,7 @@ def test_only_wanted_pictures_become_pixels(tmp_path, pixels, monkeypatch):
     assert converted == [1, 3]
 
 
-def test_modes_and_orientation(tmp_path, pixels):
+def test_modes(tmp_path, pixels):
     grey = Image.fromarray(pixels[0, :, :, 0])
     grey.save(tmp_path / "grey.png")
     expected = numpy.repeat(pixels[:1, :, :, :1], 3, axis=3)
@@ -306,11 +341,47 @@ def test_modes_and_orientation(tmp_path, pixels):
     palette = grey.convert("P")
     palette.save(tmp_path / "palette.png", transparency=bytes(range(256)))  # Pillow warns when it converts this one
     assert read_video(tmp_path / "palette.png").shape == (1, HEIGHT, WIDTH, 3)
+
+
+# EXIF 2.32, 4.6.4 A: where the stored picture's row 0 and column 0 are when it is shown.
+ORIENTATIONS = {
+    1: lambda p: p,  # top, left
+    2: lambda p: p[:, ::-1],  # top, right
+    3: lambda p: p[::-1, ::-1],  # bottom, right
+    4: lambda p: p[::-1],  # bottom, left
+    5: lambda p: p.swapaxes(0, 1),  # left, top
+    6: lambda p: p.swapaxes(0, 1)[:, ::-1],  # right, top
+    7: lambda p: p.swapaxes(0, 1)[::-1, ::-1],  # right, bottom
+    8: lambda p: p.swapaxes(0, 1)[::-1],  # left, bottom
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif", "jpg"])
+def test_orientation_of_pictures(tmp_path, pixels, suffix, orientation):
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
-    for name in ("turned.png", "turned.tif"):
-        Image.fromarray(pixels[0]).save(tmp_path / name, exif=exif)
-        assert numpy.array_equal(read_video(tmp_path / name)[0], numpy.rot90(pixels[0], -1))
+    exif[0x0112] = orientation
+    lossless = {"webp": {"lossless": True}, "jpg": {"quality": 100, "subsampling": 0}}.get(suffix, {})
+    path = tmp_path / f"turned.{suffix}"
+    Image.fromarray(pixels[0]).save(path, exif=exif, **lossless)
+    stored = pixels[0]
+    if suffix == "jpg":
+        with Image.open(path) as image:
+            stored = numpy.asarray(image)
+    expected = ORIENTATIONS[orientation](stored)
+    assert numpy.array_equal(read_video(tmp_path)[0], expected)
+    if suffix != "jpg":
+        assert numpy.array_equal(read_video(path)[0], expected)
+        path = write_animation(tmp_path / f"clip.{suffix}", pixels, exif=exif)
+        assert numpy.array_equal(read_video(path), [ORIENTATIONS[orientation](frame) for frame in pixels])
+
+
+@pytest.mark.parametrize("exif", [b"nonsense", b"Exif\0\0", b"Exif\0\0MM\0*\0\0", b"Exif\0\0MM\0*\0\0\xff\xff"])
+def test_an_orientation_that_cannot_be_read_is_none(tmp_path, pixels, exif):
+    for suffix, options in (("png", {}), ("webp", {"lossless": True})):
+        path = tmp_path / f"clip.{suffix}"
+        Image.fromarray(pixels[0]).save(path, exif=exif, **options)
+        assert numpy.array_equal(read_video(path), pixels[:1])
 
 
 def test_deep_pictures_are_refused(tmp_path):
@@ -379,15 +450,6 @@ def test_folder_in_natural_order(tmp_path, pixels):
     assert numpy.array_equal(read_video(tmp_path, [5, 0]), pixels[[5, 0]])
     with pytest.raises(InputError, match=r"index 6 is beyond the end"):
         read_video(tmp_path, [6])
-
-
-def test_folder_of_photographs(tmp_path, pixels):
-    exif = Image.Exif()
-    exif[0x0112] = 8  # a quarter turn anticlockwise
-    Image.fromarray(pixels[0]).save(tmp_path / "photo.jpg", exif=exif, quality=100, subsampling=0)
-    with Image.open(tmp_path / "photo.jpg") as photo:
-        expected = numpy.rot90(numpy.asarray(photo), 1)
-    assert numpy.array_equal(read_video(tmp_path)[0], expected)
 
 
 def test_folder_with_a_damaged_picture(tmp_path, pixels):

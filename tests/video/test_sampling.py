@@ -82,7 +82,17 @@ def test_wrong_numbers_are_named(position, wrong):
         centre_frame_indices(*numbers)
 
 
-@pytest.mark.parametrize("rng", [None, 0, numpy.random, numpy.random.RandomState(0)])
+def test_the_call_of_transformers_documentation_draws_a_new_window_each_time():
+    drawn = [sample_frame_indices(clip_len=4, frame_sample_rate=1, seg_len=10**9) for _ in range(3)]
+    assert len({tuple(indices) for indices in drawn}) == 3
+    assert all(indices[-1] - indices[0] in (3, 4) for indices in drawn)
+    state = numpy.random.get_state()[1].tolist()  # noqa: NPY002
+    sample_frame_indices(4, 1, 300)
+    assert numpy.random.get_state()[1].tolist() == state  # noqa: NPY002
+    assert sample_frame_indices(4, 1, 4).tolist() == [0, 1, 2, 3]  # nothing to draw
+
+
+@pytest.mark.parametrize("rng", [0, numpy.random, numpy.random.RandomState(0)])
 def test_only_a_generator_draws(rng):
     with pytest.raises(InputError, match=r"rng is .*expected a numpy.random.Generator"):
         sample_frame_indices(8, 2, 100, rng)

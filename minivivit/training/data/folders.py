@@ -1,44 +1,16 @@
-"""A folder of clips as batches: one sub-folder a class, any kind of clip that `read_video` reads."""
+"""Folders of clips (`minivivit.training.data.clip_folders`) as batches, of any kind of clip that `read_video` reads."""
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy
 
 from minivivit.config import VivitConfig
-from minivivit.errors import InputError
-from minivivit.progress import progress_bar
 from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams, augment_clip
 from minivivit.video.reading import count_frames, read_video
 from minivivit.video.sampling import centre_frame_indices, sample_frame_indices
-
-
-def find_clips(folder: str | os.PathLike[str]) -> dict[str, list[Path]]:
-    """The classes in a folder, in the order of their names, and the clips of each.
-
-    A class is a sub-folder; its name is the label. What lies in it are clips: files, and folders of pictures. Names
-    that begin with a dot are ignored.
-
-    Raises
-    ------
-    InputError
-        When it is no folder, has no sub-folders, or one of them is empty.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; expected one with a sub-folder of clips for each class")
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if len(classes) < 2:
-        raise InputError(
-            f"{folder} has {len(classes)} sub-folders; expected one for each class, at least 2, with its clips inside"
-        )
-    clips = {path.name: sorted(clip for clip in path.iterdir() if not clip.name.startswith(".")) for path in classes}
-    for name, paths in clips.items():
-        if not paths:
-            raise InputError(f"{folder / name} is empty; expected the clips of the class {name!r} in it")
-    return clips
 
 
 def split_clips(
@@ -56,7 +28,7 @@ def split_clips(
         count = round(validation_fraction * len(paths))
         if validation_fraction > 0:
             count = min(max(count, 1), len(paths) - 1)
-        order = sorted(paths, key=lambda path: hashlib.sha256(f"{seed}/{name}/{path.name}".encode()).digest())
+        order = sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(f"{seed}/{name}/{path.name}")).digest())
         held_out = set(order[:count])
         validation += [(path, label) for path in paths if path in held_out]
         training += [(path, label) for path in paths if path not in held_out]
@@ -69,7 +41,7 @@ class FolderData:
     Parameters
     ----------
     clips : dict
-        As `find_clips` returns it.
+        The clips of each class, as `find_clips` returns them.
     config : VivitConfig
         Of the model: how many frames to pick.
     seed : int
@@ -77,6 +49,12 @@ class FolderData:
     validation_fraction, frame_sample_rate, augmentation
         See `TrainingSettings`.
     batch_size : int
+    held_out : dict, optional
+        Clips to validate on, of the same classes. None: the `validation_fraction` of `clips`.
+    lengths : mapping, optional
+        How many frames each clip has, as far as they have been counted.
+    left_out : int
+        How many clips could not be used and are not among the others, for `describe`.
     """
 
     def __init__(
@@ -89,30 +67,20 @@ class FolderData:
         validation_fraction: float = 0.2,
         frame_sample_rate: int = 2,
         augmentation: AugmentationParams | None = None,
+        held_out: dict[str, list[Path]] | None = None,
+        lengths: Mapping[Path, int] | None = None,
+        left_out: int = 0,
     ):
         self.classes = list(clips)
         self.num_frames, self.frame_sample_rate = config.num_frames, frame_sample_rate
         self.seed, self.augmentation = seed, augmentation
-        self.training, self.validation = split_clips(clips, validation_fraction, seed)
+        self.training, self.validation = split_clips(clips, validation_fraction if held_out is None else 0, seed)
+        if held_out is not None:
+            self.validation = [(path, self.classes.index(name)) for name, paths in held_out.items() for path in paths]
         self.steps_per_epoch = -(-len(self.training) // batch_size)
         self.num_validation_clips = len(self.validation)
-        self._lengths: dict[Path, int] = {}
-
-    def check_clips(self) -> None:
-        """Count the frames of every clip, so that one that cannot be read is found before anything is trained.
-
-        What counting does not see (a damaged picture in a folder) is still found only when the clip's turn comes.
-
-        Raises
-        ------
-        InputError, MissingExtraError
-            For the first clip that is none, or is damaged.
-        """
-        entries = sorted(self.training + self.validation)
-        with progress_bar(len(entries), "checking clips", "clip") as bar:
-            for path, _ in entries:
-                self._length(path)
-                bar.update()
+        self._lengths: dict[Path, int] = dict(lengths or {})
+        self.left_out = left_out
 
     def training_batch(
         self, step: int, batch_size: int, rng: numpy.random.Generator
@@ -162,7 +130,8 @@ class FolderData:
 
     def describe(self) -> str:
         """One line for people."""
+        left_out = f"; {self.left_out} damaged left out" if self.left_out else ""
         return (
             f"{len(self.training)} clips to train on and {len(self.validation)} to validate on, "
-            f"of {len(self.classes)} classes"
+            f"of {len(self.classes)} classes{left_out}"
         )

@@ -1,15 +1,26 @@
 """Work in a process of its own, so that the memory that it takes can be measured, and is given back."""
 
-import multiprocessing
 import signal
 import sys
 from collections.abc import Callable
-from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 from minivivit.errors import InputError, MissingExtraError
 
 Report = Callable[[Any], None]
+
+
+def can_start_processes() -> bool:
+    """Whether this process may have others: not in a browser, and not within a worker that may have no children."""
+    try:
+        import multiprocessing
+        import multiprocessing.connection  # the part that is missing there
+    except ImportError:
+        return False
+    return sys.platform != "emscripten" and not multiprocessing.current_process().daemon
 
 
 def run_in_own_process(work: Callable[[Any, Report], Any], job: Any, report: Report, name: str) -> Any:
@@ -30,6 +41,8 @@ def run_in_own_process(work: Callable[[Any, Report], Any], job: Any, report: Rep
     InputError
         What the work raised of the errors that a user can mend; or when the process was killed.
     """
+    import multiprocessing  # here, since a browser lacks what it needs
+
     context = multiprocessing.get_context("spawn")  # not a copy of this process, which would have its memory too
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(work, job, sender), daemon=True)
@@ -55,7 +68,7 @@ def run_in_own_process(work: Callable[[Any, Report], Any], job: Any, report: Rep
         process.join()
 
 
-def _serve(work: Callable[[Any, Report], Any], job: Any, sender: Connection) -> None:
+def _serve(work: Callable[[Any, Report], Any], job: Any, sender: "Connection") -> None:
     """What the new process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; it is the parent that ends this process
     try:

@@ -7,7 +7,6 @@ encodings, in Model 1 started from an image model (section 3.4). The numbers of 
 import dataclasses
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,18 @@ import numpy
 from minivivit.checkpoints.image_model import init_from_image_model
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.weights import SINGLE_FILE
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.counting import count, total
+from minivivit.training.checkpoints import MODEL_FILES, remove_temporaries
+from minivivit.training.data.digests import file_digest
 from minivivit.training.data.motion.batches import EVALUATION, TRAINING, MotionData, motion_clip_size, stream
 from minivivit.training.data.motion.clips import MOTION_CLASSES, shuffle_frames
 from minivivit.training.data.motion.stills import STILL_CLASSES, StillData
 from minivivit.training.data.pixels import new_processor
 from minivivit.training.evaluation import Measurement, measure
 from minivivit.training.experiments.own_process import peak_memory
+from minivivit.training.lock import locked
 from minivivit.training.log import Log
 from minivivit.training.loop import make_step
 from minivivit.training.optimisers.freezing import trainable_names
@@ -114,7 +117,7 @@ def variant_settings(given: Mapping[str, Any]) -> TrainingSettings:
             raise InputError(f"model sets {name}, but the variants decide that; leave it out")
     settings = make_settings(MOTION, {**VARIANT_DEFAULTS, **given, "model": {**VARIANT_MODEL, **model}})
     if settings.steps is None:
-        raise InputError("steps is None; expected how many updates each variant takes")
+        raise InputError("there is no number of steps; give how many updates each variant takes")
     warm_up = warm_up_steps(settings, settings.steps)
     if settings.warm_up is None:
         warm_up = min(warm_up, LONGEST_DEFAULT_WARM_UP)
@@ -189,13 +192,23 @@ def train_variant(job: Job, report: Callable[[dict[str, float]], None]) -> dict[
         the image model), ``loss`` (the mean over the clips that the accuracy is of), ``parameters``,
         ``multiply_accumulates``, ``seconds_per_step`` (the median; a step draws its clips, goes forward and backward,
         and updates), ``peak_memory_bytes`` (by how much the process's peak has grown from before the model was made to
-        the last step; None where the system does not say), ``paper``.
+        the last step; None where the system does not say), ``paper``, ``weights_sha256`` (of the file with the
+        weights).
+
+    Raises
+    ------
+    InputError
+        When the process of a comparison that was killed is still at work there.
     """
+    with locked(job.output / job.variant.name):
+        return _train_and_measure(job, report)
+
+
+def _train_and_measure(job: Job, report: Callable[[dict[str, float]], None]) -> dict[str, Any]:
     before = peak_memory()
     training = begin_variant(job)
     seconds = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # overflow is looked for, and named, by make_step
+    with numpy.errstate(all="ignore"):  # overflow is looked for, and named, by make_step
         while training.step < training.total_steps:
             start = time.perf_counter()
             figures = make_step(training)
@@ -218,6 +231,7 @@ def train_variant(job: Job, report: Callable[[dict[str, float]], None]) -> dict[
         "seconds_per_step": statistics.median(seconds),
         "peak_memory_bytes": None if peak is None or before is None else peak - before,
         "paper": job.variant.paper,
+        "weights_sha256": file_digest(training.output / SINGLE_FILE),
     }
 
 
@@ -234,6 +248,7 @@ def begin_variant(job: Job) -> Training:
     names = trainable_names(model.state_dict(), settings.freeze)
     optimiser = make_optimiser(model, names, settings)
     output.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(output, *MODEL_FILES)
     log, rng = Log(output / LOG_FILE), stream(settings.seed, TRAINING)
     return Training(settings, data, model, new_processor(config), names, optimiser, rng, output, log)
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import numpy
 
-from minivivit.backend import Array, array_namespace
+from minivivit.backend import Array, array_namespace, as_array, to_numpy
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
 from minivivit.training.optimisers.blocks import for_each_block, split_into_blocks
-from minivivit.training.optimisers.checks import check_same_tensors, check_setting
+from minivivit.training.optimisers.checks import check_parameters, check_same_tensors, check_setting, check_step
 from minivivit.training.optimisers.decay import DecayRule
 
 
@@ -59,7 +60,7 @@ class AdamW:
         weight_decay: float = 0.01,
         decay_rule: DecayRule | None = None,
     ):
-        self.parameters = dict(parameters)
+        self.parameters = check_parameters(parameters)
         if len(betas) != 2:
             raise InputError(f"betas is {betas!r}; expected two numbers, such as (0.9, 0.999)")
         self.beta1 = check_setting("beta1", betas[0], below=1.0)
@@ -87,9 +88,7 @@ class AdamW:
             When a gradient is missing, unexpected, or of another shape or dtype; then no parameter has changed.
         """
         learning_rate = check_setting("learning_rate", learning_rate)
-        check_same_tensors(
-            gradients, self.parameters, "gradients", advice="; pass only those of the parameters being trained"
-        )
+        check_step(gradients, self.parameters)
         self.step_count += 1
         step_size = learning_rate / (1 - self.beta1**self.step_count)
         blocks, xp = [], None
@@ -129,10 +128,11 @@ class AdamW:
             When a name is missing or unexpected, or a shape or dtype differs; then nothing has changed.
         """
         own = self.state_dict()
+        state = {name: as_array(array, f"the optimiser state {quoted(name)}") for name, array in state.items()}
         check_same_tensors(state, own, "optimiser states", advice=": is it the state of AdamW?")
         if int(state["step"]) < 0:
             raise InputError(f"the optimiser states say step {int(state['step'])}; expected at least 0")
         self.step_count = int(state["step"])
         for name, array in own.items():
             if name != "step":
-                array[...] = array_namespace(array).asarray(state[name])
+                array[...] = array_namespace(array).asarray(to_numpy(state[name]))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import listed, quoted
 
 
 def trainable_names(names: Iterable[str], freeze: Sequence[str] = ()) -> list[str]:
@@ -29,11 +30,15 @@ def trainable_names(names: Iterable[str], freeze: Sequence[str] = ()) -> list[st
     """
     names = list(names)
     if isinstance(freeze, str):
-        raise InputError(f"freeze is the string {freeze!r}; expected a list of patterns, such as [{freeze!r}]")
+        raise InputError(
+            f"freeze is the string {quoted(freeze)}; expected a list of patterns, such as [{quoted(freeze)}]"
+        )
     for pattern in freeze:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise InputError(f"the pattern {pattern!r} to freeze matches no parameter; names look like {names[:1]}")
+            raise InputError(
+                f"the pattern {quoted(pattern)} to freeze matches no parameter; names look like {names[:1]}"
+            )
     trainable = [name for name in names if not any(fnmatchcase(name, pattern) for pattern in freeze)]
     if names and not trainable:
-        raise InputError(f"the patterns {list(freeze)} freeze every parameter; leave some to train")
+        raise InputError(f"the patterns {listed(freeze)} freeze every parameter; leave some to train")
     return trainable

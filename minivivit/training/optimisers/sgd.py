@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from minivivit.backend import Array, array_namespace
+from minivivit.backend import Array, array_namespace, as_array, to_numpy
+from minivivit.files.tensor_data import quoted
 from minivivit.training.optimisers.blocks import for_each_block, split_into_blocks
-from minivivit.training.optimisers.checks import check_same_tensors, check_setting
+from minivivit.training.optimisers.checks import check_parameters, check_same_tensors, check_setting, check_step
 from minivivit.training.optimisers.decay import DecayRule
 
 
@@ -54,7 +55,7 @@ class SGD:
         weight_decay: float = 0.0,
         decay_rule: DecayRule | None = None,
     ):
-        self.parameters = dict(parameters)
+        self.parameters = check_parameters(parameters)
         self.momentum = check_setting("momentum", momentum, below=1.0)
         self.nesterov = nesterov
         self.weight_decay = check_setting("weight_decay", weight_decay)
@@ -79,9 +80,7 @@ class SGD:
             When a gradient is missing, unexpected, or of another shape or dtype; then no parameter has changed.
         """
         learning_rate = check_setting("learning_rate", learning_rate)
-        check_same_tensors(
-            gradients, self.parameters, "gradients", advice="; pass only those of the parameters being trained"
-        )
+        check_step(gradients, self.parameters)
         blocks, xp = [], None
         for name, parameter in self.parameters.items():
             xp = array_namespace(parameter)
@@ -115,6 +114,7 @@ class SGD:
             When a name is missing or unexpected, or a shape or dtype differs; then nothing has changed.
         """
         own = self.state_dict()
+        state = {name: as_array(array, f"the optimiser state {quoted(name)}") for name, array in state.items()}
         check_same_tensors(state, own, "optimiser states", advice=": is it the state of SGD with momentum?")
         for name, array in own.items():
-            array[...] = array_namespace(array).asarray(state[name])
+            array[...] = array_namespace(array).asarray(to_numpy(state[name]))

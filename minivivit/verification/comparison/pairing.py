@@ -17,6 +17,8 @@ from minivivit.verification.tensors.source import TensorSource
 Counterpart = str | Mapping[str, str] | None
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z_0-9]*)\}")
+# Entries with a placeholder are looked for in all of our names, one after the other.
+MOST_PATTERNS, MOST_PLACEHOLDERS = 1000, 20
 # Aligning by shape and order fills a table of ours x theirs.
 LONGEST_ORDER = 4000
 # In that table: a pair of one shape counts 1, and this much more for each of these parts of ours to which mean and rms
@@ -59,9 +61,12 @@ def check_mapping(mapping: Mapping[str, Counterpart], source: str = "the mapping
                 f'{entry} is {quoted(counterpart)}; expected their name, or {{"name": ..., "layout": ...}}, or null'
             )
         used = set(PLACEHOLDER.findall(_their_name(name, counterpart) or ""))
-        unknown = used - set(PLACEHOLDER.findall(name))
+        placed = PLACEHOLDER.findall(name)
+        if len(placed) > MOST_PLACEHOLDERS:
+            raise InputError(f"{entry} has {len(placed):,} words in braces; expected at most {MOST_PLACEHOLDERS}")
+        unknown = used - set(placed)
         if unknown:
-            raise InputError(f"{entry} uses {{{min(unknown)}}}, which {quoted(name)} does not have")
+            raise InputError(f"{entry} uses {{{quoted(min(unknown))[1:-1]}}}, which {quoted(name)} does not have")
 
 
 def pair_by_name(ours: Sequence[str], mapping: Mapping[str, Counterpart], theirs: Mapping[str, Any]) -> list[Pair]:
@@ -73,9 +78,9 @@ def pair_by_name(ours: Sequence[str], mapping: Mapping[str, Counterpart], theirs
         Our names, in the order of execution.
     mapping : mapping
         Our name -> their name, or ``{"name": their name, "layout": layout}`` (without "name": the same one), or None to
-        leave the tensor out. In our name ``{N}`` (any word in braces) stands for a number, in their name for the
-        same: ``"vivit.encoder.layer.{N}": "blocks.{N}"``. A full name wins over one with numbers left open, and an
-        earlier entry over a later one.
+        leave the tensor out. In our name ``{N}`` (any word in braces) stands for a number (all of its digits), in
+        their name for the same: ``"vivit.encoder.layer.{N}": "blocks.{N}"``. A full name wins over one with numbers
+        left open, and an earlier entry over a later one.
     theirs : mapping
         Whose keys are their names.
 
@@ -109,6 +114,9 @@ def _apply_mapping(ours: Sequence[str], mapping: Mapping[str, Counterpart]) -> d
     """Our name -> Pair, or None for what is left out."""
     chosen: dict[str, Any] = {}
     known, unused = set(ours), []
+    patterns = sum(PLACEHOLDER.search(name) is not None for name in mapping)
+    if patterns > MOST_PATTERNS:
+        raise InputError(f"the mapping has {patterns:,} entries with {{N}}; expected at most {MOST_PATTERNS:,}")
     for pattern in sorted(mapping, key=lambda name: PLACEHOLDER.search(name) is not None):  # full names first
         counterpart = mapping[pattern]
         layout = counterpart.get("layout", "") if isinstance(counterpart, Mapping) else ""
@@ -129,15 +137,13 @@ def _matches(pattern: str, ours: Sequence[str], known: set[str]) -> list[tuple[s
     """Our names that a key of the mapping fits, each with the numbers that its words stand for."""
     if pattern in known:
         return [(pattern, {})]
-    words: list[str] = []
-
-    def expression(found: re.Match[str]) -> str:
-        words.append(found[1])
-        return f"(?P={found[1]})" if found[1] in words[:-1] else f"(?P<{found[1]}>[0-9]+)"
-
+    words: set[str] = set()
     parts, end = [], 0
     for found in PLACEHOLDER.finditer(pattern):
-        parts += [re.escape(pattern[end : found.start()]), expression(found)]
+        # "++" takes all digits and gives none back: there is one way to read a name, however many numbers are in it.
+        number = f"(?P={found[1]})" if found[1] in words else f"(?P<{found[1]}>[0-9]++)"
+        parts += [re.escape(pattern[end : found.start()]), number]
+        words.add(found[1])
         end = found.end()
     if not words:
         return []
@@ -180,8 +186,8 @@ def pair_by_order(ours: TensorSource, theirs: TensorSource, any_layout: bool = F
     their_keys = [_key(theirs.shapes[name], any_layout) for name in their_names]
     codes = {key: code for code, key in enumerate(dict.fromkeys(keys + their_keys))}
     their_codes = numpy.array([codes[key] for key in their_keys])
-    sketches = [_sketch(ours, name) for name in names]
-    their_sketches = numpy.array([_sketch(theirs, name) for name in their_names]).reshape(-1, 2)
+    common = set(keys) & set(their_keys)
+    sketches, their_sketches = _sketches(ours, keys, common), _sketches(theirs, their_keys, common)
     weights = numpy.zeros((len(names), len(their_names)), "int16")
     for row, (key, sketch) in enumerate(zip(keys, sketches, strict=True)):
         with numpy.errstate(invalid="ignore"):
@@ -193,6 +199,12 @@ def pair_by_order(ours: TensorSource, theirs: TensorSource, any_layout: bool = F
 
 def _key(shape: tuple[int, ...], any_layout: bool) -> Any:
     return math.prod(shape) if any_layout else shape
+
+
+def _sketches(source: TensorSource, keys: list[Any], common: set[Any]) -> numpy.ndarray:
+    """The sketch of each tensor, (tensors, 2); one whose key is not in `common` has no like, and is not read."""
+    found = [_sketch(source, name) if key in common else (0, 0) for name, key in zip(source.shapes, keys, strict=True)]
+    return numpy.array(found, "float64").reshape(-1, 2)
 
 
 def _sketch(source: TensorSource, name: str) -> numpy.ndarray:

@@ -319,16 +319,22 @@ def their_blocks(
     fits = _without_ones(shape) == _without_ones(their_shape)
     if layout == "" and not find_layouts:
         return layout, (lambda: theirs.blocks(pair.their_name)) if fits else None
-    array = theirs.read(pair.their_name)
     if layout in ("", FIND):
-        found = find_layout(ours.read(pair.name), array, heads)
+        sizes = math.prod(shape), 3 * math.prod(shape)  # query, key and value may be one tensor
+        found = None
+        if math.prod(their_shape) in sizes:
+            array = theirs.read(pair.their_name)
+            found = find_layout(ours.read(pair.name), array, heads)
         if found is None:
             return "", None
         layout = found
-    try:
-        undone = ArraySource({"": undo_layout(array, layout, shape, heads)})
-    except InputError as error:
-        raise InputError(f"{quoted(pair.their_name)}: {error}") from None
+    else:
+        try:  # the steps, with a tensor that takes no memory, before theirs is read
+            undo_layout(numpy.broadcast_to(numpy.float64(0), their_shape), layout, shape, heads)
+        except InputError as error:
+            raise InputError(f"{quoted(pair.their_name)}: {error}") from None
+        array = theirs.read(pair.their_name)
+    undone = ArraySource({"": undo_layout(array, layout, shape, heads)})
     return layout, lambda: undone.blocks("")
 
 

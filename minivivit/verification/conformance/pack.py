@@ -12,7 +12,6 @@ DIR/CASE/trace/                   the input, every intermediate value and every 
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -24,8 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from minivivit.backend import num_threads, set_num_threads
 from minivivit.config import VivitConfig
-from minivivit.errors import InputError
-from minivivit.files.atomic import write_text
+from minivivit.files.atomic import atomic_directory, write_text
 from minivivit.files.json_file import read_json
 from minivivit.files.safetensors_file import SafetensorsReader
 from minivivit.models.classification import VivitForVideoClassification
@@ -34,7 +32,6 @@ from minivivit.verification.conformance.readme import readme
 from minivivit.verification.rounding.budget import rounding_budgets
 from minivivit.verification.tensors.error import PRECISIONS, unit_roundoff
 from minivivit.verification.tensors.source import TRACE_INDEX, open_source
-from minivivit.verification.tracing.directory import make_beside
 from minivivit.verification.tracing.recording import trace_model
 
 # The number goes up when a reader written for older packs would misread a new one.
@@ -114,7 +111,7 @@ def write_conformance_pack(
     InputError
         When the directory is not empty, is a file, or cannot be made.
     """
-    with _new_directory(Path(directory)) as place, _one_thread():
+    with atomic_directory(directory) as place, _one_thread():
         cases = {}
         for name, (description, fields) in CASES.items():
             cases[name] = _write_case(place, name, description, VivitConfig(**{**SMALL, **fields}))
@@ -213,33 +210,3 @@ def _one_thread() -> Iterator[None]:
             yield
     finally:
         set_num_threads(count)
-
-
-@contextmanager
-def _new_directory(directory: Path) -> Iterator[Path]:
-    """Give an empty directory beside `directory`, and rename it when the body succeeds; remove it when it fails."""
-    directory = Path(os.path.realpath(directory))
-    check_free(directory)
-    temporary = make_beside(directory)
-    try:
-        yield temporary
-        check_free(directory)  # while we computed, it may have become something else
-        if directory.exists():
-            directory.rmdir()
-        temporary.rename(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def check_free(directory: Path) -> None:
-    """Refuse to write a pack where something is.
-
-    Raises
-    ------
-    InputError
-        When `directory` is a file, or a directory that is not empty.
-    """
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory} is a file; expected a directory to write the pack into")
-    if directory.is_dir() and any(directory.iterdir()):
-        raise InputError(f"{directory} is not empty; choose another directory, or delete this one yourself")

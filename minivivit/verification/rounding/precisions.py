@@ -213,7 +213,7 @@ def in_precision(model: VivitBase, precision: str) -> VivitBase:
         return other
     if precision not in EMULATIONS:
         raise InputError(f"precision is {quoted(precision)}; expected one of float32, {', '.join(EMULATIONS)}")
-    other.xp = emulation = EMULATIONS[precision]
+    emulation = EMULATIONS[precision]
     other.params = map_tree(lambda array: emulation.asarray(stored(array, precision)), model.params)
     return other
 

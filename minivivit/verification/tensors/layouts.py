@@ -135,7 +135,7 @@ def _apply(array: numpy.ndarray, steps: list[Step]) -> numpy.ndarray:
             elif word == "transpose":
                 array = array.transpose(numbers)
             elif len(numbers) == 2:
-                array = array.take(numbers[1], axis=numbers[0])
+                array = numpy.moveaxis(array, numbers[0], 0)[numbers[1]]  # a view
             else:
                 raise ValueError
         except (ValueError, IndexError, OverflowError):
@@ -196,15 +196,20 @@ def _spread(size: int) -> numpy.ndarray:
 def _entries(theirs: numpy.ndarray, steps: list[Step], places: numpy.ndarray) -> numpy.ndarray:
     """The entries that come to lie at `places`; a last reshape, which would copy the tensor, moves none of them."""
     view = _apply(theirs, steps[:-1] if steps and steps[-1][0] == "reshape" else steps)
-    return view[numpy.unravel_index(places, view.shape)] if places.size else numpy.empty(0)
+    if view.ndim == 0 or places.size == 0:
+        return view.reshape(-1)[: places.size]
+    return view[numpy.unravel_index(places, view.shape)]
 
 
 def _relative(ours: numpy.ndarray, theirs: numpy.ndarray) -> float:
     """||theirs - ours|| / ||ours||; what is not finite in either is left out."""
     finite = numpy.isfinite(ours) & numpy.isfinite(theirs)
-    with numpy.errstate(over="ignore", invalid="ignore"):
-        difference = numpy.linalg.norm((theirs - ours)[finite])
-        norm = numpy.linalg.norm(ours[finite])
+    ours, theirs = ours[finite], theirs[finite]
+    # In units of the power of two above the largest number: squares do not overflow, and no digit changes.
+    exponent = numpy.frexp(max(abs(ours).max(initial=0.0), abs(theirs).max(initial=0.0)))[1]
+    with numpy.errstate(under="ignore"):
+        ours, theirs = numpy.ldexp(ours, -exponent), numpy.ldexp(theirs, -exponent)
+        difference, norm = numpy.linalg.norm(theirs - ours), numpy.linalg.norm(ours)
     return float(difference / norm) if norm else float(difference)
 
 

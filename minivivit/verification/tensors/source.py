@@ -1,5 +1,6 @@
 """Tensors by name, wherever they lie, read a block at a time: what traces are compared from."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,9 +11,9 @@ import numpy
 from minivivit.backend import Array, to_numpy
 from minivivit.errors import InputError
 from minivivit.files.json_file import read_json
-from minivivit.files.npz_file import npz_index, read_npz
+from minivivit.files.npz_file import NpzReader, npz_index
 from minivivit.files.safetensors_file import SafetensorsReader
-from minivivit.files.tensor_data import BLOCK_ELEMENTS, STORED_TYPES, listed, quoted
+from minivivit.files.tensor_data import BLOCK_ELEMENTS, STORED_TYPES, check_memory, listed, quoted
 from minivivit.files.weights import read_shard_index
 
 # A trace is laid out as transformers lays out sharded checkpoints; this is the name of its index.
@@ -49,6 +50,7 @@ class TensorSource:
 
     def read(self, name: str) -> numpy.ndarray:
         """The whole tensor, in float64."""
+        check_memory(8 * math.prod(self.shapes[name]), f"{self.path}: tensor {quoted(name)}")
         array = numpy.empty(self.shapes[name], "float64")
         flat, start = array.reshape(-1), 0
         for block in self.blocks(name):
@@ -82,15 +84,16 @@ class ArraySource(TensorSource):
 
 
 class NpzSource(TensorSource):
-    """An .npz file. It is compressed as a whole tensor, so a tensor is read at once."""
+    """An .npz file."""
 
     def __init__(self, path: Path):
         self.path, self.metadata = str(path), {}
         self._index(npz_index(path))
+        self.reader = NpzReader(path)
 
     def blocks(self, name: str) -> Iterator[numpy.ndarray]:
         """See `TensorSource`."""
-        return _cut(read_npz(self.path, names=[name])[name])
+        yield from map(_widened, self.reader.blocks(name))
 
 
 class SafetensorsSource(TensorSource):
@@ -126,7 +129,7 @@ class SafetensorsSource(TensorSource):
         size = int(numpy.prod(self.shapes[name], dtype=int))
         for start in range(0, size, BLOCK_ELEMENTS):
             count = min(BLOCK_ELEMENTS, size - start)
-            yield self.readers[name].read_elements(name, start, count).astype("float64", copy=False)
+            yield _widened(self.readers[name].read_elements(name, start, count))
 
 
 def open_source(source: str | os.PathLike[str] | Mapping[str, Array] | TensorSource) -> TensorSource:
@@ -155,4 +158,10 @@ def _cut(array: numpy.ndarray) -> Iterator[numpy.ndarray]:
     """Flat blocks of float64."""
     flat = numpy.ascontiguousarray(array).reshape(-1)
     for start in range(0, flat.size, BLOCK_ELEMENTS):
-        yield flat[start : start + BLOCK_ELEMENTS].astype("float64", copy=False)
+        yield _widened(flat[start : start + BLOCK_ELEMENTS])
+
+
+def _widened(block: numpy.ndarray) -> numpy.ndarray:
+    """In float64; what a NaN becomes is a NaN, of which NumPy would warn where it is a signalling one."""
+    with numpy.errstate(invalid="ignore"):
+        return block.astype("float64", copy=False)

@@ -10,19 +10,9 @@ import numpy
 
 from minivivit.backend import Array
 from minivivit.errors import InputError
+from minivivit.files.parameter_names import published_name
 from minivivit.layers.trace import Trace, wants
 
-# How transformers calls its modules, and how the published checkpoint and our traces do. (Older versions of
-# transformers call them as the checkpoint does, and are left as they are.)
-PUBLISHED_NAMES = {
-    r"layers\.(\d+)\.attention\.q_proj": r"encoder.layer.\1.attention.attention.query",
-    r"layers\.(\d+)\.attention\.k_proj": r"encoder.layer.\1.attention.attention.key",
-    r"layers\.(\d+)\.attention\.v_proj": r"encoder.layer.\1.attention.attention.value",
-    r"layers\.(\d+)\.attention\.o_proj": r"encoder.layer.\1.attention.output.dense",
-    r"layers\.(\d+)\.mlp\.fc1": r"encoder.layer.\1.intermediate.dense",
-    r"layers\.(\d+)\.mlp\.fc2": r"encoder.layer.\1.output.dense",
-    r"\blayers\.(\d+)": r"encoder.layer.\1",
-}
 LAYER = r"(?:vivit\.)?encoder\.layer\.\d+"
 # Modules whose output a trace has under the module's name.
 OUTPUTS = re.compile(
@@ -182,13 +172,6 @@ class _Recorder:
         """What the embeddings concatenated."""
         if self.concatenated:
             self.record(self.concatenated.pop(0), whole)
-
-
-def published_name(name: str) -> str:
-    """The name that the published checkpoint has for a module or a parameter of transformers."""
-    for pattern, replacement in PUBLISHED_NAMES.items():
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 def as_numpy(tensor: Any) -> numpy.ndarray:

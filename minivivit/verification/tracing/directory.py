@@ -12,7 +12,6 @@ The index is laid out as transformers lays out that of sharded checkpoints.
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from typing import Any
 
 from minivivit.backend import Array, to_numpy
 from minivivit.errors import InputError
-from minivivit.files.atomic import write_text
+from minivivit.files.atomic import atomic_directory, make_hidden, naming_errors, take_after, write_text
 from minivivit.files.json_file import read_json
 from minivivit.files.safetensors_stream import SafetensorsStream
 from minivivit.files.tensor_data import listed, quoted
@@ -33,6 +32,8 @@ FORMAT = "minivivit-trace/1"
 INPUT = "pixel_values"
 # The names of one layer: all that begin with this. Names between layers share a file that is called as the first.
 LAYER = re.compile(r"(.*?\blayer\.\d+)(?:\..*)?")
+# What Windows takes for devices, whatever follows behind a dot.
+RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))}
 # Quadratic in the number of tokens: 0.9 GB each in every layer of ViViT-B/16x2 in float64.
 LARGE = (".scores", ".probs")
 
@@ -113,9 +114,11 @@ class TraceWriter(dict):
         """Close the open file, and open one called as `name`; where that is taken, with a number."""
         self.close()
         base = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:100].lstrip(".-") or "tensors"
-        taken, number = set(self.weight_map.values()), 1
+        if base.partition(".")[0].upper() in RESERVED:
+            base = f"_{base}"
+        taken, number = {file.lower() for file in self.weight_map.values()}, 1
         file = f"{base}.safetensors"
-        while file in taken:
+        while file.lower() in taken:  # Windows and macOS tell no A from an a
             number += 1
             file = f"{base}-{number}.safetensors"
         self._stream = SafetensorsStream(self.directory / file)
@@ -161,34 +164,33 @@ def new_trace_directory(directory: str | os.PathLike[str]) -> Iterator[Path]:
     """
     directory = Path(os.path.realpath(directory))
     check_replaceable(directory)
-    temporary = make_beside(directory)
-    old = temporary.with_suffix(".old")
+    if not directory.exists() or not any(directory.iterdir()):
+        with atomic_directory(directory) as temporary:
+            yield temporary
+        return
+    if directory == Path.cwd():
+        raise InputError(f"{directory} is the current directory and holds a trace; name another one, or empty it first")
+    temporary = make_hidden(directory)
     try:
-        yield temporary
-        check_replaceable(directory)  # while we computed, it may have become something else
-        if directory.exists():
-            directory.rename(old)
-        temporary.rename(directory)
-        shutil.rmtree(old, ignore_errors=True)
+        with naming_errors(directory, temporary):
+            yield temporary
+            check_replaceable(directory)  # while we computed, it may have become something else
+            _replace(directory, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def make_beside(directory: Path) -> Path:
-    """A new, hidden directory ``.NAME.*.part`` beside `directory`, on the same disk; parents are made.
-
-    Raises
-    ------
-    InputError
-        When that cannot be: the place is read-only, or a file stands where a parent should.
-    """
-    temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.part")
+def _replace(directory: Path, new: Path) -> None:
+    """Put `new` in the place of `directory`, which is removed; where that fails, it stays."""
+    old = new.with_suffix(".old")
+    take_after(new, os.stat(directory))
+    directory.rename(old)
     try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{directory} cannot be made ({reason}); choose a directory that can be written") from None
-    return temporary
+        new.rename(directory)
+    except BaseException:
+        old.rename(directory)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def check_replaceable(directory: Path) -> None:

@@ -6,6 +6,7 @@ import numpy
 
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import listed
 from minivivit.training.data.motion.clips import MOTION_CLASSES, motion_clips
 
 # Which of the independent streams of a seed: training's own generator, validation, and evaluation never meet.
@@ -72,6 +73,6 @@ def check_motion_labels(config: VivitConfig) -> None:
     labels = tuple(config.id2label.values())
     if labels != MOTION_CLASSES:
         raise InputError(
-            f"the model's classes are {', '.join(labels[:3])}, ...; the built-in data has {', '.join(MOTION_CLASSES)}: "
+            f"the model's classes are {listed(labels, 3)}; the built-in data has {', '.join(MOTION_CLASSES)}: "
             "give a folder of clips of the model's classes"
         )

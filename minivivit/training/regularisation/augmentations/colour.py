@@ -2,6 +2,7 @@
 
 import numpy
 
+from minivivit.backend import one_pass
 from minivivit.training.regularisation.augmentations.clip_checks import check_clip, check_probability
 
 # The weights of red, green and blue in the luma of ITU-R BT.601, as TensorFlow writes them.
@@ -66,7 +67,8 @@ def adjust_hue(clip: numpy.ndarray, delta: float) -> numpy.ndarray:
 def colour_drop(clip: numpy.ndarray) -> numpy.ndarray:
     """Replace each colour by its luma, ``0.2989 r + 0.587 g + 0.114 b``, in all three channels."""
     check_clip(clip)
-    luma = _as_float(clip) @ numpy.array(LUMA_WEIGHTS, dtype=_float_dtype(clip))  # (frames, height, width)
+    with one_pass():
+        luma = _as_float(clip) @ numpy.array(LUMA_WEIGHTS, dtype=_float_dtype(clip))  # (frames, height, width)
     return _as_dtype(numpy.repeat(luma[..., None], 3, axis=-1), clip.dtype)
 
 
