@@ -1,7 +1,8 @@
 """Say on what the tests run: the processor, and what OpenBLAS and NumPy make of it.
 
 python tests/processor.py              in words
-python tests/processor.py --above      NumPy's features above its baseline here, for NPY_DISABLE_CPU_FEATURES
+python tests/processor.py --kernels    OpenBLAS's kinds of kernels that run here, for OPENBLAS_CORETYPE
+python tests/processor.py --dispatched NumPy's features above its baseline here, for NPY_DISABLE_CPU_FEATURES
 """
 
 import platform
@@ -17,27 +18,35 @@ try:
 except ImportError:  # a build, or a release, that does not say
     __cpu_baseline__, __cpu_dispatch__, __cpu_features__ = [], [], {}
 
-ABOVE = [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]
+# What OpenBLAS chooses for processors that have one instruction set after the other, by Linux's names.
+KERNELS = {"Nehalem": "sse4_2", "Sandybridge": "avx", "Haswell": "avx2", "SkylakeX": "avx512f"}
 
 
-def processor() -> str:
-    """Its name, and whether it has the long registers."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    flags = fields.get("flags", "").split()
-    found = [flag for flag in ("avx2", "avx512f") if flag in flags]
-    name = fields.get("model name") or platform.processor() or platform.machine()
-    return f"{name}, {' and '.join(found) or 'no avx2'}"
+def cpuinfo() -> dict[str, str]:
+    """What Linux says of a processor; nothing elsewhere."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def main(option: str) -> None:
+    """Print what is asked for."""
+    flags = cpuinfo().get("flags", "").split()
+    dispatched = [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]
+    if option == "--kernels":
+        print(*(kernel for kernel, flag in KERNELS.items() if flag in flags))
+        return
+    if option == "--dispatched":
+        print(*dispatched)
+        return
+    name = cpuinfo().get("model name") or platform.processor() or platform.machine()
+    print(f"processor: {name}, with {' '.join(flag for flag in KERNELS.values() if flag in flags)}")
+    for library in threadpoolctl.threadpool_info():
+        kernels = library.get("architecture", "unknown")
+        print(f"BLAS: {library['internal_api']} {library.get('version')}, kernels for {kernels}")
+    print(f"NumPy {numpy.__version__}: {' '.join(__cpu_baseline__)}, and beyond it {' '.join(dispatched) or 'nothing'}")
+    print(f"SciPy {scipy.__version__}, Python {platform.python_version()}, {platform.platform()}")
 
 
 if __name__ == "__main__":
-    if "--above" in sys.argv[1:]:
-        print(*ABOVE)
-        sys.exit()
-    print(f"processor: {processor()}")
-    for library in threadpoolctl.threadpool_info():
-        name, kernels = library["internal_api"], library.get("architecture", "unknown")
-        print(f"BLAS: {name} {library.get('version')}, kernels for {kernels}, {library['num_threads']} threads")
-    print(f"NumPy {numpy.__version__}: {' '.join(__cpu_baseline__)}, and at hand {' '.join(ABOVE) or 'nothing else'}")
-    print(f"SciPy {scipy.__version__}, Python {platform.python_version()}, {platform.platform()}")
+    main("".join(sys.argv[1:]))

@@ -89,8 +89,8 @@ class RandomRounding(Emulation):
 def with_random_rounding(model: Any, rng: numpy.random.Generator, least: bool = False) -> Any:
     """A copy of a float64 model on NumPy in which the parameters, and all that is computed from them, err at random."""
     other = copy.copy(model)
-    other.xp = RandomRounding(rng, least)
-    other.params = map_tree(lambda array: randomly_rounded(array, other.xp), model.params)
+    library = RandomRounding(rng, least)
+    other.params = map_tree(lambda array: randomly_rounded(array, library), model.params)
     return other
 
 
