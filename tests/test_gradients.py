@@ -22,7 +22,7 @@ BLOCKED = [
 @pytest.mark.parametrize("name", CASES)
 def test_gradients(name):
     rng = numpy.random.default_rng(3)
-    max_entries = 8 if name in LAYERS else None
+    max_entries = 3 if name in LAYERS else None
     assert_gradients(*CASES[name](rng=rng, dtype=numpy.float64), rng=rng, max_entries=max_entries)
 
 
@@ -30,10 +30,11 @@ def test_gradients(name):
 def test_gradients_with_several_blocks(name):
     rng = numpy.random.default_rng(4)
     with small_blocks():
-        assert_gradients(*CASES[name](rng=rng, dtype=numpy.float64), rng=rng, max_entries=2)
+        assert_gradients(*CASES[name](rng=rng, dtype=numpy.float64), rng=rng, max_entries=1)
 
 
 @pytest.mark.parametrize("name", MODEL_CASES)
 def test_gradients_of_models(name):
+    """All entries of each parameter along one random direction: their own are held one by one, in what it is made of."""
     rng = numpy.random.default_rng(6)
-    assert_gradients(*MODEL_CASES[name](rng), rng=rng, max_entries=1)
+    assert_gradients(*MODEL_CASES[name](rng), rng=rng, max_entries=0)

@@ -215,10 +215,10 @@ def check(name):
     outputs = OUTPUTS.setdefault(name, [])
     if name in MODEL_CASES:
         forward, backward, inputs = MODEL_CASES[name](rng)
-        return check_gradients(Replayed(forward, outputs), backward, inputs, rng=rng, max_entries=1)
+        return check_gradients(Replayed(forward, outputs), backward, inputs, rng=rng, max_entries=0)
     with small_blocks():
         forward, backward, inputs = CASES[name](rng=rng, dtype=numpy.float64)
-        return check_gradients(Replayed(forward, outputs), backward, inputs, rng=rng, max_entries=3)
+        return check_gradients(Replayed(forward, outputs), backward, inputs, rng=rng, max_entries=1)
 
 
 def _id(mutation):

@@ -37,8 +37,6 @@ class Known(Exception):
 @pytest.fixture
 def arguments(tmp_path, monkeypatch):
     """Of a training with a checkpoint a step, of which the first and the last are the best so far."""
-    # matplotlib takes longer than the training
-    monkeypatch.setattr(loop, "draw_curves", lambda entries, path: write_text(path, f"{len(entries)} points"))
     settings = tmp_path / "settings.json"
     settings.write_text(
         json.dumps(

@@ -89,14 +89,13 @@ def test_nothing_is_claimed_where_nothing_differs(ours, model):
 
 @pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
 def test_noise_is_explained_by_nothing(attention_type):
-    """At every tensor of every model, whatever stands there; with and without the weights."""
+    """At every tensor of every model, small and large, with and without the weights: one with, the other without."""
     model = small_model(attention_type)
     ours, rng = trace_of(model), numpy.random.default_rng(2)
-    for name, array in ours.arrays.items():
-        for size in (1e-4, 0.5):
+    for index, (name, array) in enumerate(ours.arrays.items()):
+        for size, known in zip((1e-4, 0.5), (model, None) if index % 2 else (None, model), strict=True):
             noisy = array + size * numpy.abs(array).mean() * rng.standard_normal(array.shape)
-            for known in (model, None):
-                assert causes(ours, {name: noisy}, known) == [], name
+            assert causes(ours, {name: noisy}, known) == [], name
 
 
 @pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
