@@ -542,7 +542,7 @@ def test_pixels_that_no_model_can_see(number):
     for value in (numpy.nan, numpy.inf, -numpy.inf, 1e300):  # the last is none in float32
         bad = good.copy()
         bad[1, 2, 0, 3, 4] = value
-        assert "holds NaN or infinity; expected finite numbers" in message(bad)
+        assert "holds NaN or infinity, or what float32 cannot hold; expected finite numbers" in message(bad)
         with pytest.raises(InputError, match="NaN or infinity"):
             model.loss_and_gradients(bad, [0, 1])
 
