@@ -35,6 +35,6 @@ def test_gradients_with_several_blocks(name):
 
 @pytest.mark.parametrize("name", MODEL_CASES)
 def test_gradients_of_models(name):
-    """All entries of each parameter along one random direction: their own are held one by one, in what it is made of."""
+    """Each parameter along one random direction, which all its entries bend; one by one they are moved above."""
     rng = numpy.random.default_rng(6)
     assert_gradients(*MODEL_CASES[name](rng), rng=rng, max_entries=0)

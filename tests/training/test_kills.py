@@ -17,8 +17,6 @@ from tiny_training import TINY, TINY_MODEL
 from minivivit.cli import main
 from minivivit.commands import train as command
 from minivivit.commands import variants
-from minivivit.files.atomic import write_text
-from minivivit.training import loop
 from minivivit.training.checkpoints import read_state
 from minivivit.training.experiments import variants as experiment
 
