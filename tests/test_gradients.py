@@ -22,7 +22,7 @@ BLOCKED = [
 @pytest.mark.parametrize("name", CASES)
 def test_gradients(name):
     rng = numpy.random.default_rng(3)
-    max_entries = 3 if name in LAYERS else None
+    max_entries = 1 if name in LAYERS else None
     assert_gradients(*CASES[name](rng=rng, dtype=numpy.float64), rng=rng, max_entries=max_entries)
 
 
@@ -35,6 +35,6 @@ def test_gradients_with_several_blocks(name):
 
 @pytest.mark.parametrize("name", MODEL_CASES)
 def test_gradients_of_models(name):
-    """All entries of each parameter along one random direction; single ones are held in what a model is made of."""
+    """Each parameter along one random direction, which all its entries bend; one by one they are moved above."""
     rng = numpy.random.default_rng(6)
     assert_gradients(*MODEL_CASES[name](rng), rng=rng, max_entries=0)

@@ -40,8 +40,8 @@ WAITING = 4
 PAUSE = 0.02
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
-# Code of Python's that stands between who imports, or enters a context, and what that runs.
-_BETWEEN = ("<frozen importlib", contextlib.__file__)
+# Python's own code that calls for another: at an import, and at the ends of a `with`.
+_GO_BETWEENS = ("<frozen importlib", contextlib.__file__)
 # Libraries whose functions written in Python or as builtins are refused. `scipy.special.erf`, a ufunc, is neither.
 _FRAMEWORKS = frozenset(("torch", "tensorflow", "jax", "jaxlib", "keras", "flax", "transformers", "cupy", "scipy"))
 
@@ -199,7 +199,7 @@ def _is_harmless(frame: FrameType) -> bool:
 
 def _is_foreign(frame: FrameType | None) -> bool:
     """Whether code runs that is not the student's: a library's, called by what the student may call."""
-    while frame is not None and frame.f_code.co_filename.startswith(_BETWEEN):
+    while frame is not None and frame.f_code.co_filename.startswith(_GO_BETWEENS):
         frame = frame.f_back
     return frame is not None and frame.f_code.co_filename != __file__ and bool(_library(frame))
 

@@ -1,5 +1,6 @@
 """Whatever a student's function does, a check ends, and says what it was."""
 
+import contextlib
 import itertools
 import sys
 import threading
@@ -37,6 +38,15 @@ def hides_the_package_in_a_helper(x):
     return helper(x)
 
 
+def hides_the_package_in_a_with(x):
+    @contextlib.contextmanager
+    def helper():
+        yield softmax_forward(x)[0]
+
+    with helper() as answer:
+        return answer
+
+
 def takes_the_watch_away(x):
     sys.setprofile(None)
     return softmax_forward(x)[0]
@@ -66,6 +76,7 @@ class ComputesWhenLookedAt:
     [
         (calls_the_package, "minivivit.ops.softmax.softmax_forward"),
         (hides_the_package_in_a_helper, "minivivit.ops.softmax.softmax_forward"),
+        (hides_the_package_in_a_with, "minivivit.ops.softmax.softmax_forward"),
         (lambda x: softmax_forward(x)[0], "minivivit.ops.softmax.softmax_forward"),
         (softmax_forward, "minivivit.ops.softmax.softmax_forward"),
         (takes_the_watch_away, "sys.setprofile"),
