@@ -1,5 +1,8 @@
 """Frames of animated pictures (GIF, PNG, WebP, TIFF) and of folders of pictures, decoded by Pillow."""
 
+import io
+import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +47,7 @@ def animation_frames(path: Path) -> Iterator[Frame]:
     InputError
         For a file that Pillow cannot decode, at the frame at which it fails; for samples of more than 8 bits.
     """
-    with open(path, "rb") as file, _open_picture(file, ANIMATION_FORMATS, str(path)) as image:
+    with _PictureFile(path) as file, _open_picture(file, ANIMATION_FORMATS, str(path)) as image:
         first = 1 if image.info.get("default_image") else 0
         # Stated numbers of frames are not believed: the end is found by going there.
         for index in count(first):
@@ -85,8 +88,21 @@ def natural_order(path: Path) -> tuple:
 
 
 def _read_picture(path: Path) -> numpy.ndarray:
-    with open(path, "rb") as file, _open_picture(file, FOLDER_FORMATS, str(path)) as image:
+    with _PictureFile(path) as file, _open_picture(file, FOLDER_FORMATS, str(path)) as image:
         return _to_rgb(image, str(path))
+
+
+class _PictureFile(io.BufferedReader):
+    """A file that is asked for no more than it has: a chunk may claim gigabytes, and Python takes the memory first."""
+
+    def __init__(self, path: Path):
+        super().__init__(io.FileIO(path))
+        self._size = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Up to `size` bytes, or all that are left."""
+        left = max(self._size - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def _open_picture(file: BinaryIO, formats: tuple[str, ...], name: str) -> Image.Image:
@@ -144,6 +160,9 @@ def _one_clear_error(name: str) -> Iterator[None]:
     """Turn whatever Pillow's decoders raise on damaged files, which is nearly anything, into an `InputError`."""
     # What Pillow merely warns of does not matter to the pixels. Of a header that claims a decompression bomb it warns
     # from 89 million pixels on, and refuses twice that; `check_frame_size` refuses both, and smaller ones.
+    # Some of its decoders log what they then raise; where nobody listens, Python would write that to the terminal.
+    listener = logging.NullHandler()
+    logging.getLogger("PIL").addHandler(listener)
     with warnings_held_back():
         try:
             yield
@@ -153,3 +172,5 @@ def _one_clear_error(name: str) -> Iterator[None]:
             raise InputError(
                 f"{name} cannot be decoded ({reason_of(error)}); is the file complete? Repair it, or read other frames"
             ) from None
+        finally:
+            logging.getLogger("PIL").removeHandler(listener)

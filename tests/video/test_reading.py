@@ -1,6 +1,9 @@
+import logging
 import re
 import struct
+import tracemalloc
 import zlib
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -660,3 +663,31 @@ def test_real_clip_that_breaks_off():
     with pytest.raises(InputError, match=r"the decoder failed at frame 28"):
         read_video(path, [0, 28])
     assert read_video(path, [0, 27]).shape == (2, 720, 1280, 3)
+
+
+def test_a_chunk_that_claims_gigabytes_takes_no_memory(tmp_path):
+    path = tmp_path / "clip.png"
+    Image.fromarray(numpy.zeros((8, 8, 3), "uint8")).save(path)
+    data = path.read_bytes()
+    start = data.index(b"IDAT") - 4
+    path.write_bytes(data[:start] + struct.pack(">I", (1 << 31) - 1) + data[start + 4 :])
+    tracemalloc.start()
+    with suppress(InputError):
+        read_video(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
+
+
+def test_what_pillow_logs_does_not_reach_the_terminal(tmp_path, capfd, monkeypatch):
+    path = tmp_path / "clip.tiff"
+    Image.fromarray(numpy.zeros((8, 8, 3), "uint8")).save(path)
+    data = path.read_bytes()
+    place = data.index(struct.pack("<HHI", 277, 3, 1))  # SamplesPerPixel
+    path.write_bytes(data[: place + 8] + struct.pack("<I", 26163) + data[place + 12 :])
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own, which a program does not have
+    before = list(logging.getLogger("PIL").handlers)
+    with pytest.raises(InputError):
+        read_video(path)
+    assert capfd.readouterr() == ("", "")
+    assert logging.getLogger("PIL").handlers == before
