@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 from port.gallery import PORT_FAULTS  # noqa: E402
 from port.measure import Column, Finding, measure  # noqa: E402
-from port.right_pairs import RIGHT_PAIRS, false_alarm  # noqa: E402
+from port.right_pairs import RIGHT_PAIRS  # noqa: E402
 
 FULL = Column()
 LEAST_RIGHT = 0.7
