@@ -20,7 +20,7 @@ from minivivit.files.npz_file import npz_index
 from minivivit.files.restricted_pickle import load
 from minivivit.files.safetensors_file import safetensors_index
 from minivivit.files.torch_file import torch_index
-from minivivit.verification.comparison.pairing import pair_by_name
+from minivivit.verification.comparison.mapping import apply_mapping
 from minivivit.verification.tensors.source import open_source
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks, and limits processor time")
@@ -177,13 +177,13 @@ def test_a_mapping_of_many_placeholders():
     names = [f"vivit.layer.{index}" for index in range(2000)] + ["1" * 5000 + "x", "1" * 5000]
     words = ["{A}", "{B}", "{C}", "{D}", "{E}", "{F}", "{G}", "{H}", "{I}"]
     for key in ("".join(words), ".".join(words), "".join(words) + "x"):
-        assert "fits no tensor of ours" in within_seconds(lambda key=key: pair_by_name(names, {key: "x"}, {}))
+        assert "fits no tensor of ours" in within_seconds(lambda key=key: apply_mapping(names, {key: "x"}))
     many = {f"vivit.layer.{{N}}.{index}": "x" for index in range(100_000)}
-    assert "entries with" in within_seconds(lambda: pair_by_name(names, many, {}))
-    assert "words in braces" in within_seconds(lambda: pair_by_name(names, {"{N}" * 100_000: "x"}, {}))
+    assert "entries with" in within_seconds(lambda: apply_mapping(names, many))
+    assert "words in braces" in within_seconds(lambda: apply_mapping(names, {"{N}" * 100_000: "x"}))
     with pytest.raises(InputError, match="fits no tensor"):  # a number is all of its digits
-        pair_by_name(["a.12"], {"a.{N}{M}": "b.{N}.{M}"}, {})
-    assert pair_by_name(["a.12.b.3"], {"a.{N}.b.{M}": "{M}.{N}"}, {})[0].their_name == "3.12"
+        apply_mapping(["a.12"], {"a.{N}{M}": "b.{N}.{M}"})
+    assert apply_mapping(["a.12.b.3"], {"a.{N}.b.{M}": "{M}.{N}"})["a.12.b.3"].their_name == "3.12"
 
 
 def test_messagepack_with_keys_that_collide(tmp_path):

@@ -54,8 +54,8 @@ from minivivit.training.log import read_log
 from minivivit.training.optimisers.freezing import trainable_names
 from minivivit.training.run import begin_training, make_optimiser, resume_training, settings_of
 from minivivit.training.settings import make_settings, model_config, read_settings_file, warm_up_steps
+from minivivit.verification.comparison.mapping import apply_mapping, read_mapping
 from minivivit.verification.comparison.page import comparison_page
-from minivivit.verification.comparison.pairing import pair_by_name, read_mapping
 from minivivit.verification.comparison.verdict import compare
 from minivivit.verification.tensors.source import open_source
 from minivivit.verification.tracing.recording import trace_model
@@ -356,7 +356,7 @@ def _make_mapping(place: Path) -> None:
 def _read_mapping(place: Path, rng: Random) -> None:
     mapping = read_mapping(place / "mapping.json")
     names = [f"vivit.encoder.layer.{number}{end}" for number in range(12) for end in ("", ".attention")]
-    pair_by_name([*names, "pixel_values", "1" * 500, "1a" * 200], mapping, {"blocks.0": 1})
+    apply_mapping([*names, "pixel_values", "1" * 500, "1a" * 200], mapping)
 
 
 def _make_variants(place: Path) -> None:
