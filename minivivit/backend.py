@@ -322,13 +322,13 @@ class _OneBlasThread:
     """BLAS on one thread while anyone in the process is inside; the last one out gives back what the first one found.
 
     How many threads BLAS has is one number for the whole process. Were each call to save and restore it, the second of
-    two that overlap would save the first one's 1, and leave it behind. So the threads that are inside are counted, and
+    two that overlap would save the first one's 1, and leave it behind. So it is known which threads are inside, and
     each remembers whether it is one of them: after a fork, of all threads the child has only the one that forked.
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self._count = 0
+        self._inside: set[threading.Thread] = set()
         self._found: list[tuple[LibController, int]] = []
 
     def __enter__(self) -> None:
@@ -336,23 +336,32 @@ class _OneBlasThread:
         _this_thread.in_a_pass = True
         _this_thread.own_blas = _limit_blas(per_thread)
         with self.lock:
-            self._count += 1
-            if self._count == 1:
+            self._forget_the_dead()
+            if not self._inside:
                 self._found = _limit_blas(shared)
+            self._inside.add(threading.current_thread())
 
     def __exit__(self, *error: object) -> None:
         with self.lock:
-            self._count -= 1
-            if self._count == 0:
+            self._inside.discard(threading.current_thread())
+            self._forget_the_dead()
+            if not self._inside:
                 _restore_blas(self._found)
         _restore_blas(_this_thread.own_blas)
         _this_thread.in_a_pass = False
 
+    def _forget_the_dead(self) -> None:
+        """A thread that was stopped from outside, wherever it was, may not have come to its exit."""
+        if self._inside:
+            self._inside = {thread for thread in self._inside if thread.is_alive()}
+            if not self._inside:
+                _restore_blas(self._found)
+
     def after_fork(self) -> None:
         """In the child, which has but one thread."""
         self.lock = threading.RLock()
-        self._count = int(_this_thread.in_a_pass)
-        if self._count == 0:
+        self._inside = {threading.current_thread()} if _this_thread.in_a_pass else set()
+        if not self._inside:
             _restore_blas(self._found)
 
 

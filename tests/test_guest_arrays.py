@@ -1,12 +1,16 @@
 """Models, processors and optimisers are copied, pickled, moved and loaded into, and arrays of any kind come in."""
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy
 import pytest
+from models.small_models import MODELS, clip_for, small_config, small_model
+from stand_in_array import StandInArray, xp
 
 from minivivit import InputError, VivitConfig, VivitForVideoClassification, VivitImageProcessor, VivitModel
 from minivivit.backend import array_namespace, as_array, checked_dtype
@@ -15,8 +19,6 @@ from minivivit.models.parameters import flatten, map_tree
 from minivivit.models.top_classes import class_probabilities
 from minivivit.training.optimisers.adamw import AdamW
 from minivivit.training.optimisers.sgd import SGD
-from tests.models.small_models import MODELS, clip_for, small_config, small_model
-from tests.stand_in_array import StandInArray, xp
 
 ALL_MODELS = pytest.mark.parametrize("number", MODELS)
 LABELS = numpy.array([0, 2])
@@ -104,15 +106,16 @@ def test_configs_processors_and_outputs_are_copied():
 def test_a_spawned_worker_gets_the_model():
     code = (
         "import multiprocessing, numpy\n"
-        "from tests.models.small_models import clip_for, small_model\n"
+        "from models.small_models import clip_for, small_model\n"
         "if __name__ == '__main__':\n"
         "    model = small_model()\n"
         "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
         "        result = pool.apply(model, (clip_for(model.config),))\n"
         "    print(numpy.array_equal(result.logits, model(clip_for(model.config)).logits))\n"
     )
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    command, environment = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": path}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
     assert result.stdout.split() == ["True"], result.stderr
 
 

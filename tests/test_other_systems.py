@@ -20,7 +20,7 @@ from minivivit.verification.conformance import pack
 
 PACKAGE = Path(minivivit.__file__).parent
 SOURCES = sorted({*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "notebooks").glob("*.py")})
-TINY = PACKAGE.parent / "tests" / "data" / "transformers" / "tiny"
+TINY = Path(__file__).parent / "data" / "transformers" / "tiny"
 SIZES = {"image_size": 16, "num_frames": 4, "tubelet_size": [2, 8, 8], "hidden_size": 16, "num_attention_heads": 2}
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="Windows is played on Linux alone")
