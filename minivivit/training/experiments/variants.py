@@ -259,7 +259,7 @@ def start_from_image_model(model: VivitForVideoClassification, directory: Path, 
     With ``"random"`` the embedding's kernel and bias keep the values that they were drawn with, and everything else
     comes from the image model; that is how we read the paper's "random initialisation" of the tubelet embedding.
     """
-    own = {name: array for name, array in model.state_dict().items() if "patch_embeddings" in name}
+    own = {name: array.copy() for name, array in model.state_dict().items() if "patch_embeddings" in name}
     method = start if start == "filter_inflation" else "central_frame"
     init_from_image_model(model, directory, tubelet_init=method)
     if start == "random":
