@@ -312,7 +312,7 @@ def _packed(value: Any) -> bytes:
 
 def _mutate_list(rng: Random, node: list[Any]) -> None:
     deep: Any = []
-    for _ in range(300):
+    for _ in range(100):  # more than what is read, and few enough to be written by recursion, twice in itself
         deep = ["list", deep]
     values = (
         *(
