@@ -336,7 +336,7 @@ class _OneBlasThread:
         _this_thread.in_a_pass = True
         _this_thread.own_blas = _limit_blas(per_thread)
         with self.lock:
-            self._forget_the_dead()
+            self._give_back_if_empty()
             if not self._inside:
                 self._found = _limit_blas(shared)
             self._inside.add(threading.current_thread())
@@ -344,25 +344,21 @@ class _OneBlasThread:
     def __exit__(self, *error: object) -> None:
         with self.lock:
             self._inside.discard(threading.current_thread())
-            self._forget_the_dead()
-            if not self._inside:
-                _restore_blas(self._found)
+            self._give_back_if_empty()
         _restore_blas(_this_thread.own_blas)
         _this_thread.in_a_pass = False
 
-    def _forget_the_dead(self) -> None:
-        """A thread that was stopped from outside, wherever it was, may not have come to its exit."""
-        if self._inside:
-            self._inside = {thread for thread in self._inside if thread.is_alive()}
-            if not self._inside:
-                _restore_blas(self._found)
+    def _give_back_if_empty(self) -> None:
+        """The dead do not count: a thread that was stopped from outside may not have come to its exit."""
+        self._inside = {thread for thread in self._inside if thread.is_alive()}
+        if not self._inside:
+            _restore_blas(self._found)
 
     def after_fork(self) -> None:
         """In the child, which has but one thread."""
         self.lock = threading.RLock()
         self._inside = {threading.current_thread()} if _this_thread.in_a_pass else set()
-        if not self._inside:
-            _restore_blas(self._found)
+        self._give_back_if_empty()
 
 
 _one_blas_thread = _OneBlasThread()

@@ -33,7 +33,7 @@ COMMANDS = {
     "evaluate": ("measure a model's accuracy", "minivivit.commands.evaluate"),
     "variants": ("train the paper's variants side by side, and compare them", "minivivit.commands.variants"),
     "assignments": ("lay out a course of assignments for nbgrader", "minivivit.commands.assignments"),
-    "convert": ("convert scenic's checkpoints to the Hugging Face layout, and back", "minivivit.checkpoints.command"),
+    "convert": ("convert scenic's checkpoints to the Hugging Face layout, and back", "minivivit.commands.convert"),
 }
 
 DESCRIPTION = "The Video Vision Transformer (ViViT) in explicit array code."

@@ -13,7 +13,6 @@ from minivivit.backend import BACKENDS, DTYPES, to_numpy
 from minivivit.bundled import bundled_clip, bundled_model_directory
 from minivivit.commands.arguments import positive, views
 from minivivit.commands.notes import held_log, print_notes
-from minivivit.commands.progress import NameListener, num_attentions, num_layers, step_when_done
 from minivivit.commands.text_table import printable, text_table
 from minivivit.config import VivitConfig, uniform_frame_indices
 from minivivit.errors import InputError
@@ -23,7 +22,7 @@ from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.embeddings import token_grid
 from minivivit.models.multi_view import AVERAGES, average_views
 from minivivit.models.top_classes import check_classifies, class_probabilities, top_classes
-from minivivit.progress import progress_bar
+from minivivit.progress import NameListener, num_attentions, num_layers, progress_bar, step_when_done
 from minivivit.video.default_processor import load_processor
 from minivivit.video.image_processor import VivitImageProcessor
 from minivivit.video.picture import attention_picture, check_picture_path, frames_caption, save_picture

@@ -12,7 +12,6 @@ from minivivit.bundled import bundled_model_directory
 from minivivit.commands.arguments import integer
 from minivivit.commands.classify import DEFAULT_STRIDE, check_clip_len, interpolation_note, needs_interpolation
 from minivivit.commands.notes import held_log, print_notes
-from minivivit.commands.progress import LAYER, num_layers
 from minivivit.commands.text_table import printable
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
@@ -20,7 +19,7 @@ from minivivit.files.tensor_data import listed, quoted
 from minivivit.files.weights import tensor_index
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.vivit import VivitModel
-from minivivit.progress import progress_bar
+from minivivit.progress import LAYER, num_layers, progress_bar
 from minivivit.verification.tensors.error import PRECISIONS
 from minivivit.verification.tensors.source import open_source
 from minivivit.verification.tracing.directory import INPUT, check_replaceable

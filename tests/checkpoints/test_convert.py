@@ -12,11 +12,11 @@ from scenic_goldens import DATA, Golden, flat, nested
 
 from minivivit import InputError, VivitConfig, VivitForVideoClassification, VivitImageProcessor
 from minivivit.checkpoints import load_scenic, to_scenic
-from minivivit.checkpoints.command import add_convert_arguments, run_convert
 from minivivit.checkpoints.convert import SCENIC_PRESETS, hugging_face_to_scenic, scenic_to_hugging_face
 from minivivit.checkpoints.names import scenic_parameters
 from minivivit.checkpoints.scenic import save_scenic
 from minivivit.cli import main
+from minivivit.commands.convert import add_convert_arguments, run_convert
 from minivivit.config import PRESETS
 from minivivit.models.parameters import classification_shapes, flatten
 

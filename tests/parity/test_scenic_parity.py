@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "checkpoints"))
 from scenic_goldens import DATA, Golden  # noqa: E402
 
 from minivivit import VivitForVideoClassification  # noqa: E402
-from minivivit.checkpoints.command import add_convert_arguments, run_convert  # noqa: E402
+from minivivit.commands.convert import add_convert_arguments, run_convert  # noqa: E402
 
 pytestmark = pytest.mark.parity
 

@@ -183,6 +183,7 @@ def test_what_is_frozen_stays_to_the_bit(tmp_path):
         assert numpy.array_equal(array, before[name]) == name.startswith("vivit.encoder.layer.0."), name
 
 
+@pytest.mark.usefixtures("drawn_curves")
 def test_it_learns_what_is_easy(tmp_path):
     folder = write_clips(tmp_path / "clips", clips=8)
     model = {**PLAIN_MODEL, "initializer_range": 0.3}
@@ -191,6 +192,7 @@ def test_it_learns_what_is_easy(tmp_path):
     losses = [entry["loss"] for entry in read_log(tmp_path / "run" / "log.jsonl") if "loss" in entry]
     assert len(losses) == training.total_steps == 15 * 5  # 18 clips in batches of 4
     assert numpy.mean(losses[-5:]) < 0.5 * numpy.mean(losses[:5])
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_small_folder_is_learned_with_the_defaults(tmp_path):

@@ -1,10 +1,7 @@
 """``minivivit convert``: scenic's checkpoints in the Hugging Face layout, and the other way."""
 
 import argparse
-import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from minivivit.checkpoints.convert import (
@@ -17,9 +14,10 @@ from minivivit.checkpoints.convert import (
     scenic_to_hugging_face,
 )
 from minivivit.checkpoints.target import check_target
+from minivivit.commands.notes import held_log, print_notes
+from minivivit.commands.text_table import printable
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
-from minivivit.files.tensor_data import quoted
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.progress import Bar, is_terminal
 from minivivit.video.default_processor import load_processor
@@ -62,15 +60,13 @@ def run_convert(arguments: argparse.Namespace) -> int:
         raise InputError(f"--preset says what model a scenic checkpoint is; {source} has a {CONFIG} that says so")
     check_target(directory, arguments.overwrite)
     config = None if arguments.preset is None else VivitConfig.from_preset(arguments.preset)
-    with _notes() as notes:
+    with held_log() as notes:
         model = _convert(source, directory, config, from_scenic, arguments.overwrite)
     if from_scenic:
         notes += _notes_on_scenic(source, directory, arguments.preset, model.config)
-    for note in notes:
-        print(f"minivivit: note: {note}", file=sys.stderr)
+    print_notes(notes)
     written = "config.json and model.safetensors" if from_scenic else f"{CHECKPOINT} and {CONFIG}"
-    place = str(directory) if str(directory).isprintable() else quoted(str(directory))
-    print(f"{place}: {written}, {model.config.attention_type}, {model.num_parameters():,} parameters")
+    print(f"{printable(directory)}: {written}, {model.config.attention_type}, {model.num_parameters():,} parameters")
     return 0
 
 
@@ -90,18 +86,6 @@ def _convert(
         if from_scenic:
             return scenic_to_hugging_face(source, directory, config, bar.update, overwrite)
         return hugging_face_to_scenic(source, directory, bar.update, overwrite)
-
-
-@contextmanager
-def _notes() -> Iterator[list[str]]:
-    """What the package logs meanwhile, for its user; nothing of it is shown when the conversion fails."""
-    logger, handler, notes = logging.getLogger("minivivit"), logging.Handler(), []  # type: ignore[var-annotated]
-    handler.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]
-    logger.addHandler(handler)
-    try:
-        yield notes
-    finally:
-        logger.removeHandler(handler)
 
 
 def _notes_on_scenic(source: Path, directory: Path, preset: str | None, config: VivitConfig) -> list[str]:
