@@ -156,7 +156,7 @@ def main(pack, case, dtype, mistake=""):
     return "conforms"
 
 
-numpy.seterr(all="ignore")  # a port in C says nothing either
 if __name__ == "__main__":
+    numpy.seterr(all="ignore")  # a port in C says nothing either
     print(main(Path(sys.argv[1]), *sys.argv[2:]))
     assert not [name for name in sys.modules if name.startswith("minivivit")]
