@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from minivivit.verification.comparison.judgement import FEW
+
 TEXT = r"""# ViViT conformance pack (<FORMAT>)
 
 Small Video Vision Transformers (Arnab et al. 2021, arXiv:2103.15691), all four of the paper's models, with everything
@@ -76,7 +78,9 @@ bias is 0 in exact arithmetic, and any number as small as that is right. A port 
 out those that it does not form.
 
 The budgets are measured, not estimated: each is the largest of <DRAWS> runs of our own model in that precision, minus
-our float64 run, as `relative_l2` = ||d|| / ||x||, `max_abs` = m and `rms` = r. In bfloat16 and float16, weights and
+our float64 run, as `relative_l2` = ||d|| / ||x||, `max_abs` = m and `rms` = r. The few errors of a tensor of fewer than
+<FEW> entries, such as the loss, may cancel by luck: its `rms` and `max_abs` are at least those of the tensor before it.
+In bfloat16 and float16, weights and
 input are rounded, what goes into a matrix product and what comes out of it, and every tensor that is named here; sums
 are taken in float32. In TF32 only what goes into a matrix product is rounded, to 10 bits of fraction. Rounding is to
 the nearest, ties to even. float64, above which there is nothing to measure with, has float32's budget times 2^-29. A
@@ -211,6 +215,7 @@ def readme(index: dict[str, Any], draws: int) -> str:
         "NOISE": _pair(rule["noise_factors"]),
         "THRESHOLD": f"{rule['noise']:g}",
         "DRAWS": str(draws),
+        "FEW": str(FEW),
     }
     text = TEXT
     for name, value in values.items():
