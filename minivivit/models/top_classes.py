@@ -1,7 +1,6 @@
 """From logits to the names of the most probable classes."""
 
 import itertools
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,14 +105,16 @@ def top_classes(probabilities: numpy.ndarray, config: VivitConfig, top_k: int = 
         raise InputError(f"top_k is {top_k}; expected a whole number of at least 1")
     sizes = config.class_splits or [config.num_labels]
     edges = [0, *itertools.accumulate(sizes)]
-    heads = []  # of each head, the top_k indices; the top_k of all combinations are among theirs
+    combined: list[tuple[float, list[int]]] = [(1.0, [])]
     for start, stop in itertools.pairwise(edges):
         order = numpy.argsort(-probabilities[start:stop], kind="stable")[:top_k]
-        heads.append([start + int(index) for index in order])
-    combined = [
-        (math.prod(float(probabilities[index]) for index in indices), indices) for indices in itertools.product(*heads)
-    ]
-    combined.sort(key=lambda entry: (-entry[0], entry[1]))
+        # what is not among the top_k of the heads so far is in no combination that is, so that no list grows past k * k
+        combined = [
+            (probability * float(probabilities[start + index]), [*indices, start + int(index)])
+            for probability, indices in combined
+            for index in order
+        ]
+        combined = sorted(combined, key=lambda entry: (-entry[0], entry[1]))[:top_k]
     return [
         {
             "label": " + ".join(config.id2label[index] for index in indices),
@@ -122,7 +123,7 @@ def top_classes(probabilities: numpy.ndarray, config: VivitConfig, top_k: int = 
             else indices[0],
             "probability": probability,
         }
-        for probability, indices in combined[:top_k]
+        for probability, indices in combined
     ]
 
 
@@ -161,15 +162,15 @@ def joint_top_k(logits: Array, labels: Any, config: VivitConfig, k: int = 5) -> 
     probabilities = class_probabilities(logits, config)
     sizes = config.class_splits or [config.num_labels]
     labels = _head_labels(labels, len(probabilities), sizes)
-    joint = numpy.ones((len(probabilities), 1))  # float64: the products are those of `top_classes`
-    right = numpy.zeros(len(probabilities), numpy.int64)  # index of the right combination
+    joint = numpy.ones((len(probabilities), 1))  # (batch, at most k); float64: the products are those of `top_classes`
+    is_right = numpy.ones(joint.shape, bool)  # which of them the right combination is, if it is still there
     for head, size, own in zip(_split(probabilities, sizes), sizes, labels.T, strict=True):
-        joint = (joint[:, :, None] * head[:, None, :]).reshape(len(joint), -1)  # (batch, combinations so far)
-        right = right * size + own
-    of_right = joint[numpy.arange(len(joint)), right][:, None]
-    earlier = numpy.arange(joint.shape[1]) < right[:, None]
-    rank = ((joint > of_right) | ((joint == of_right) & earlier)).sum(axis=1)
-    return rank < k
+        joint = (joint[:, :, None] * head[:, None, :]).reshape(len(joint), -1)  # (batch, k * size)
+        is_right = (is_right[:, :, None] & (numpy.arange(size) == own[:, None])[:, None, :]).reshape(joint.shape)
+        # the k most probable so far, in the heads' order again, by which the next stable sort lets equal ones go
+        kept = numpy.sort(numpy.argsort(-joint, axis=1, kind="stable")[:, :k], axis=1)
+        joint, is_right = (numpy.take_along_axis(array, kept, axis=1) for array in (joint, is_right))
+    return numpy.asarray(is_right.any(axis=1))
 
 
 def joint_accuracy(logits: Array, labels: Any, config: VivitConfig) -> numpy.ndarray:

@@ -5,7 +5,7 @@ import pytest
 import scipy.special
 
 from minivivit import InputError, VivitConfig
-from minivivit.models.top_classes import class_probabilities, top_classes
+from minivivit.models.top_classes import class_probabilities, joint_top_k, top_classes
 
 LABELS = dict(enumerate("abcde"))
 
@@ -74,6 +74,25 @@ def test_several_heads_give_pairs():
         assert [entry["index"] for entry in classes] == [[i, j] for _, i, j in order[:k]]
         assert [entry["label"] for entry in classes] == [f"{'abc'[i]} + {'de'[j]}" for _, i, j in order[:k]]
         numpy.testing.assert_allclose([entry["probability"] for entry in classes], [p for p, _, _ in order[:k]])
+
+
+def test_many_heads_cost_no_more_than_a_few():
+    """5 ** 40 combinations are never formed."""
+    config = VivitConfig(num_labels=200, class_splits=[5] * 40)
+    logits = numpy.random.default_rng(3).normal(size=(2, 200))
+    probabilities = class_probabilities(logits, config)
+    classes = top_classes(probabilities[0], config, 20)
+    assert [entry["probability"] for entry in classes] == sorted((e["probability"] for e in classes), reverse=True)
+    best = logits.reshape(2, 40, 5).argmax(axis=-1)
+    assert classes[0]["index"] == best[0].tolist()
+    second = best.copy()
+    second[1, 7] = (second[1, 7] + 1) % 5
+    assert joint_top_k(logits, best, config).all()
+    assert joint_top_k(logits, second, config, 1).tolist() == [True, False]
+    for rank, entry in enumerate(classes):  # both count alike
+        labels = numpy.array([entry["index"]])
+        assert joint_top_k(logits[:1], labels, config, rank + 1)[0]
+        assert rank == 0 or not joint_top_k(logits[:1], labels, config, rank)[0]
 
 
 @pytest.mark.parametrize(
