@@ -70,8 +70,15 @@ examples:
   minivivit compare ours theirs.npz --pair order --find-layouts --rtol 1e-3 --atol 1e-5
 
 Exit codes: 0 nothing differs by more than is allowed; 1 something does, or is of another shape, or is missing though
-its line in the mapping says "optional": false; 2 something that you can mend, said in one line on standard error. What
-theirs lacks otherwise is listed as "only in ours" and not judged."""
+its line in the mapping says "optional": false; 2 something that you can mend, said in one line on standard error; 3
+nothing exceeds what is allowed, but something could not be judged. What theirs lacks otherwise is listed as "only in
+ours" and not judged.
+
+Where ours is a number and theirs is NaN or infinite, theirs is wrong whatever the precision. Not judged is what has no
+budget, or one without bound, since our own run in float16 overflows there too.
+
+Precision is judged tensor by tensor. A tensor that is only stored in bfloat16 is ours rounded, and those after it are
+judged as before; where it was computed in bfloat16, those after it are made of it, and judged by that."""
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +98,7 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--precision",
         choices=PRECISIONS,
-        help="in which theirs was computed (default: the lowest one that a tensor is stored in)",
+        help="in which theirs was computed (default: each tensor by how it, and what it is made of, is stored)",
     )
     add("--rtol", type=decimal, metavar="X", help="judge by abs(d) <= atol + rtol * abs(ours) instead (default: 0)")
     add("--atol", type=decimal, metavar="X", help="the same (default: 0)")
@@ -101,7 +108,7 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_compare(arguments: argparse.Namespace) -> int:
-    """Compare, and print what was found: 0 when they agree, 1 when they do not."""
+    """Compare, and print what was found; returns the exit code."""
     if arguments.html is not None:
         _check_page_place(Path(arguments.html))
     mapping = None if arguments.map is None else read_mapping(arguments.map)
@@ -126,7 +133,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     if arguments.html is not None:  # last: where the disk is full, what was found has been said
         sys.stdout.flush()  # the page may go to the same place
         write_text(arguments.html, comparison_page(comparison, ours, theirs))
-    return 0 if comparison.agrees else 1
+    return comparison.exit_code
 
 
 def _check_page_place(path: Path) -> None:

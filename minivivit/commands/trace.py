@@ -20,6 +20,7 @@ from minivivit.files.weights import tensor_index
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.vivit import VivitModel
 from minivivit.progress import LAYER, num_layers, progress_bar
+from minivivit.verification.comparison.judgement import is_unbounded
 from minivivit.verification.tensors.error import PRECISIONS
 from minivivit.verification.tensors.source import open_source
 from minivivit.verification.tracing.directory import INPUT, check_replaceable
@@ -131,7 +132,7 @@ def run_trace(arguments: argparse.Namespace) -> None:
             f"{', '.join(metadata['hiding_weights'])}, as in a model that was never trained: a port that lacks them "
             "computes the same; with --perturb none is"
         )
-    print_notes([*notes, *messages])
+    print_notes([*notes, *messages, *unbounded_notes(metadata["rounding_budgets"])])
     _print_summary(arguments, metadata)
 
 
@@ -222,6 +223,26 @@ def _listener(bar: Any) -> Callable[[str], Any] | None:
             bar.update()
 
     return None if bar.disable else listen
+
+
+def unbounded_notes(budgets: dict[str, dict[str, dict[str, float]]]) -> list[str]:
+    """What to say of precisions that overflow: their budgets bound nothing.
+
+    Parameters
+    ----------
+    budgets : dict
+        Precision -> name -> budget, in the order of execution.
+    """
+    notes = []
+    for precision, of in budgets.items():
+        names = [name for name, budget in of.items() if is_unbounded(budget)]
+        if names:
+            notes.append(
+                f"{precision} overflows first at {names[0]}: the rounding budgets of {len(names)} of {len(of)} tensors "
+                "are unbounded, so that of a port's only those that are NaN or infinite are judged there; scale what "
+                "overflows before the product, or compute it in bfloat16 or float32"
+            )
+    return notes
 
 
 def _print_summary(arguments: argparse.Namespace, metadata: dict[str, Any]) -> None:

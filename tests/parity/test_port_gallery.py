@@ -19,8 +19,6 @@ from port.right_pairs import RIGHT_PAIRS  # noqa: E402
 
 FULL = Column()
 LEAST_RIGHT = 0.7
-# Not found yet: one tensor in a lower precision lets all of them be judged by that.
-MISSED = {"one tensor stored in bfloat16, and erf GELU", "the logits stored in float16, and a branch times 0.999"}
 
 
 @cache
@@ -39,7 +37,7 @@ def test_there_are_enough():
 
 
 def test_no_broken_port_passes():
-    assert {finding.fault for finding in findings() if finding.exit_code == 0} <= MISSED
+    assert [finding.fault for finding in findings() if finding.exit_code == 0] == []
 
 
 def test_no_wrong_cause_is_claimed():

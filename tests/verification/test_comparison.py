@@ -128,10 +128,11 @@ def test_what_is_allowed_grows_with_the_budget_and_by_kind():
     bad = TensorError(max_abs=39e-6, relative_l2=39.0, rms=39e-6, where=(0,))
     assert NOISE_FACTORS == (40, 40)
     assert judge("gradient.x", bad, noise, None, 100, "float32")[1] == pytest.approx(39 / 40, rel=1e-3)
-    # where the precision overflows, nothing is too much
+    # where the precision overflows, nothing is judged; but a number that theirs lost is lost
     unbounded = dict.fromkeys(budget, 1.7976931348623157e308)
     overflown = TensorError(max_abs=math.inf, relative_l2=math.inf, where=(0,), num_nonfinite=3)
-    assert judge("x", overflown, unbounded, None, 100, "float32")[1] == 0
+    assert math.isnan(judge("x", error, unbounded, None, 100, "float32")[1])
+    assert judge("x", overflown, unbounded, None, 100, "float32")[1] == math.inf
     assert judge("x", overflown, budget, None, 100, "float32")[1] == math.inf
 
 
@@ -145,10 +146,10 @@ LARGE = {"relative_l2": 1e-3, "max_abs": 1e-2, "rms": 1e-3}
 VALUES = numpy.random.default_rng(0).standard_normal((4, 5))
 
 
-def test_the_precision_is_the_coarsest_that_is_stored():
+def test_the_precision_is_the_one_that_is_stored():
     source = budgeted({"a": VALUES, "b": VALUES}, float32=SMALL, float16=LARGE)
-    assert compare(source, {"a": VALUES.astype("f2"), "b": VALUES.astype("f4")}).precision == "float16"
-    assert compare(source, {"a": VALUES.astype("f4"), "b": VALUES}).precision == "float32"
+    assert compare(source, {"a": VALUES.astype("f2"), "b": VALUES.astype("f2")}).precision == "float16"
+    assert compare(source, {"a": VALUES.astype("f4"), "b": VALUES.astype("f4")}).precision == "float32"
     assert compare(source, {"b": VALUES}).precision == "float64"
     assert compare(source, {"b": VALUES}, precision="float16").precision == "float16"
     with pytest.raises(InputError, match="precision is 'int8'"):
@@ -201,7 +202,7 @@ def test_a_missing_budget_is_said():
     theirs = {"a": VALUES.astype("f4"), "b": VALUES.astype("f4")}
     comparison = compare(source, theirs)
     assert [row.status for row in comparison.rows] == ["rounding", "unjudged"]
-    assert comparison.agrees
+    assert (comparison.kind, comparison.agrees, comparison.exit_code) == ("unjudged", False, 3)
     assert comparison.notes == ["1 of 2 pairs differ and have no rounding budget, so they are not judged: 'b'"]
     assert comparison.verdict == "1 of 2 pairs agree within what rounding to float32 explains."
     with pytest.raises(
@@ -290,7 +291,14 @@ def test_a_comparison_is_json():
     result = json.loads(json.dumps(comparison.to_json(), allow_nan=False))
     assert result["first_divergent"] == "a\n\x1b[31m<b>"
     assert result["agrees"] is False
-    assert (result["rows"][0]["excess"], result["rows"][0]["error"]["theirs"]) == ("inf", "inf")
+    row = result["rows"][0]
+    assert (row["excess"], row["excess_is"], row["error"]["theirs"], row["error"]["theirs_is"]) == (
+        None, "inf", None, "inf",
+    )  # fmt: skip
+    assert (row["error"]["num_lost"], result["kind"], result["exit_code"]) == (1, "diverged", 1)
+    assert [set(cause) for cause in result["causes"]] == [{"name", "sentence", "tensor"}]
+    assert result["causes"][0]["name"] == "infinity"
+    assert {(place["tensor"], str(place["indices"])) for place in result["places"]} == {(row["name"], "[[1, 1]]")}
     assert result["rows"][1]["error"]["max_abs"] == 0
     assert "\n" not in result["verdict"]
     assert "\x1b" not in result["verdict"]

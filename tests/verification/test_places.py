@@ -114,5 +114,5 @@ def test_a_comparison_says_where_and_its_json_holds_it():
     comparison = compare(ArraySource(ours), ArraySource(theirs), rtol=1e-9, atol=1e-12)
     assert comparison.places == [Place("token", [(4, 4)], "only token 4 (the last)")]
     assert comparison.to_json()["places"] == [
-        {"axis": "token", "indices": [[4, 4]], "sentence": "only token 4 (the last)"}
+        {"axis": "token", "indices": [[4, 4]], "sentence": "only token 4 (the last)", "tensor": "x"}
     ]

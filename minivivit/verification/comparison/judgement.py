@@ -74,22 +74,39 @@ def judge(
         The largest relative_l2 that rounding explains.
     excess : float
         The larger quotient of relative_l2 and max_abs by what is allowed; above 1 rounding does not explain it.
-        Infinite where one is finite and the other is not, unless the precision overflows in our own run too.
+        Infinite where one is NaN or infinite and the other is not, whatever the budget: float64 has the number, and
+        theirs has lost it. NaN where all is finite and the budget is not: what bounds nothing judges nothing.
     """
+    allowed, allowed_maximum = limits(name, error, budget, before, size, precision)
+    if error.num_nonfinite:
+        return allowed, math.inf
+    if max(allowed, allowed_maximum) >= UNBOUNDED:
+        return allowed, math.nan
+    return allowed, max(times(error.relative_l2, allowed), times(error.max_abs, allowed_maximum))
+
+
+def limits(
+    name: str, error: TensorError, budget: Budget, before: Budget | None, size: int, precision: str
+) -> tuple[float, float]:
+    """The largest relative_l2 and the largest max_abs that rounding explains, see `judge`."""
     u = unit_roundoff(precision)
-    rms_of_ours = error.rms / error.relative_l2 if 0 < error.relative_l2 < math.inf else 0.0
-    relative, largest = budget["relative_l2"], budget["max_abs"]
+    rms_of_ours = float(error.rms / error.relative_l2) if 0 < error.relative_l2 < math.inf else 0.0
+    relative, largest = float(budget["relative_l2"]), float(budget["max_abs"])
     if size < FEW and before is not None and rms_of_ours:
         relative, largest = max(relative, before["rms"] / rms_of_ours), max(largest, before["max_abs"])
     factors = GRADIENT_FACTORS if name.startswith("gradient.") else FACTORS
     factors = NOISE_FACTORS if budget["relative_l2"] > NOISE else factors
-    allowed, allowed_maximum = factors[0] * (relative + u), factors[1] * (largest + 2 * u * rms_of_ours)
-    excess = max(_times(error.relative_l2, allowed), _times(error.max_abs, allowed_maximum))
-    return allowed, math.inf if error.num_nonfinite and allowed_maximum < UNBOUNDED else excess
+    return factors[0] * (relative + u), factors[1] * (largest + 2 * u * rms_of_ours)
 
 
-def _times(error: float, allowed: float) -> float:
-    if error == 0 or allowed >= UNBOUNDED:
+def is_unbounded(budget: Budget) -> bool:
+    """Whether the precision overflows there, so that its budget bounds nothing."""
+    return max(budget[key] for key in BUDGET_KEYS) >= UNBOUNDED
+
+
+def times(error: float, allowed: float) -> float:
+    """How many times an error is what is allowed."""
+    if error == 0:
         return 0.0
     return error / allowed if allowed else math.inf
 

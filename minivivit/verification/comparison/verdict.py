@@ -12,17 +12,25 @@ import numpy
 from minivivit.backend import Array
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed, quoted
+from minivivit.verification.comparison.evidence.cause import Cause
 from minivivit.verification.comparison.evidence.where import Place
-from minivivit.verification.comparison.judgement import Budget, budgets_before, budgets_in, judge
+from minivivit.verification.comparison.judgement import Budget, is_unbounded, judge
 from minivivit.verification.comparison.likely_causes import likely_causes, places_of
 from minivivit.verification.comparison.mapping import Counterpart, Pair
 from minivivit.verification.comparison.pairing import pair_tensors
+from minivivit.verification.comparison.working_precision import (
+    Blocks,
+    Storage,
+    WorkingPrecision,
+    stored_precisions,
+)
 from minivivit.verification.tensors.error import PRECISIONS, TensorError, tensor_error, unit_roundoff
 from minivivit.verification.tensors.layouts import FIND, Shape, find_layout, find_layouts, keeps_order, undo_layout
 from minivivit.verification.tensors.source import ArraySource, TensorSource, open_source
 
 # Theirs may have been computed in another precision when most errors are above this part of its budget.
 LIKENESS = 0.1
+INPUT = "pixel_values"
 
 Source = str | os.PathLike[str] | Mapping[str, Array] | TensorSource
 
@@ -49,11 +57,13 @@ class Row:
         where there is nothing to judge by.
     status : str
         "equal"; "rounding" or, with tolerances, "close"; "diverged"; "shape" (theirs does not fit); "missing" (the
-        mapping says that theirs must have it, and it has not); "unjudged" (no budget).
+        mapping says that theirs must have it, and it has not); "unjudged" (no budget, or one without bound).
     guessed : bool
         Whether shape and order paired them, not names.
     layout_found : bool
         Whether the layout was found, not told.
+    precision : str
+        By whose budget it was judged; "" where none judged.
     """
 
     name: str
@@ -68,6 +78,7 @@ class Row:
     status: str
     guessed: bool = False
     layout_found: bool = False
+    precision: str = ""
 
 
 @dataclass
@@ -79,15 +90,15 @@ class Comparison:
     rows : list of Row
         The pairs, in the order of execution.
     precision : str
-        By which theirs was judged.
+        By which theirs was judged; the coarsest, where tensors were judged by several (see `Row.precision`).
     tolerances : tuple of float, or None
         (rtol, atol), where these judged instead.
     unpaired_ours, unpaired_theirs : list of str
         Tensors that only one side has.
     notes : list of str
         What the reader must know beside the verdict.
-    hints : list of str
-        Likely causes of the first divergence.
+    causes : list of Cause
+        Likely ones of the first divergence.
     places : list of Place
         Where the first tensor that differs is wrong, if only parts of it are.
     config : dict
@@ -100,7 +111,7 @@ class Comparison:
     unpaired_ours: list[str]
     unpaired_theirs: list[str]
     notes: list[str] = field(default_factory=list)
-    hints: list[str] = field(default_factory=list)
+    causes: list[Cause] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
 
@@ -110,9 +121,31 @@ class Comparison:
         return next((row for row in self.rows if row.status in ("diverged", "shape")), None)
 
     @property
+    def kind(self) -> str:
+        """The verdict in a word.
+
+        "diverged" (by more than is allowed, or in shape), "missing" (the mapping says that theirs must have what it
+        lacks), "unjudged" (something differs, and nothing says how much rounding explains), or "agrees".
+        """
+        statuses = {row.status for row in self.rows}
+        if statuses & {"diverged", "shape"}:
+            return "diverged"
+        return next((kind for kind in ("missing", "unjudged") if kind in statuses), "agrees")
+
+    @property
     def agrees(self) -> bool:
-        """Whether nothing diverges, is of another shape, or is missing."""
-        return not any(row.status in ("diverged", "shape", "missing") for row in self.rows)
+        """Whether every pair was judged, and none diverges, is of another shape, or is missing."""
+        return self.kind == "agrees"
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command: 0 agrees, 1 diverged or missing, 3 unjudged."""
+        return {"agrees": 0, "unjudged": 3}.get(self.kind, 1)
+
+    @property
+    def hints(self) -> list[str]:
+        """The likely causes, in words."""
+        return [cause.sentence for cause in self.causes]
 
     @property
     def heads(self) -> int | None:
@@ -129,25 +162,33 @@ class Comparison:
         guesses = f" {guessed} of the pairs are guesses, by shape and order." if guessed else ""
         row, number = self.first_divergent, len(self.rows)
         if row is None:
-            return f"{_agreement(self)}{absent}{guesses}{_unseen(self)}"
+            return f"{_agreement(self)}{_unjudged(self)}{absent}{guesses}{_unseen(self)}"
         place = f"{quoted(row.name)} ({self.rows.index(row) + 1} of {number})"
         if row.status == "shape" or row.error is None:
             shapes = f"ours is {row.shape}, theirs {row.their_shape}"
             return f"The first tensor that differs is {place}: {shapes}.{absent}{guesses}"
-        what = "the tolerances" if self.tolerances else f"rounding to {self.precision}"
+        what = "the tolerances" if self.tolerances else f"rounding to {row.precision or self.precision}"
         return f"The first tensor that differs by more than {what} is {place}: {_extent(row)}.{absent}{guesses}"
 
     def to_json(self) -> dict[str, Any]:
-        """A dict that JSON can hold; infinities and NaN become the strings "inf", "-inf" and "nan"."""
+        """A dict that JSON can hold.
+
+        Numbers are numbers. Those that JSON has not are null, and a field beside them, of their name and "_is", says
+        which: "inf", "-inf" or "nan". `causes` and `places` are lists of objects, each with the name of its tensor.
+        """
         first = self.first_divergent
         result = dataclasses.asdict(self)
         del result["config"]
         head = {
             "format": "minivivit-comparison/1",
+            "kind": self.kind,
             "agrees": self.agrees,
+            "exit_code": self.exit_code,
             "verdict": self.verdict,
             "first_divergent": None if first is None else first.name,
         }
+        for said in (*result["causes"], *result["places"]):
+            said["tensor"] = head["first_divergent"]
         return _jsonable(head | result)
 
 
@@ -165,6 +206,17 @@ def _agreement(comparison: Comparison) -> str:
     return f"{count} within what rounding to {comparison.precision} explains."
 
 
+def _unjudged(comparison: Comparison) -> str:
+    """What a precision that overflows in our own run as well cannot judge."""
+    rows = [row for row in comparison.rows if row.status == "unjudged" and row.budget is not None]
+    if not rows:
+        return ""
+    return (
+        f" Not judged: {len(rows)}, where our own run in {comparison.precision} overflows, so that its budget bounds "
+        f"nothing; the first is {quoted(rows[0].name)}."
+    )
+
+
 def _unseen(comparison: Comparison) -> str:
     """Agreement says nothing about what was not compared."""
     names = comparison.unpaired_ours
@@ -174,6 +226,12 @@ def _unseen(comparison: Comparison) -> str:
 def _extent(row: Row) -> str:
     """How large a divergence is."""
     assert row.error is not None
+    if row.error.num_lost:
+        entries = "entry is" if row.error.num_lost == 1 else "entries are"
+        return (
+            f"{row.error.num_lost:,} {entries} NaN or infinite in theirs and finite in ours, the first at "
+            f"{row.error.where}: ours {row.error.ours:.6g}, theirs {row.error.theirs:.6g}"
+        )
     if row.error.num_nonfinite:
         entries = "entry" if row.error.num_nonfinite == 1 else "entries"
         return (
@@ -185,10 +243,12 @@ def _extent(row: Row) -> str:
 
 
 def _jsonable(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
     if isinstance(value, dict):
-        return {key: _jsonable(entry) for key, entry in value.items()}
+        result: dict[str, Any] = {}
+        for key, entry in value.items():
+            lost = isinstance(entry, float) and not math.isfinite(entry)
+            result |= {key: None, f"{key}_is": str(entry)} if lost else {key: _jsonable(entry)}
+        return result
     return [_jsonable(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
@@ -224,7 +284,8 @@ def compare(
         Pair what the mapping does not name by shape and order instead, see
         `minivivit.verification.comparison.pairing.pair_by_order`.
     precision : {"float64", "float32", "tf32", "bfloat16", "float16"}, optional
-        In which theirs was computed. Left out, the lowest one that either is stored in.
+        In which theirs was computed. Left out, each tensor is judged by how it, and what it is made of, is stored: see
+        `minivivit.verification.comparison.working_precision`.
     rtol, atol : float, optional
         When either is given, these decide instead of the budgets, as in `numpy.allclose`: a tensor diverges where
         abs(d) > atol + rtol * abs(ours). The one that is left out is 0.
@@ -245,35 +306,39 @@ def compare(
     ours, theirs = open_source(ours), open_source(theirs)
     pairs, notes = pair_tensors(ours, theirs, mapping, by_order, find_layouts)
     _check_floating_point(pairs, theirs)
-    precision = precision or _stored_precision(ours, theirs, pairs)
-    unit_roundoff(precision)
+    unit_roundoff(precision or "float64")
     tolerances = None if rtol is None and atol is None else (_tolerance(rtol, "rtol"), _tolerance(atol, "atol"))
-    budgets = budgets_in(ours, precision) if tolerances is None else {}
+    stored = stored_precisions(ours, theirs, {pair.name: pair.their_name for pair in pairs})
+    coarsest = max(stored.values(), key=unit_roundoff, default="float64")
+    working = WorkingPrecision(ours, stored, precision or (coarsest if tolerances is not None else None))
     config = ours.metadata.get("config")
     left = {pair.name for pair in pairs}, {pair.their_name for pair in pairs}
     comparison = Comparison(
         rows=[],
-        precision=precision,
+        precision=working.now,
         tolerances=tolerances,
         unpaired_ours=[name for name in ours.shapes if name not in left[0]],
         unpaired_theirs=[name for name in theirs.shapes if name not in left[1]],
         notes=notes,
         config=config if isinstance(config, dict) else {},
     )
-    before = budgets_before(ours, budgets)
     for pair in pairs:
-        row = compare_pair(pair, ours, theirs, comparison, find_layouts)
-        row = _judged(row, budgets, before, precision) if tolerances is None else row
-        if tolerances is None and not budgets and row.status == "unjudged":
-            raise InputError(_no_budget(ours, precision))
+        row, blocks = compare_pair(pair, ours, theirs, comparison, find_layouts)
+        row = _worked(row, working, blocks) if tolerances is None and blocks is not None else row
+        if tolerances is None and row.status == "unjudged" and not working.may_judge():
+            raise InputError(_no_budget(ours, working.now))
+        comparison.precision = working.now
         comparison.rows.append(row)
         if on_row is not None:
             on_row(row)
-    _settle_layout(comparison, ours, theirs, model, lambda row: _judged(row, budgets, before, precision))
-    comparison.notes += [*_left_out(ours, "ours"), *_left_out(theirs, "theirs"), *_notes(comparison, ours)]
+    if tolerances is None:
+        _judge_the_rest(comparison, working)
+    _settle_layout(comparison, ours, theirs, model, working)
+    comparison.notes += [*_left_out(ours, "ours"), *_left_out(theirs, "theirs"), *working.note()]
+    comparison.notes += _notes(comparison, ours, working)
     if comparison.first_divergent is not None:
         comparison.places += places_of(comparison, ours, theirs, model)
-        comparison.hints += [cause.sentence for cause in likely_causes(comparison, ours, theirs, model)]
+        comparison.causes += likely_causes(comparison, ours, theirs, model)
     return comparison
 
 
@@ -293,15 +358,8 @@ def _tolerance(value: float | None, name: str) -> float:
     return value or 0.0
 
 
-def _stored_precision(ours: TensorSource, theirs: TensorSource, pairs: list[Pair]) -> str:
-    """The coarsest precision that a paired tensor is stored in."""
-    stored = {theirs.dtypes[pair.their_name] for pair in pairs if pair.their_name in theirs}
-    stored |= {ours.dtypes[pair.name] for pair in pairs}
-    return max(stored, key=unit_roundoff)
-
-
 def _settle_layout(
-    comparison: Comparison, ours: TensorSource, theirs: TensorSource, model: Any, judged: Callable[[Row], Row]
+    comparison: Comparison, ours: TensorSource, theirs: TensorSource, model: Any, working: WorkingPrecision
 ) -> None:
     """Where the first tensor that differs is like ours in no layout: take the layout in which its error has a cause."""
     first = comparison.first_divergent
@@ -311,8 +369,9 @@ def _settle_layout(
     array, other = ours.read(first.name), theirs.read(first.their_name)
     for layout in find_layouts(array, other, comparison.heads):
         pair = Pair(first.name, first.their_name, layout, guessed=first.guessed)
-        row = compare_pair(pair, ours, theirs, comparison)
-        row = judged(row) if comparison.tolerances is None else row
+        row, _ = compare_pair(pair, ours, theirs, comparison)
+        if comparison.tolerances is None:
+            row = _judged(row, *working.budgets(first.precision), first.precision)
         comparison.rows[place] = dataclasses.replace(row, layout_found=True)
         if row.status != "diverged" or likely_causes(comparison, ours, theirs, model):
             return
@@ -321,16 +380,17 @@ def _settle_layout(
 
 def compare_pair(
     pair: Pair, ours: TensorSource, theirs: TensorSource, comparison: Comparison, any_layout: bool = False
-) -> Row:
-    """The row of a pair, without a judgement unless tolerances give one."""
+) -> tuple[Row, Blocks | None]:
+    """The row of a pair, without a judgement unless tolerances give one; and what gives the blocks of theirs."""
     name, shape = pair.name, ours.shapes[pair.name]
     if pair.their_name not in theirs:
-        return Row(name, pair.their_name, pair.layout, shape, None, None, None, None, math.inf, "missing")
+        return Row(name, pair.their_name, pair.layout, shape, None, None, None, None, math.inf, "missing"), None
     their_shape = theirs.shapes[pair.their_name]
     found = pair.layout == FIND or (any_layout and pair.layout == "")
     layout, blocks = their_blocks(pair, ours, theirs, comparison.heads, any_layout)
     if blocks is None:
-        return Row(name, pair.their_name, layout, shape, their_shape, None, None, None, math.inf, "shape", pair.guessed)
+        row = Row(name, pair.their_name, layout, shape, their_shape, None, None, None, math.inf, "shape", pair.guessed)
+        return row, None
     error = tensor_error(ours.blocks(name), blocks(), shape, comparison.precision)
     status, excess = "unjudged", math.nan
     if comparison.tolerances is not None:
@@ -339,7 +399,7 @@ def compare_pair(
         )
         status = "diverged" if excess > 1 else "equal" if error.where is None else "close"
     how = pair.guessed, found
-    return Row(name, pair.their_name, layout, shape, their_shape, error, None, None, excess, status, *how)
+    return Row(name, pair.their_name, layout, shape, their_shape, error, None, None, excess, status, *how), blocks
 
 
 def their_blocks(
@@ -398,18 +458,65 @@ def _tolerance_excess(
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _judged(row: Row, budgets: Mapping[str, Budget], before: Mapping[str, Budget], precision: str) -> Row:
+def _worked(row: Row, working: WorkingPrecision, blocks: Blocks) -> Row:
+    """The row, judged in the precision that theirs works in there.
+
+    Where that overflows in our own run, and theirs is finite, a coarser one of more range judges if there is one.
+    """
+    storage = None
+    if row.error is not None and row.error.where is not None:
+        storage = working.see(row.name, row.error, blocks)
+    judged = _judged(row, *working.budgets(working.now), working.now, storage)
+    if row.error is not None and storage is None and judged.status != "equal":
+        suspected = working.suspects(row.error.relative_l2, row.name) if judged.status == "diverged" else None
+        other = judged if suspected is None else _judged(row, *working.budgets(suspected), suspected)
+        if suspected is not None and other.status == "rounding":
+            working.become(suspected)
+            return other
+        working.latest = {}
+    if judged.status == "unjudged" and judged.budget is not None:
+        others = (_judged(row, *working.budgets(name), name) for name in _coarser(working.now))
+        return next((other for other in others if other.status != "unjudged"), judged)
+    return judged
+
+
+def _coarser(precision: str) -> list[str]:
+    return [name for name in PRECISIONS if unit_roundoff(name) > unit_roundoff(precision)]
+
+
+def _judged(
+    row: Row,
+    budgets: Mapping[str, Budget],
+    before: Mapping[str, Budget],
+    precision: str,
+    storage: Storage | None = None,
+) -> Row:
     """The row with a status, by the budget of its tensor and that of the tensor before it."""
     error, budget = row.error, budgets.get(row.name)
     if error is None:
         return row
     if error.where is None:
-        return dataclasses.replace(row, budget=budget, excess=0.0, status="equal")
+        return dataclasses.replace(row, budget=budget, excess=0.0, status="equal", precision=precision)
+    if error.num_lost:  # whatever the budget
+        return dataclasses.replace(row, budget=budget, excess=math.inf, status="diverged", precision=precision)
     if budget is None:
         return row
-    allowed, excess = judge(row.name, error, budget, before.get(row.name), math.prod(row.shape), precision)
-    status = "diverged" if excess > 1 else "rounding"
-    return dataclasses.replace(row, budget=budget, allowed=allowed, excess=excess, status=status)
+    arguments = budget, before.get(row.name), math.prod(row.shape), precision
+    allowed, excess = judge(row.name, error, *arguments)
+    if storage is not None and not is_unbounded(budget):
+        allowed, excess = storage.judge(row.name, *arguments)
+    status = "unjudged" if math.isnan(excess) else "diverged" if excess > 1 else "rounding"
+    judged_by = "" if status == "unjudged" else precision
+    return dataclasses.replace(row, budget=budget, allowed=allowed, excess=excess, status=status, precision=judged_by)
+
+
+def _judge_the_rest(comparison: Comparison, working: WorkingPrecision) -> None:
+    """Judge what came before the first tensor that was computed in the precision for which there are budgets."""
+    for place, row in enumerate(comparison.rows):
+        if row.status == "unjudged" and row.budget is None:
+            if not working.budgets(working.now)[0]:
+                raise InputError(_no_budget(working.ours, working.now))
+            comparison.rows[place] = _judged(row, *working.budgets(working.now), working.now)
 
 
 def _no_budget(ours: TensorSource, precision: str) -> str:
@@ -432,7 +539,7 @@ def _left_out(source: TensorSource, whose: str) -> list[str]:
     return [f"{whose} also holds what is no floating-point tensor and is not compared: {listed(source.left_out, 3)}"]
 
 
-def _notes(comparison: Comparison, ours: TensorSource) -> list[str]:
+def _notes(comparison: Comparison, ours: TensorSource, working: WorkingPrecision) -> list[str]:
     notes = []
     hiding = ours.metadata.get("hiding_weights")
     if comparison.agrees and isinstance(hiding, list) and hiding:
@@ -440,16 +547,21 @@ def _notes(comparison: Comparison, ours: TensorSource) -> list[str]:
             f"ours was traced with weights of which {listed(hiding, 4)}: theirs may lack them and agree; trace "
             "with --perturb"
         )
-    unjudged = [row.name for row in comparison.rows if row.status == "unjudged"]
+    unjudged = [row.name for row in comparison.rows if row.status == "unjudged" and row.budget is None]
     if unjudged:
         notes.append(
             f"{len(unjudged)} of {len(comparison.rows)} pairs differ and have no rounding budget, so they are not "
             f"judged: {listed(unjudged, 3)}"
         )
-    first = comparison.first_divergent
-    if first is not None and comparison.tolerances is None:
-        coarser = [name for name in PRECISIONS if unit_roundoff(name) > unit_roundoff(comparison.precision)]
-        fitting = next((name for name in coarser if _fits(comparison, ours, name)), None)
+    by_others = [row for row in comparison.rows if row.precision not in ("", comparison.precision)]
+    overflowing = [row for row in by_others if unit_roundoff(row.precision) > unit_roundoff(comparison.precision)]
+    if overflowing:
+        notes.append(
+            f"{len(overflowing)} pairs are judged by {overflowing[0].precision}, since {comparison.precision} "
+            f"overflows there in our own run: the first is {quoted(overflowing[0].name)}"
+        )
+    if comparison.first_divergent is not None and comparison.tolerances is None:
+        fitting = next((name for name in _coarser(comparison.precision) if _fits(comparison, working, name)), None)
         if fitting is not None:
             notes.append(
                 f"all of it is within what rounding to {fitting} explains: if theirs computes in that, say --precision "
@@ -458,12 +570,21 @@ def _notes(comparison: Comparison, ours: TensorSource) -> list[str]:
     return notes
 
 
-def _fits(comparison: Comparison, ours: TensorSource, precision: str) -> bool:
-    """Whether every tensor is within the budgets of another precision, and most errors are about as large as these."""
-    budgets = budgets_in(ours, precision)
-    before = budgets_before(ours, budgets)
-    judged = [_judged(row, budgets, before, precision) for row in comparison.rows]
+def _fits(comparison: Comparison, working: WorkingPrecision, precision: str) -> bool:
+    """Whether every tensor is within the budgets of another precision, and most errors are about as large as these.
+
+    So must be all those that were computed before the first divergence: one that is finer was not computed in that.
+    """
+    judged = [_judged(row, *working.budgets(precision), precision) for row in comparison.rows]
     if not all(row.status in ("equal", "rounding") for row in judged):
         return False
-    errors = [(row.error.relative_l2, row.budget["relative_l2"]) for row in judged if row.error and row.budget]
-    return sum(error > LIKENESS * budget for error, budget in errors) > len(errors) / 2
+    alike = [
+        (row.name, row.error.relative_l2 > LIKENESS * row.budget["relative_l2"])
+        for row in judged
+        if row.error and row.budget
+    ]
+    diverged = [row.status in ("diverged", "shape") for row in comparison.rows]
+    before = {row.name for row in comparison.rows[: diverged.index(True)]} - {INPUT}
+    if not all(like for name, like in alike if name in before):
+        return False
+    return sum(like for _, like in alike) > len(alike) / 2

@@ -54,6 +54,8 @@ class TensorError:
         The values there; 0 without difference.
     num_nonfinite : int
         Entries that are NaN or infinite in one and something else in the other.
+    num_lost : int
+        Those of them that are finite in ours: theirs has lost the number.
     """
 
     max_abs: float = 0.0
@@ -66,6 +68,7 @@ class TensorError:
     ours: float = 0.0
     theirs: float = 0.0
     num_nonfinite: int = 0
+    num_lost: int = 0
 
 
 def unit_roundoff(precision: str) -> float:
@@ -128,7 +131,7 @@ class _Sums:
 
     def __init__(self, bits: int, lowest_normal: int):
         self.bits, self.lowest_normal = bits, lowest_normal
-        self.size = self.num_nonfinite = self.num_left_out = 0
+        self.size = self.num_nonfinite = self.num_lost = self.num_left_out = 0
         self.norm_ours = self.norm_theirs = self.norm_difference = 0.0
         self.max_abs = self.max_ulp = 0.0
         self.worst: tuple[int, float, float] | None = None  # flat index, ours, theirs
@@ -168,6 +171,7 @@ class _Sums:
             place = int(differ.argmax())
             self.worst = (start + place, float(ours[place]), float(theirs[place]))
         self.num_nonfinite += count
+        self.num_lost += int((differ & numpy.isfinite(ours)).sum())
 
     def _scale(self, ours: numpy.ndarray, difference: numpy.ndarray) -> None:
         """The absolute differences relative to ours, and to its spacing."""
@@ -198,6 +202,7 @@ class _Sums:
             ours=ours,
             theirs=theirs,
             num_nonfinite=self.num_nonfinite,
+            num_lost=self.num_lost,
         )
 
 

@@ -127,6 +127,11 @@ def random_changes(seed: int) -> tuple[tuple[str, Any], ...]:
     )
 
 
+def _without_overflow(changes: dict[str, Any], dtype: str) -> str:
+    """Of outliers the product of query and key passes 65504 before it is scaled."""
+    return "scale first" if dtype == "float16" and changes.get("outliers", 1.0) >= 100 else "eager"
+
+
 def _right_pairs() -> list[RightPair]:
     kinds, product = ("m1", "m2", "m3"), itertools.product
     pairs = [
@@ -151,7 +156,7 @@ def _right_pairs() -> list[RightPair]:
     pairs += [RightPair("eager", Setting(kind), Column(dtype="float32"), threads=2) for kind in kinds]
     for changes in ({"weights": 8.0}, {"weights": 0.01}, {"clips": "black"}, {"clips": "still"}, {"outliers": 100.0}):
         pairs += [
-            RightPair("eager", Setting(kind, **changes), Column(dtype=dtype))
+            RightPair(_without_overflow(changes, dtype), Setting(kind, **changes), Column(dtype=dtype))
             for kind, dtype in product(kinds, PRECISIONS)
         ]
     pairs += [  # the product itself would overflow
