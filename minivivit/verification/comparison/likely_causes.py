@@ -74,6 +74,7 @@ def likely_causes(comparison: Any, ours: TensorSource, theirs: TensorSource, mod
     worst = row.error.where[0] if samples > 1 and row.error.where else 0
     for guesses in (hypotheses, general_hypotheses):
         shared.fits.clear()
+        shared.wanted = None
         try:
             causes = _confirmed(guesses, evidence_of, worst, samples, _sample_words(row, ours, config))
         except (ValueError, IndexError, ZeroDivisionError):  # tensors under our names, of shapes that ours never have
@@ -96,6 +97,7 @@ def _confirmed(
     """
     first = evidence_of(worst)
     claims = first.best(first.claims(guesses(first)))
+    first.shared.wanted = {claim.key for claim in claims}
     right: dict[tuple[str, str], set[int]] = {claim.key: set() for claim in claims}
     for index in range(samples):
         if index == worst or not claims:

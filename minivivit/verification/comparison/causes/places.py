@@ -33,6 +33,7 @@ from minivivit.verification.comparison.causes.pixels import pixel_hypotheses
 from minivivit.verification.comparison.causes.projections import projection_hypotheses
 from minivivit.verification.comparison.causes.residual import residual_hypotheses
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
+from minivivit.verification.comparison.whole_layers.hypotheses import layer_hypotheses
 
 # A layer is L, as in "vivit.encoder.layer.3", and its number N.
 LAYER = r"(?P<L>(?:.*\.)?layer\.(?P<N>\d+))"
@@ -44,6 +45,8 @@ def hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
         match = re.fullmatch(pattern, evidence.name)
         if match:
             yield from function(evidence, match)
+            if "L" in match.groupdict() and not evidence.name.startswith("gradient."):
+                yield from layer_hypotheses(evidence, match["L"], layer_input(match))
             return
 
 

@@ -93,6 +93,9 @@ class Shared:
     def __init__(self) -> None:
         self.fits: dict[str, Any] = {}  # numbers that were fitted to the first sample
         self.kept: dict[str, numpy.ndarray] = {}  # whole tensors of ours
+        self.kept_runs: dict[str, numpy.ndarray] = {}  # what a mistake that mixes samples makes of all of them
+        # (cause, mistake) of what is still in question; None before the first sample was examined
+        self.wanted: set[tuple[str, str]] | None = None
 
     def whole(self, source: TensorSource, name: str) -> numpy.ndarray:
         """A tensor, kept while there is room for it."""
