@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy
 
 from minivivit.verification.comparison.causes.dropout import dropout_hypotheses
-from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
+from minivivit.verification.comparison.evidence.evidence import LARGEST_SAMPLE, Evidence, Hypothesis
 from minivivit.verification.comparison.mistakes.norms import plain_layer_norm
 
 
@@ -112,6 +112,7 @@ def cls_token_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
         "load cls_token",
         numpy.concatenate([numpy.zeros_like(cls_token), tokens], axis=1),
     )
+    yield from _other_folds(evidence, encoder, cls_token)
     for other in evidence.parameter_names(r".*cls_token"):
         theirs = evidence.parameter(other)
         if theirs is not None and theirs.shape == cls_token.shape and not numpy.array_equal(theirs, cls_token):
@@ -121,6 +122,25 @@ def cls_token_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
                 "check the names under which the parameters are loaded",
                 numpy.concatenate([theirs, tokens], axis=1),
             )
+
+
+def _other_folds(evidence: Evidence, encoder: str, cls_token: numpy.ndarray) -> Iterator[Hypothesis]:
+    """What Model 2's spatial encoder gives, (clips, times, hidden), folded as if times came first."""
+    source = encoder.replace("temporal_encoder", "spatial_encoder")
+    shape = evidence.ours.shapes.get(source, ())
+    if source == encoder or len(shape) != 3 or numpy.prod(shape) > LARGEST_SAMPLE or evidence.index >= shape[0]:
+        return
+    whole = evidence.shared.whole(evidence.ours, source)
+    for words, folded in (
+        ("folded as (times, clips)", whole.swapaxes(0, 1).reshape(shape)),
+        ("taken for (times, clips)", whole.reshape(shape[1], shape[0], -1).swapaxes(0, 1)),
+    ):
+        yield Hypothesis(
+            "times folded in another order",
+            f"with the times and clips of {source} {words}",
+            "fold clips and times with the clips slowest",
+            numpy.concatenate([cls_token, folded[evidence.index][None]], axis=1),
+        )
 
 
 def _with_cls_token(cls_token: numpy.ndarray, tokens: numpy.ndarray, positions: numpy.ndarray) -> Iterator[Hypothesis]:

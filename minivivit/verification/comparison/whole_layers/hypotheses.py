@@ -38,7 +38,7 @@ def layer_hypotheses(evidence: Evidence, name: str, inputs: str) -> Iterator[Hyp
     inputs : str
         The name of what enters it.
     """
-    trial = _trial(evidence, name, inputs)
+    trial = _trial(evidence, name, inputs) if _hides_steps(evidence, name) else None
     if trial is None:
         return
     others = _other_layers(evidence, name)
@@ -50,10 +50,18 @@ def layer_hypotheses(evidence: Evidence, name: str, inputs: str) -> Iterator[Hyp
         yield from _other_runs(trial, name, others)
 
 
+def first_norm_hypotheses(evidence: Evidence, name: str, inputs: str) -> Iterator[Hypothesis]:
+    """What a layer's first norm computes where other layers, or this one, were run before it."""
+    trial = _trial(evidence, name, inputs)
+    if trial is not None:
+        stack = _later(name, _other_layers(evidence, name))
+        yield from stack_hypotheses(trial.layer, trial.x, trial.parameters, stack, trial.is_wanted, trial.target)
+
+
 def _trial(evidence: Evidence, name: str, inputs: str) -> Trial | None:
-    """The layer of ours, where theirs hides some of its steps, and where it gives what our trace holds."""
+    """The layer of ours, where it gives what our trace holds."""
     layer, parameters, ours = _layer(evidence, name), _parameters(evidence, name), evidence.sample(inputs)
-    if layer is None or not parameters or ours is None or ours.ndim != 3 or not _hides_steps(evidence, name):
+    if layer is None or not parameters or ours is None or ours.ndim != 3:
         return None
     if ours.shape[:2] != evidence.sample_shape(evidence.name)[:2]:
         return None  # times or places of Model 3's attentions
@@ -81,9 +89,7 @@ def _mistakes(trial: Trial, others: dict[str, Parameters]) -> Iterator[Mistake]:
 
 def _other_runs(trial: Trial, name: str, others: dict[str, Parameters]) -> Iterator[Hypothesis]:
     """The stack's layers run in another way, and this one's attentions in the other order."""
-    stem, number = _split(name)
-    later = sorted((other for other in others if _split(other)[0] == stem and _split(other)[1] > number), key=_split)
-    stack = {other: others[other] for other in later}
+    stack = _later(name, others)
     yield from stack_hypotheses(trial.layer, trial.x, trial.parameters, stack, trial.is_wanted)
     turned = other_order(trial.layer)
     if turned is not None:
@@ -144,6 +150,13 @@ def _other_layers(evidence: Evidence, name: str) -> dict[str, Parameters]:
         return _split(other)[0] != stem, abs(_split(other)[1] - number), -_split(other)[1]
 
     return {other: _parameters(evidence, other) for other in sorted(names, key=distance)}
+
+
+def _later(name: str, others: dict[str, Parameters]) -> dict[str, Parameters]:
+    """Those that come after it in its stack, in their order."""
+    stem, number = _split(name)
+    later = (other for other in others if _split(other)[0] == stem and _split(other)[1] > number)
+    return {other: others[other] for other in sorted(later, key=_split)}
 
 
 def _split(name: str) -> tuple[str, int]:

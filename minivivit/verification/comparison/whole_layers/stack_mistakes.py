@@ -16,8 +16,9 @@ def stack_hypotheses(
     parameters: Parameters,
     others: Mapping[str, Parameters],
     wanted: Callable[[str, str], bool],
+    target: str = "",
 ) -> Iterator[Hypothesis]:
-    """What leaves a layer when the stack of layers is run in another way.
+    """What a layer computes when the stack of layers is run in another way.
 
     Parameters
     ----------
@@ -27,12 +28,14 @@ def stack_hypotheses(
         Name of each other layer of the encoder -> its parameters, in their order.
     wanted : callable
         Whether a (cause, mistake) is to be computed.
+    target : str
+        What of the layer, by its name inside it; "" for its output.
     """
     names, order = list(others), "layers in another order"
-    if wanted("layer left out", "in what enters the layer"):
+    if not target and wanted("layer left out", "in what enters the layer"):
         yield Hypothesis("layer left out", "in what enters the layer", ADVICE, x)
     if wanted("layer run twice", "with the layer run twice"):
-        twice = layer.run(layer.run(x, parameters), parameters)
+        twice = layer.run(layer.run(x, parameters), parameters, target=target)
         yield Hypothesis("layer run twice", "with the layer run twice", ADVICE, twice)
     chains = {f"with {name} run before it": [name] for name in names[:1]}
     chains |= {f"with {', '.join(names[::-1])} run before it": names[::-1]} if len(names) > 1 else {}
@@ -41,4 +44,4 @@ def stack_hypotheses(
             y = x
             for name in chain:
                 y = layer.run(y, others[name])
-            yield Hypothesis(order, words, ADVICE, layer.run(y, parameters))
+            yield Hypothesis(order, words, ADVICE, layer.run(y, parameters, target=target))
