@@ -24,11 +24,13 @@ from minivivit.verification.comparison.evidence.evidence import (
 from minivivit.verification.comparison.evidence.where import Place, places
 from minivivit.verification.comparison.general.anywhere import general_hypotheses
 from minivivit.verification.comparison.nonfinite import nonfinite_causes
-from minivivit.verification.tensors.layouts import find_layout, undo_layout
+from minivivit.verification.tensors.layouts import find_layout, keeps_order, undo_layout
 from minivivit.verification.tensors.source import TensorSource
 
 # Tensors of another shape are ours in another layout when they then agree as closely as this.
 SAME_IN_ANOTHER_LAYOUT = 1e-2
+# Causes whose names have one of these words move numbers about, as a layout does.
+ORDERS = ("order", "reversed", "transposed", "swapped")
 
 
 def likely_causes(comparison: Any, ours: TensorSource, theirs: TensorSource, model: Any = None) -> list[Cause]:
@@ -36,8 +38,8 @@ def likely_causes(comparison: Any, ours: TensorSource, theirs: TensorSource, mod
 
     Nothing is guessed from the look of an error. For every mistake that is known at that place of the network, the
     tensor that it would have made is computed from our inputs and weights, and the mistake is claimed only where that
-    tensor is theirs, in every clip, to what rounding explains. So a claim is right unless two mistakes make the same
-    numbers, and then both are named. A mistake in some clips alone, while the others are right, is called that.
+    tensor is theirs, in every clip, to what rounding explains. Where two mistakes explain it equally well, neither is
+    claimed. A mistake in some clips alone, while the others are right, is called that.
 
     Parameters
     ----------
@@ -53,7 +55,7 @@ def likely_causes(comparison: Any, ours: TensorSource, theirs: TensorSource, mod
     Returns
     -------
     causes : list of Cause
-        Best first; empty where nothing diverges or nothing known explains it.
+        Of one name; empty where nothing diverges, nothing known explains it, or more than one thing does.
     """
     row = comparison.first_divergent
     if row is None or row.name not in ours:
@@ -68,19 +70,28 @@ def likely_causes(comparison: Any, ours: TensorSource, theirs: TensorSource, mod
         evidence = Evidence(row.name, ours, lambda name: None, weights, config, row.allowed, index, shared)
         evidence.read_theirs = lambda name: read(name, evidence.index_in(name)) if name in ours else None
         evidence.their_samples = lambda other: read(row.name, other)
+        evidence.is_guess = row.guessed
         return evidence
 
     samples = num_samples(row.name, row.shape)
     worst = row.error.where[0] if samples > 1 and row.error.where else 0
     for guesses in (hypotheses, general_hypotheses):
         shared.fits.clear()
+        shared.wanted = None
         try:
             causes = _confirmed(guesses, evidence_of, worst, samples, _sample_words(row, ours, config))
         except (ValueError, IndexError, ZeroDivisionError):  # tensors under our names, of shapes that ours never have
             causes = []
         if causes:
-            return causes
+            return causes if len({cause.name for cause in causes}) == 1 and not _is_layout(row, causes[0]) else []
     return list(nonfinite_causes(evidence_of(0), row.error))
+
+
+def _is_layout(row: Any, cause: Cause) -> bool:
+    """Whether another layout than the one that was found explains their tensor as well as the cause does."""
+    if not row.layout_found or keeps_order(row.layout):
+        return False
+    return row.shape == row.their_shape or any(word in cause.name for word in ORDERS)
 
 
 def _confirmed(
@@ -96,6 +107,7 @@ def _confirmed(
     """
     first = evidence_of(worst)
     claims = first.best(first.claims(guesses(first)))
+    first.shared.wanted = {claim.key for claim in claims}
     right: dict[tuple[str, str], set[int]] = {claim.key: set() for claim in claims}
     for index in range(samples):
         if index == worst or not claims:

@@ -117,7 +117,9 @@ FACTORISED_FAULTS = [
           f"{TIME}.embeddings.with_cls_token", None, ("never written",), model="m2",
           where=("time 3", "the last time", "token 4", "the last token")),
     Fault("the even times noisy", after("", only(1, [0, 2], lambda x: x * 1.1), "fold"),
-          f"{SPACE}.embeddings.with_cls_token", None, model="m2", where=("times 0 and 2", "times 0, 2", "even times")),
+          # the factor is that of the whole tensor where the CLS token is 0, as it starts
+          f"{SPACE}.embeddings.with_cls_token", None, ("a constant factor",), model="m2",
+          where=("times 0 and 2", "times 0, 2", "even times")),
     Fault("epsilon 1e-4 in the temporal encoder", replace(r"time\..*norm\d?", "forward", lambda self, original, x:
           torch.nn.functional.layer_norm(x, x.shape[-1:], self.weight, self.bias, 1e-4)), f"{T0}.layernorm_before",
           "layer norm's epsilon", model="m2"),

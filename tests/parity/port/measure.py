@@ -16,7 +16,6 @@ from threadpoolctl import threadpool_limits
 
 from minivivit.errors import InputError
 from minivivit.verification.comparison.judgement import FEW
-from minivivit.verification.comparison.likely_causes import likely_causes
 from minivivit.verification.comparison.verdict import Comparison, compare
 from minivivit.verification.tensors.source import TensorSource, open_source
 
@@ -184,15 +183,14 @@ def _measure(fault: Fault, column: Column) -> Finding:
     torch.manual_seed(0)
     fault.plant(port)
     try:
-        comparison, theirs = compare_port(port, column, fault.gradients)
+        comparison, _ = compare_port(port, column, fault.gradients)
     except Exception as error:
         words = f"{type(error).__name__}: {error} ({traceback.extract_tb(error.__traceback__)[-1].name})"
         return Finding(
             fault.name, expected, None, False, 2, (), fault.cause, "missed" if fault.cause else "none",
             _said(fault, words), float("nan"), words,
         )  # fmt: skip
-    ours = our_trace(setting, fault.gradients)
-    causes = tuple(cause.name for cause in likely_causes(comparison, ours, theirs, our_model(setting)))
+    causes = tuple(hint.partition(":")[0] for hint in comparison.hints)
     row, said = comparison.first_divergent, _said(fault, _words(comparison))
     found = None if row is None else row.name
     if expected != fault.first_wrong and not said:

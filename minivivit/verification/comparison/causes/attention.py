@@ -6,10 +6,16 @@ from collections.abc import Iterator
 import numpy
 
 from minivivit.layers.multi_head_attention import merge_heads, split_heads
-from minivivit.ops.softmax import softmax_forward
 from minivivit.verification.comparison.causes.dropout import dropout_hypotheses
 from minivivit.verification.comparison.evidence.axes import Axis
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
+from minivivit.verification.comparison.mistakes.softmaxes import (
+    mistaken_softmaxes,
+    padded_softmax,
+    scales,
+    softmax,
+    without_keys,
+)
 
 # Queries for which attention is computed again; each takes (heads, tokens) numbers.
 QUERIES = 128
@@ -31,8 +37,8 @@ def score_hypotheses(evidence: Evidence, attention: str) -> Iterator[Hypothesis]
     query, key, _ = heads
     if not evidence.is_ours(query[:, :, : scores.shape[2]] @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1])):
         return
-    for name, factor, advice in _scales(query.shape[-1], query.shape[1]):
-        yield Hypothesis(name, f"with {advice[0]}", advice[1], scores * factor)
+    for name, factor, mistake, advice in scales(query.shape[-1], query.shape[1]):
+        yield Hypothesis(name, f"with {mistake}", advice, scores * factor)
     if scores.shape[-1] == scores.shape[-2]:
         yield Hypothesis(
             "query and key swapped",
@@ -55,8 +61,8 @@ def probability_hypotheses(evidence: Evidence, attention: str) -> Iterator[Hypot
     scores, probs = _first_scores(evidence, f"{attention}.scores"), _first_scores(evidence, evidence.name)
     if scores is None or probs is None:
         return
-    for cause, mistake, advice, wrong in _other_probabilities(scores):
-        yield Hypothesis(cause, mistake, advice, wrong)
+    for step in mistaken_softmaxes():
+        yield Hypothesis(step.cause, step.mistake, step.advice, step.compute(scores))
     yield from _keys_cut_off(evidence, scores)
     yield from _padding(evidence, scores)
     yield from dropout_hypotheses(evidence, probs)
@@ -70,12 +76,10 @@ def _keys_cut_off(evidence: Evidence, scores: numpy.ndarray) -> Iterator[Hypothe
     empty = evidence.fitted("empty keys", numpy.flatnonzero((theirs == 0).all(axis=(0, 1, 2))).tolist())
     if not empty or len(empty) == scores.shape[-1]:
         return
-    left = scores.copy()
-    left[..., empty] = -1e30
     words = Axis("key", scores.shape[-1]).words(empty)
     for probs, how in (
-        (softmax_forward(left)[0], "before softmax"),
-        (numpy.where(left == -1e30, 0.0, softmax_forward(scores)[0]), "after softmax"),
+        (without_keys(scores, empty), "before softmax"),
+        (numpy.where(numpy.isin(range(scores.shape[-1]), empty), 0.0, softmax(scores)), "after softmax"),
     ):
         yield Hypothesis(
             "keys cut off",
@@ -90,17 +94,14 @@ def _padding(evidence: Evidence, scores: numpy.ndarray) -> Iterator[Hypothesis]:
     theirs = evidence.read_theirs(evidence.name)
     if theirs is None or theirs.shape != scores.shape or not (theirs.sum(axis=-1) > 0).all():
         return
-    largest = scores.max(axis=-1, keepdims=True)
-    exponentials = numpy.exp(scores - largest)
-    total = exponentials.sum(axis=-1, keepdims=True)
-    lacking = (1 / theirs.sum(axis=-1, keepdims=True) - 1) * total * numpy.exp(largest)
+    lacking = (1 / theirs.sum(axis=-1) - 1) * numpy.exp(scores).sum(axis=-1)
     number = evidence.fitted("padding", float(numpy.round(numpy.median(lacking))))
     if 1 < number < 1e6:
         yield Hypothesis(
             "padding without a mask",
             f"with {number:.0f} keys of zeros beside them",
             "mask the padding out before softmax",
-            exponentials / (total + number * numpy.exp(-largest)),
+            padded_softmax(scores, number),
         )
 
 
@@ -116,25 +117,26 @@ def context_hypotheses(evidence: Evidence, attention: str) -> Iterator[Hypothesi
     query, key, value = heads
     few = query[:, :, :QUERIES]
     scores = few @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1])  # (1, heads, queries, tokens)
-    if not evidence.is_ours(merge_heads(softmax_forward(scores)[0] @ value)):
+    if not evidence.is_ours(merge_heads(softmax(scores) @ value)):
         return  # factorised heads
-    for name, factor, (mistake, advice) in _scales(query.shape[-1], query.shape[1]):
-        yield Hypothesis(name, f"with {mistake}", advice, merge_heads(softmax_forward(scores * factor)[0] @ value))
+    for name, factor, mistake, advice in scales(query.shape[-1], query.shape[1]):
+        yield Hypothesis(name, f"with {mistake}", advice, merge_heads(softmax(scores * factor) @ value))
     swapped = key[:, :, :QUERIES] @ query.swapaxes(-1, -2) / math.sqrt(query.shape[-1])
     yield Hypothesis(
         "query and key swapped",
         "with query and key swapped",
         "the scores are query @ key.T",
-        merge_heads(softmax_forward(swapped)[0] @ value),
+        merge_heads(softmax(swapped) @ value),
     )
     yield Hypothesis(
         "key and value swapped",
         "with key and value swapped",
         "scores are of the keys, and the values are what is averaged",
-        merge_heads(softmax_forward(few @ value.swapaxes(-1, -2) / math.sqrt(query.shape[-1]))[0] @ key),
+        merge_heads(softmax(few @ value.swapaxes(-1, -2) / math.sqrt(query.shape[-1])) @ key),
     )
-    for cause, mistake, advice, wrong in _other_probabilities(scores, complete=scores.shape[2] == scores.shape[3]):
-        yield Hypothesis(cause, mistake, advice, merge_heads(wrong @ value))
+    for step in mistaken_softmaxes():
+        if not step.whole or scores.shape[2] == scores.shape[3]:
+            yield Hypothesis(step.cause, step.mistake, step.advice, merge_heads(step.compute(scores) @ value))
     yield from _other_merges(evidence, attention, context, heads)
 
 
@@ -155,19 +157,6 @@ def _first_scores(evidence: Evidence, name: str) -> numpy.ndarray | None:
     return scores if scores is not None and scores.ndim == 4 else None
 
 
-def _scales(head_size: int, num_heads: int) -> Iterator[tuple[str, float, tuple[str, str]]]:
-    """(cause, factor on our scores, (mistake, advice))"""
-    root, hidden = math.sqrt(head_size), head_size * num_heads
-    advice = f"divide by sqrt(head size) = sqrt({head_size}) = {root:.4g}, once"
-    yield "missing 1/sqrt(d)", root, ("scores that are not divided by sqrt(head size)", advice)
-    yield "scaled by d", 1 / root, ("scores divided by the head size instead of its root", advice)
-    yield "scaled by the hidden size", root / math.sqrt(hidden), ("scores divided by sqrt(hidden size)", advice)
-    yield "scaled by the hidden size", root / hidden, ("scores divided by the hidden size", advice)
-    yield "scaled by the number of heads", root / math.sqrt(num_heads), ("scores divided by sqrt(heads)", advice)
-    yield "scaled by sqrt(d) upwards", head_size, ("scores multiplied by sqrt(head size)", advice)
-    yield "scaled by sqrt(sqrt(d))", math.sqrt(root), ("scores divided by the fourth root of the head size", advice)
-
-
 def _causal_mask(evidence: Evidence, scores: numpy.ndarray) -> Iterator[Hypothesis]:
     """Scores of later tokens hugely negative, and the others ours."""
     theirs = evidence.read_theirs(evidence.name)
@@ -182,51 +171,6 @@ def _causal_mask(evidence: Evidence, scores: numpy.ndarray) -> Iterator[Hypothes
             numpy.where(masked, 0.0, scores),
             numpy.where(masked, 0.0, theirs[:1]),
         )
-
-
-def _other_probabilities(scores: numpy.ndarray, complete: bool = True) -> Iterator[tuple[str, str, str, numpy.ndarray]]:
-    """(cause, mistake, advice, probabilities); `complete` where the scores are of all queries."""
-    advice = "softmax over the last axis of (batch, heads, queries, keys)"
-    if complete:
-        over_queries = softmax_forward(scores.swapaxes(-1, -2))[0].swapaxes(-1, -2)
-        yield "softmax over the wrong axis", "with softmax over the queries", advice, over_queries
-    over_heads = numpy.moveaxis(softmax_forward(numpy.ascontiguousarray(numpy.moveaxis(scores, 1, -1)))[0], -1, 1)
-    yield "softmax over the wrong axis", "with softmax over the heads", advice, over_heads
-    yield "softmax left out", "without softmax", "apply softmax to the scores", scores
-    yield (
-        "softmax left out",
-        "with every token weighted alike",
-        "apply softmax to the scores",
-        numpy.full_like(scores, 1 / scores.shape[-1]),
-    )
-    base_2 = softmax_forward(scores * math.log(2))[0]
-    yield (
-        "exponential with base 2",
-        "with powers of 2 in softmax",
-        "a kernel that uses exp2 must multiply the scores by log2(e) first",
-        base_2,
-    )
-    queries, keys = scores.shape[-2:]
-    masked = numpy.where(numpy.tri(queries, keys, dtype=bool), scores, -1e30)
-    yield (
-        "causal mask",
-        "with the later tokens masked out",
-        "ViViT's attention sees all tokens: no mask, is_causal=False",
-        softmax_forward(masked)[0],
-    )
-    exponentials = numpy.exp(scores)
-    yield (
-        "softmax with 1 added",
-        "with 1 added to softmax's denominator",
-        "softmax has no sink here: exp(s) / sum(exp(s))",
-        exponentials / (1 + exponentials.sum(axis=-1, keepdims=True)),
-    )
-    yield (
-        "sigmoid in place of softmax",
-        "with a sigmoid in place of softmax",
-        "apply softmax to the scores",
-        1 / (1 + numpy.exp(-scores)),
-    )
 
 
 def _other_splits(evidence: Evidence, attention: str) -> Iterator[tuple[str, list[numpy.ndarray]]]:
@@ -269,7 +213,7 @@ def _other_merges(
     if query.shape[2] > 4 * QUERIES:
         return
     for rule, (query, key, value) in _other_splits(evidence, attention):
-        probs = softmax_forward(query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1]))[0]
+        probs = softmax(query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1]))
         advice = "reshape to (batch, tokens, heads, head size), then transpose tokens and heads"
         mixed = probs @ value
         cause = "heads split without a transpose"

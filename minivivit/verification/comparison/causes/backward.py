@@ -76,7 +76,13 @@ def activation_backward_hypotheses(evidence: Evidence, forward: str, output: str
     slope, own = dy @ weight, evidence.config.hidden_act
     if slope.shape != x.shape or not evidence.is_ours(_activation_backward(own, x, slope)):
         return
-    yield Hypothesis("activation left out", "without the activation's derivative", f"times that of {own}", slope)
+    yield Hypothesis(
+        "activation left out",
+        "without the activation's derivative",
+        f"times that of {own}",
+        slope,
+        is_elsewhere=True,  # the gradient of its output
+    )
     for name, cause in (
         ("gelu", "erf against tanh GELU"),
         ("gelu_pytorch_tanh", "erf against tanh GELU"),

@@ -6,7 +6,8 @@ from itertools import permutations
 import numpy
 
 from minivivit.verification.comparison.causes.dropout import dropout_hypotheses
-from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
+from minivivit.verification.comparison.evidence.evidence import LARGEST_SAMPLE, Evidence, Hypothesis
+from minivivit.verification.comparison.mistakes.norms import plain_layer_norm
 
 
 def embedding_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
@@ -15,11 +16,18 @@ def embedding_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
     if z is None:
         return
     yield from dropout_hypotheses(evidence, z)
+    if evidence.config is not None:
+        yield Hypothesis(
+            "extra layer norm",
+            "with a norm without weight and bias applied to it",
+            "ViViT normalises what goes into each branch, and not the embeddings",
+            plain_layer_norm(z, evidence.config.layer_norm_eps),
+        )
     tokens = evidence.sample(f"{evidence.name}.patch_embeddings")
     positions = evidence.parameter(f"{evidence.name}.position_embeddings")
     cls_token = evidence.parameter(f"{evidence.name}.cls_token")
-    if tokens is None and positions is not None:
-        yield from _encoder_positions(evidence, positions)
+    if tokens is None and evidence.name.endswith("_encoder.embeddings"):
+        yield from _encoder_positions(evidence, evidence.name.removesuffix(".embeddings"))
     if tokens is None or positions is None:
         return
     num_cls = 0 if cls_token is None else 1
@@ -56,12 +64,18 @@ def embedding_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
     yield from _other_grids(evidence, sequence, positions, num_cls)
 
 
-def _encoder_positions(evidence: Evidence, positions: numpy.ndarray) -> Iterator[Hypothesis]:
+def _encoder_positions(evidence: Evidence, encoder: str) -> Iterator[Hypothesis]:
     """Positions of Model 2's encoders, each of which has its own."""
+    positions = evidence.parameter(f"{encoder}.position_embeddings")
     sequence = evidence.sample(f"{evidence.name}.with_cls_token")
-    if sequence is None or sequence.shape != positions.shape or not evidence.is_ours(sequence + positions):
+    if (
+        positions is None
+        or sequence is None
+        or sequence.shape != positions.shape
+        or not evidence.is_ours(sequence + positions)
+    ):
         return
-    own = f"{evidence.name}.position_embeddings"
+    own = f"{encoder}.position_embeddings"
     yield Hypothesis("position embeddings left out", f"without {own}", f"add {own}", sequence)
     yield Hypothesis("position embeddings twice", f"with {own} added twice", "add them once", sequence + 2 * positions)
     tokens = positions[:, 1:]
@@ -81,10 +95,11 @@ def _encoder_positions(evidence: Evidence, positions: numpy.ndarray) -> Iterator
 def cls_token_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
     """What could be wrong with the sequence of CLS token and tokens, given tokens that agree."""
     embeddings = evidence.name.removesuffix(".with_cls_token")
-    tokens = evidence.sample(f"{embeddings}.patch_embeddings")
-    cls_token = evidence.parameter(f"{embeddings}.cls_token")
-    if tokens is None or cls_token is None or not evidence.is_ours(numpy.concatenate([cls_token, tokens], axis=1)):
+    encoder = embeddings.removesuffix(".embeddings") if embeddings.endswith("_encoder.embeddings") else embeddings
+    sequence, cls_token = evidence.sample(evidence.name), evidence.parameter(f"{encoder}.cls_token")
+    if sequence is None or cls_token is None or not numpy.array_equal(sequence[:, :1], cls_token):
         return
+    tokens = sequence[:, 1:]
     yield Hypothesis(
         "CLS token at the end",
         "with the CLS token at the end",
@@ -97,6 +112,35 @@ def cls_token_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
         "load cls_token",
         numpy.concatenate([numpy.zeros_like(cls_token), tokens], axis=1),
     )
+    yield from _other_folds(evidence, encoder, cls_token)
+    for other in evidence.parameter_names(r".*cls_token"):
+        theirs = evidence.parameter(other)
+        if theirs is not None and theirs.shape == cls_token.shape and not numpy.array_equal(theirs, cls_token):
+            yield Hypothesis(
+                "another layer's parameters",
+                f"with {other} in place of {encoder}.cls_token",
+                "check the names under which the parameters are loaded",
+                numpy.concatenate([theirs, tokens], axis=1),
+            )
+
+
+def _other_folds(evidence: Evidence, encoder: str, cls_token: numpy.ndarray) -> Iterator[Hypothesis]:
+    """What Model 2's spatial encoder gives, (clips, times, hidden), folded as if times came first."""
+    source = encoder.replace("temporal_encoder", "spatial_encoder")
+    shape = evidence.ours.shapes.get(source, ())
+    if source == encoder or len(shape) != 3 or numpy.prod(shape) > LARGEST_SAMPLE or evidence.index >= shape[0]:
+        return
+    whole = evidence.shared.whole(evidence.ours, source)
+    for words, folded in (
+        ("folded as (times, clips)", whole.swapaxes(0, 1).reshape(shape)),
+        ("taken for (times, clips)", whole.reshape(shape[1], shape[0], -1).swapaxes(0, 1)),
+    ):
+        yield Hypothesis(
+            "times folded in another order",
+            f"with the times and clips of {source} {words}",
+            "fold clips and times with the clips slowest",
+            numpy.concatenate([cls_token, folded[evidence.index][None]], axis=1),
+        )
 
 
 def _with_cls_token(cls_token: numpy.ndarray, tokens: numpy.ndarray, positions: numpy.ndarray) -> Iterator[Hypothesis]:

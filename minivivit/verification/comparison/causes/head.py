@@ -9,6 +9,7 @@ import numpy
 from minivivit.ops.cross_entropy import cross_entropy_forward
 from minivivit.ops.softmax import softmax_forward
 from minivivit.verification.comparison.evidence.evidence import LARGEST_SAMPLE, Evidence, Hypothesis
+from minivivit.verification.comparison.mistakes.norms import layer_norm
 
 SAME_COLUMN = 1e-3
 
@@ -43,6 +44,11 @@ def pooling_hypotheses(evidence: Evidence, last_hidden_state: str) -> Iterator[H
         if wrong is not None:
             advice = f"pool {last_hidden_state}"
             yield Hypothesis("pooling before the norm", "taken before the final layer norm", advice, wrong)
+            weight, bias = (evidence.parameter(f"{last_hidden_state}.{kind}") for kind in ("weight", "bias"))
+            if weight is not None and bias is not None and config.classifier == "gap":
+                mistake = "with the final layer norm applied to the mean, and not the mean taken of what it makes"
+                normalised = layer_norm(wrong, weight, bias, config.layer_norm_eps)
+                yield Hypothesis("pooling before the norm", mistake, advice, normalised)
     for words, tensor in rules.values():
         yield Hypothesis("pooling", f"with {words} in place of {right}", f"take {right} of {last_hidden_state}", tensor)
 

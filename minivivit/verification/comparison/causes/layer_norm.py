@@ -11,13 +11,18 @@ from minivivit.ops.layer_norm import layer_norm_forward
 from minivivit.ops.linear import linear_forward
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
 from minivivit.verification.comparison.evidence.folding import input_of
-from minivivit.verification.rounding.precisions import round_to_precision
+from minivivit.verification.comparison.mistakes.norms import (
+    USUAL_EPSILONS,
+    mistaken_scales,
+    mistaken_statistics,
+    normalised_twice,
+    other_epsilon,
+)
 
 # Rows from which an epsilon is read off, and on which other layers' parameters are tried.
 ROWS = 64
 # One that is solved for and this close to ours, relative to it, is ours.
 SAME_EPSILON = 0.05
-USUAL_EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 
 
 def layer_norm_hypotheses(evidence: Evidence, inputs: str) -> Iterator[Hypothesis]:
@@ -41,9 +46,8 @@ def layer_norm_hypotheses(evidence: Evidence, inputs: str) -> Iterator[Hypothesi
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = numpy.square(centred).mean(axis=-1, keepdims=True)
     yield from _other_epsilons(evidence, centred, variance, weight, bias)
-    yield from _other_statistics(x, centred, variance, weight, bias, eps)
-    yield from _other_scales(centred / numpy.sqrt(variance + eps), weight, bias)
-    yield from _normalised_twice(x, weight, bias, eps)
+    for step in (*mistaken_statistics(x.shape[-1]), *mistaken_scales(), *normalised_twice()):
+        yield Hypothesis(step.cause, step.mistake, step.advice, step.compute(x, weight, bias, eps))
     yield from _other_parameters(evidence, x[:, :ROWS], weight.shape)
 
 
@@ -70,14 +74,12 @@ def _other_epsilons(
     s = inner[known] / squared[known]
     under_root = evidence.fitted("under the root", float(numpy.median(1 / numpy.square(s) - variances[known])))
     beside_root = evidence.fitted("beside the root", float(numpy.median(1 / s - numpy.sqrt(variances[known]))))
-    for candidate, is_fit in _round_numbers(under_root):
-        if abs(candidate - eps) > SAME_EPSILON * eps:
-            yield _other_epsilon(eps, candidate, "", centred / numpy.sqrt(variance + candidate) * weight + bias, is_fit)
-    for candidate, is_fit in _round_numbers(beside_root):
-        where = ", added to the standard deviation instead of the variance"
-        yield _other_epsilon(
-            eps, candidate, where, centred / (numpy.sqrt(variance) + candidate) * weight + bias, is_fit
-        )
+    for candidates, outside in ((under_root, False), (beside_root, True)):
+        for candidate, is_fit in _round_numbers(candidates):
+            if outside or abs(candidate - eps) > SAME_EPSILON * eps:
+                step = other_epsilon(eps, candidate, outside)
+                tensor = step.compute(centred, weight, bias, eps)
+                yield Hypothesis(step.cause, step.mistake, step.advice, tensor, is_fit=is_fit)
 
 
 def _round_numbers(solved: float) -> Iterator[tuple[float, bool]]:
@@ -87,101 +89,6 @@ def _round_numbers(solved: float) -> Iterator[tuple[float, bool]]:
             yield usual, False
     if numpy.isfinite(solved) and solved > 0:
         yield solved, True
-
-
-def _other_epsilon(eps: float, candidate: float, where: str, tensor: numpy.ndarray, is_fit: bool) -> Hypothesis:
-    return Hypothesis(
-        "layer norm's epsilon",
-        f"with an epsilon of {candidate:.3g} in place of {eps:.3g}{where}",
-        "add epsilon to the variance, under the root" if where else f"set layer_norm_eps to {eps:.3g}",
-        tensor,
-        is_fit=is_fit,
-    )
-
-
-def _other_statistics(
-    x: numpy.ndarray,
-    centred: numpy.ndarray,
-    variance: numpy.ndarray,
-    weight: numpy.ndarray,
-    bias: numpy.ndarray,
-    eps: float,
-) -> Iterator[Hypothesis]:
-    """Mean and variance taken in another way."""
-    features = x.shape[-1]
-    if features > 1:
-        yield Hypothesis(
-            "unbiased variance",
-            f"with the variance divided by n - 1 = {features - 1} instead of n",
-            "torch.var and numpy's ddof=1 divide by n - 1; a layer norm divides by n",
-            centred / numpy.sqrt(variance * features / (features - 1) + eps) * weight + bias,
-        )
-    power = numpy.square(x).mean(axis=-1, keepdims=True)
-    yield Hypothesis(
-        "mean not subtracted",
-        "without subtracting the mean (RMS norm)",
-        "a layer norm centres each token before it scales it",
-        x / numpy.sqrt(power + eps) * weight + bias,
-    )
-    yield Hypothesis(
-        "not divided by the standard deviation",
-        "with the mean subtracted but nothing divided",
-        "divide by the root of variance + epsilon",
-        centred * weight + bias,
-    )
-    if x.ndim == 3 and x.shape[1] > 1:
-        over_tokens = (x - x.mean(axis=1, keepdims=True)) / numpy.sqrt(x.var(axis=1, keepdims=True) + eps)
-        yield Hypothesis(
-            "normalised over the wrong axis",
-            "with mean and variance taken over the tokens",
-            "normalise the last axis, the features",
-            over_tokens * weight + bias,
-        )
-        over_all = (x - x.mean()) / numpy.sqrt(x.var() + eps)
-        yield Hypothesis(
-            "normalised over the wrong axis",
-            "with one mean and variance for all tokens",
-            "normalise the last axis, the features, of each token by itself",
-            over_all * weight + bias,
-        )
-
-
-def _other_scales(normalised: numpy.ndarray, weight: numpy.ndarray, bias: numpy.ndarray) -> Iterator[Hypothesis]:
-    """Scale and shift applied in another way."""
-    yield Hypothesis("bias left out", "without the layer norm's bias", "add the bias", normalised * weight)
-    yield Hypothesis("scale left out", "without the layer norm's weight", "multiply by the weight", normalised + bias)
-    yield Hypothesis(
-        "scale and bias left out", "without the layer norm's weight and bias", "load and apply both", normalised
-    )
-    yield Hypothesis(
-        "scale taken for an offset from 1",
-        "with 1 + weight as the scale",
-        "the scale is the weight itself",
-        normalised * (1 + weight) + bias,
-    )
-    for name in ("bfloat16", "float16"):
-        scale, shift = (round_to_precision(array, name).astype("float64") for array in (weight, bias))
-        for other, words in ((bias, "weight"), (shift, "weight and bias")):
-            yield Hypothesis(
-                "weights rounded",
-                f"with the layer norm's {words} rounded to {name}",
-                f"the checkpoint went through {name}; convert it from the original",
-                normalised * scale + other,
-            )
-    yield Hypothesis("scale and bias swapped", "with weight and bias swapped", "swap them", normalised * bias + weight)
-
-
-def _normalised_twice(x: numpy.ndarray, weight: numpy.ndarray, bias: numpy.ndarray, eps: float) -> Iterator[Hypothesis]:
-    """A layer norm of what is normalised already."""
-    plain = layer_norm_forward(x, numpy.ones_like(weight), numpy.zeros_like(bias), eps)[0]
-    same = layer_norm_forward(x, weight, bias, eps)[0]
-    for before, words in ((plain, "a norm without weight and bias"), (same, "the same norm")):
-        yield Hypothesis(
-            "extra layer norm",
-            f"with {words} applied to its input",
-            "ViViT normalises once before each branch",
-            layer_norm_forward(before, weight, bias, eps)[0],
-        )
 
 
 def _other_parameters(evidence: Evidence, x: numpy.ndarray, shape: tuple[int, ...]) -> Iterator[Hypothesis]:
@@ -197,6 +104,7 @@ def _other_parameters(evidence: Evidence, x: numpy.ndarray, shape: tuple[int, ..
             f"with the parameters of {name}",
             "check the names and the order in which the layers' parameters are loaded, and that no layer is left out",
             layer_norm_forward(x, weight, bias, eps)[0],
+            is_elsewhere=name.rpartition(".")[0] == evidence.name.rpartition(".")[0],  # the layer's norms take turns
         )
 
 

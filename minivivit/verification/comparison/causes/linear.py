@@ -8,15 +8,11 @@ import numpy
 from minivivit.ops.linear import linear_forward
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
 from minivivit.verification.comparison.evidence.folding import input_of
+from minivivit.verification.comparison.mistakes.weights import quantised_weights, rounded_weights
 from minivivit.verification.rounding.precisions import round_to_precision
 
 # Tokens on which mistakes are tried, for all tokens share the weights; and fewer for those of every other layer.
 ROWS, SEARCH_ROWS = 512, 64
-
-
-def rounded_weights(weight: numpy.ndarray) -> list[tuple[str, numpy.ndarray]]:
-    """A parameter as a checkpoint in a lower precision would give it back, by the precision's name."""
-    return [(name, round_to_precision(weight, name).astype("float64")) for name in ("bfloat16", "float16")]
 
 
 def linear_hypotheses(evidence: Evidence, inputs: str, parameters: str) -> Iterator[Hypothesis]:
@@ -62,6 +58,13 @@ def linear_hypotheses(evidence: Evidence, inputs: str, parameters: str) -> Itera
                 f"the weights went through {name}; convert them from the original",
                 linear_forward(x, rounded, bias)[0],
             )
+    for words, quantised in quantised_weights(weight):
+        yield Hypothesis(
+            "weights quantised",
+            f"with the weight quantised to int8, {words}",
+            "compare with the weights before they are quantised",
+            linear_forward(x, quantised, bias)[0],
+        )
     yield from _tf32(evidence, inputs, weight, bias)
     yield from _other_parameters(evidence, x[:, :SEARCH_ROWS] if x.ndim == 3 else x, parameters, weight.shape)
 

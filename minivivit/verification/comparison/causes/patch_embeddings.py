@@ -7,9 +7,9 @@ import numpy
 
 from minivivit.ops.linear import linear_forward
 from minivivit.ops.tubelet_embedding import cut_tubelets, tubelet_embedding_forward
-from minivivit.verification.comparison.causes.linear import rounded_weights
 from minivivit.verification.comparison.causes.pixels import pixel_changes
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
+from minivivit.verification.comparison.mistakes.weights import quantised_weights, rounded_weights
 from minivivit.verification.rounding.precisions import round_to_precision
 
 # Tokens on which guesses about the kernel and the pixels are tested; all tokens share the kernel.
@@ -120,6 +120,13 @@ def _rounded_kernels(tubelets: numpy.ndarray, weight: numpy.ndarray, bias: numpy
             f"with the kernel, and not the bias, rounded to {name}",
             f"the kernel went through {name}; convert it from the original",
             embed(rounded),
+        )
+    for words, quantised in quantised_weights(weight):
+        yield Hypothesis(
+            "weights quantised",
+            f"with the kernel quantised to int8, {words}",
+            "compare with the weights before they are quantised",
+            embed(quantised),
         )
     factors = [round_to_precision(factor, "tf32").astype("float64") for factor in (tubelets, weight)]
     yield Hypothesis(

@@ -33,6 +33,7 @@ from minivivit.verification.comparison.causes.pixels import pixel_hypotheses
 from minivivit.verification.comparison.causes.projections import projection_hypotheses
 from minivivit.verification.comparison.causes.residual import residual_hypotheses
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
+from minivivit.verification.comparison.whole_layers.hypotheses import first_norm_hypotheses, layer_hypotheses
 
 # A layer is L, as in "vivit.encoder.layer.3", and its number N.
 LAYER = r"(?P<L>(?:.*\.)?layer\.(?P<N>\d+))"
@@ -44,6 +45,8 @@ def hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
         match = re.fullmatch(pattern, evidence.name)
         if match:
             yield from function(evidence, match)
+            if "L" in match.groupdict() and not evidence.name.startswith("gradient."):
+                yield from layer_hypotheses(evidence, match["L"], layer_input(match))
             return
 
 
@@ -80,6 +83,7 @@ def _pixels(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
 def _norm_before(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
     yield from layer_norm_hypotheses(evidence, layer_input(match))
     yield from post_norm_hypotheses(evidence, layer_input(match), f"{match['L']}.attention")
+    yield from first_norm_hypotheses(evidence, match["L"], layer_input(match))
 
 
 def _norm_after(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
@@ -157,6 +161,7 @@ def _layer(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
 
 def _temporal_norm(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:
     yield from layer_norm_hypotheses(evidence, layer_input(match))
+    yield from first_norm_hypotheses(evidence, match["L"], layer_input(match))
 
 
 def _spatial_norm(evidence: Evidence, match: re.Match) -> Iterator[Hypothesis]:

@@ -47,6 +47,8 @@ class Hypothesis:
         In place of their tensor, where not all of it is compared.
     is_fit : bool
         Whether numbers in it were fitted to theirs; one without such numbers is believed first.
+    is_elsewhere : bool
+        Whether a right port computes it too, under another name: of a pair that is a guess, the pair may be wrong.
     """
 
     cause: str
@@ -55,6 +57,7 @@ class Hypothesis:
     tensor: numpy.ndarray
     theirs: numpy.ndarray | None = None
     is_fit: bool = False
+    is_elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,9 @@ class Shared:
     def __init__(self) -> None:
         self.fits: dict[str, Any] = {}  # numbers that were fitted to the first sample
         self.kept: dict[str, numpy.ndarray] = {}  # whole tensors of ours
+        self.kept_runs: dict[str, numpy.ndarray] = {}  # what a mistake that mixes samples makes of all of them
+        # (cause, mistake) of what is still in question; None before the first sample was examined
+        self.wanted: set[tuple[str, str]] | None = None
 
     def whole(self, source: TensorSource, name: str) -> numpy.ndarray:
         """A tensor, kept while there is room for it."""
@@ -142,6 +148,7 @@ class Evidence:
         self.name, self.ours, self.read_theirs = name, ours, read_theirs
         self.weights, self.config, self.budget = weights, config, budget
         self.index, self.shared = index, shared or Shared()
+        self.is_guess = False  # whether the pair is one
         self.their_samples: Callable[[int], numpy.ndarray | None] = lambda index: None  # others of the same tensor
 
     def sample(self, name: str) -> numpy.ndarray | None:
@@ -210,6 +217,8 @@ class Evidence:
         found: list[Claim] = []
         with numpy.errstate(all="ignore"):  # numbers may be huge; what overflows explains nothing
             for hypothesis in hypotheses:  # one after the other, so that one of their tensors is in memory at a time
+                if hypothesis.is_elsewhere and self.is_guess:
+                    continue
                 target = leading(theirs, hypothesis.tensor) if hypothesis.theirs is None else hypothesis.theirs
                 error = relative_error(hypothesis.tensor, target)
                 reference = leading(ours, hypothesis.tensor)

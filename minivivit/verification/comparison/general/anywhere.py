@@ -92,4 +92,5 @@ def _other_tensors(evidence: Evidence, theirs: numpy.ndarray) -> Iterator[Hypoth
                 f"in {other}",
                 "the tensor is recorded under a wrong name, or a step is left out",
                 sample,
+                is_elsewhere=True,
             )
