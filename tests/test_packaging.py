@@ -86,7 +86,7 @@ COUNT_THE_IMPORT = """
 import sys, threading
 sys.path.append(sys.argv[1])
 from counting import num_calls
-foundation = num_calls(lambda: exec("import numpy, scipy.special, scipy.ndimage, PIL.Image, safetensors.numpy, tqdm"))
+foundation = num_calls(lambda: exec("import numpy, scipy.special, scipy.ndimage, PIL.Image, tqdm"))
 import threadpoolctl
 opened = []
 sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
@@ -192,7 +192,7 @@ def test_only_the_backend_knows_cupy():
 def test_dependencies_are_those_of_the_design():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[^A-Za-z0-9_-]", dependency)[0] for dependency in project["dependencies"]}
-    assert names == {"numpy", "scipy", "pillow", "safetensors", "tqdm", "threadpoolctl"}
+    assert names == {"numpy", "scipy", "pillow", "tqdm", "threadpoolctl"}
     extras = {"cuda12", "cuda13", "video", "scenic", "notebooks", "teaching", "test", "parity"}
     assert extras <= set(project["optional-dependencies"])
 
