@@ -48,8 +48,7 @@ def _or_left_out(start, what):
 
 def _asked_by_a_test(frame):
     """Whether a test's own code called, be it through Python's library; not the package, nor another library."""
-    library = str(Path(os.__file__).parent)
-    while frame is not None and frame.f_code.co_filename.startswith((library, "<")):
+    while frame is not None and frame.f_globals["__name__"].partition(".")[0] in sys.stdlib_module_names:
         frame = frame.f_back
     return frame is not None and Path(frame.f_code.co_filename).is_relative_to(ROOT / "tests")
 
