@@ -59,6 +59,8 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, help="keep what is downloaded in this folder (else it is removed)")
     parser.add_argument("tests", nargs="*", default=["tests"], help="files, folders, and what else pytest understands")
     arguments, more = parser.parse_known_args()
+    if shutil.which("node") is None:
+        parser.error("there is no node in PATH; install Node 18 or newer (https://nodejs.org)")
     with tempfile.TemporaryDirectory() as temporary:
         pyodide, wheels = fetch(arguments.cache or Path(temporary))
         packed, all_wheels = pack(Path(temporary), wheels)

@@ -142,7 +142,7 @@ class SafetensorsSource(TensorSource):
 
     def blocks(self, name: str) -> Iterator[numpy.ndarray]:
         """See `TensorSource`."""
-        size = int(numpy.prod(self.shapes[name], dtype=int))
+        size = math.prod(self.shapes[name])
         for start in range(0, size, BLOCK_ELEMENTS):
             count = min(BLOCK_ELEMENTS, size - start)
             yield _widened(self.readers[name].read_elements(name, start, count))
