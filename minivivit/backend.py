@@ -219,6 +219,51 @@ def checked_dtype(dtype: Any) -> numpy.dtype:
 
 
 # --------------------------------------------------------------------------------------------------------------------
+# Matrix products
+# --------------------------------------------------------------------------------------------------------------------
+
+# Multiplications in a product below which NumPy's own loops are as fast as a call of SciPy's BLAS.
+SMALL_PRODUCT = 1 << 12
+
+
+@cache
+def _scipy_blas() -> ModuleType | None:
+    """SciPy's BLAS where NumPy was built without one, as for browsers (Pyodide); None where NumPy has its own."""
+    blas = numpy.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return None if blas.get("found") else importlib.import_module("scipy.linalg.blas")
+
+
+def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
+    """``xp.matmul`` of matrices or stacks of them, by a BLAS even where NumPy has none.
+
+    Parameters
+    ----------
+    a : array, shape (..., rows, inner)
+    b : array, shape (..., inner, columns)
+    out : array, shape (..., rows, columns), optional
+        Where to write the product.
+    """
+    xp = array_namespace(a)
+    blas = _scipy_blas() if xp is numpy else None
+    if blas is None or a.dtype != b.dtype or a.shape[-2] * a.shape[-1] * b.shape[-1] < SMALL_PRODUCT:
+        return xp.matmul(a, b, out=out)
+    multiply = blas.sgemm if a.dtype == numpy.float32 else blas.dgemm
+    stack = numpy.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    product = numpy.empty((*stack, a.shape[-2], b.shape[-1]), a.dtype) if out is None else out
+    a, b = numpy.broadcast_to(a, (*stack, *a.shape[-2:])), numpy.broadcast_to(b, (*stack, *b.shape[-2:]))
+    for place in numpy.ndindex(*stack):
+        # BLAS counts by columns, so what it sees are transposes: (a b)^T = b^T a^T.
+        (left, turn_left), (right, turn_right) = _by_columns(b[place]), _by_columns(a[place])
+        product[place] = multiply(1, left, right, trans_a=turn_left, trans_b=turn_right).T
+    return product
+
+
+def _by_columns(matrix: numpy.ndarray) -> tuple[numpy.ndarray, bool]:
+    """The transpose as BLAS takes it without a copy: a matrix stored by columns, and whether BLAS is to turn it."""
+    return (matrix, True) if matrix.flags.f_contiguous else (matrix.T, False)
+
+
+# --------------------------------------------------------------------------------------------------------------------
 # Threads
 # --------------------------------------------------------------------------------------------------------------------
 
@@ -534,20 +579,20 @@ def parallel_matmul(a: Array, b: Array) -> Array:
         return xp.matmul(a, b)
     if a.size * b.shape[-1] < LARGE_PRODUCT:
         if _this_thread.in_a_pass:
-            return numpy.matmul(a, b)
+            return matmul(a, b)
         with one_pass():
-            return numpy.matmul(a, b)
+            return matmul(a, b)
     (rows, inner), columns = a.shape[-2:], b.shape[-1]
     stack = numpy.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     product = numpy.empty((*stack, rows, columns), dtype=numpy.result_type(a, b))
     if stack:
         a, b = numpy.broadcast_to(a, (*stack, rows, inner)), numpy.broadcast_to(b, (*stack, inner, columns))
-        tasks = [partial(numpy.matmul, a[place], b[place], out=product[place]) for place in numpy.ndindex(*stack)]
+        tasks = [partial(matmul, a[place], b[place], out=product[place]) for place in numpy.ndindex(*stack)]
     elif rows >= columns:
         parts = row_blocks(rows, min(PRODUCT_PART, -(-rows // 2)))
-        tasks = [partial(numpy.matmul, a[part], b, out=product[part]) for part in parts]
+        tasks = [partial(matmul, a[part], b, out=product[part]) for part in parts]
     else:
         parts = row_blocks(columns, min(PRODUCT_PART, -(-columns // 2)))
-        tasks = [partial(numpy.matmul, a, b[:, part], out=product[:, part]) for part in parts]
+        tasks = [partial(matmul, a, b[:, part], out=product[:, part]) for part in parts]
     parallel_blocks(tasks)
     return product

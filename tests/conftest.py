@@ -2,12 +2,17 @@
 
 import os
 import re
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 MOST_PROCESSES = 4
+# Where CPython's own `subprocess` starts no process, and a thread starts but in special builds: in a browser.
+ALONE = sys.platform in ("emscripten", "wasi")
 
 
 def pytest_configure(config):
@@ -18,6 +23,34 @@ def pytest_configure(config):
     shared = {path.stem for folder in ("tests", "notebooks") for path in (ROOT / folder).rglob("*.py")}
     ours = "|".join(map(re.escape, ["minivivit", *sorted(shared)]))
     config.addinivalue_line("filterwarnings", rf"error:::({ours})(\.|\Z)")
+    if ALONE:
+        threading.Thread.start = _or_left_out(threading.Thread.start, "a thread")
+        subprocess.Popen.__init__ = _or_left_out(subprocess.Popen.__init__, "a process")
+        os.fork = _or_left_out(os.fork, "a process")
+
+
+def _or_left_out(start, what):
+    """`start`, where the platform may refuse it: a test that starts `what` itself is left out, and says why.
+
+    The package is not: where it asks, it gets the error that the platform has for everybody, and must do without.
+    """
+
+    def start_or_leave_out(*arguments, **options):
+        try:
+            return start(*arguments, **options)
+        except (RuntimeError, OSError) as error:
+            if _asked_by_a_test(sys._getframe(1)):
+                pytest.skip(f"needs {what}, and none can be started here ({error})")
+            raise
+
+    return start_or_leave_out
+
+
+def _asked_by_a_test(frame):
+    """Whether a test's own code called, be it through Python's library; not the package, nor another library."""
+    while frame is not None and frame.f_globals["__name__"].partition(".")[0] in sys.stdlib_module_names:
+        frame = frame.f_back
+    return frame is not None and Path(frame.f_code.co_filename).is_relative_to(ROOT / "tests")
 
 
 @pytest.hookimpl(optionalhook=True)

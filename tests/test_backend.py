@@ -5,12 +5,15 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from types import ModuleType, SimpleNamespace
 
 import numpy
 import pytest
+import scipy.linalg.blas
 import scipy.special
 import threadpoolctl
+from model_cases import clip_for, tiny_config, tiny_model
 
 from minivivit import InputError, VivitConfig, VivitModel, backend
 from minivivit.backend import (
@@ -18,6 +21,7 @@ from minivivit.backend import (
     as_array,
     checked_dtype,
     get_namespace,
+    matmul,
     num_threads,
     parallel_blocks,
     parallel_matmul,
@@ -414,6 +418,74 @@ def test_a_large_product_is_cut_into_parts(rows, columns, dtype, monkeypatch):
     assert product.shape == (rows, columns)
     assert product.dtype == dtype
     numpy.testing.assert_allclose(product, a @ b, rtol=0, atol=100 * numpy.finfo(dtype).eps)
+
+
+# ---- where NumPy has no BLAS ----
+
+
+@pytest.fixture
+def numpy_without_blas(monkeypatch):
+    """A NumPy as Pyodide has it; where it has one, products are counted."""
+    products = []
+    multiply = {name: getattr(scipy.linalg.blas, name) for name in ("sgemm", "dgemm")}
+
+    def counted(name, *matrices, **turns):
+        products.append(name)
+        return multiply[name](*matrices, **turns)
+
+    blas = SimpleNamespace(**{name: partial(counted, name) for name in multiply})
+    monkeypatch.setattr(backend, "_scipy_blas", lambda: blas)
+    return products
+
+
+LAYOUTS = {
+    "by rows": lambda a: numpy.ascontiguousarray(a),
+    "by columns": lambda a: numpy.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2),
+    "with gaps": lambda a: numpy.repeat(numpy.repeat(a, 2, -1), 3, -2)[..., ::3, ::2],
+    "backwards": lambda a: numpy.ascontiguousarray(a[..., ::-1, ::-1])[..., ::-1, ::-1],
+}
+
+
+@pytest.mark.parametrize("right", LAYOUTS)
+@pytest.mark.parametrize("left", LAYOUTS)
+@pytest.mark.parametrize("stacks", [((), ()), ((2, 3), (2, 3)), ((2, 1), (3,))], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_scipys_blas_multiplies_as_numpy_does(numpy_without_blas, left, right, stacks, dtype):
+    """Small whole numbers, so that every sum is exact: entries and their places must be the same."""
+    rng = numpy.random.default_rng(0)
+    a = LAYOUTS[left](rng.integers(-9, 10, (*stacks[0], 17, 19)).astype(dtype))
+    b = LAYOUTS[right](rng.integers(-9, 10, (*stacks[1], 19, 23)).astype(dtype))
+    expected = numpy.matmul(a, b)
+    numpy.testing.assert_array_equal(matmul(a, b), expected, strict=True)
+    numpy.testing.assert_array_equal(parallel_matmul(a, b), expected, strict=True)
+    out = LAYOUTS[left](numpy.zeros(expected.shape, dtype))
+    assert matmul(a, b, out=out) is out
+    numpy.testing.assert_array_equal(out, expected)
+    assert set(numpy_without_blas) == {"sgemm" if dtype == "float32" else "dgemm"}
+
+
+def test_what_scipys_blas_does_not_take_numpy_multiplies(numpy_without_blas):
+    for a, b in (
+        (numpy.ones((2, 3)), numpy.ones((3, 2))),
+        (numpy.ones((64, 64)), numpy.ones((64, 64), "float32")),
+        (numpy.ones((0, 64, 64)), numpy.ones((64, 64))),
+        (numpy.ones((64, 0)), numpy.ones((0, 64))),
+    ):
+        numpy.testing.assert_array_equal(matmul(a, b), numpy.matmul(a, b), strict=True)
+    assert not numpy_without_blas
+
+
+def test_a_model_computes_the_same_with_scipys_blas(numpy_without_blas, monkeypatch):
+    monkeypatch.setattr(backend, "SMALL_PRODUCT", 1)
+    model = tiny_model(tiny_config("1"), numpy.random.default_rng(1))
+    clip = clip_for(model.config, numpy.random.default_rng(0))
+    loss, gradients = model.loss_and_gradients(clip, labels=[1] * len(clip))
+    assert len(numpy_without_blas) > 10
+    monkeypatch.setattr(backend, "_scipy_blas", lambda: None)
+    expected_loss, expected = model.loss_and_gradients(clip, labels=[1] * len(clip))
+    assert loss == pytest.approx(expected_loss, rel=1e-12)
+    for name, gradient in gradients.items():
+        numpy.testing.assert_allclose(gradient, expected[name], rtol=0, atol=1e-12 * abs(expected[name]).max() + 1e-15)
 
 
 def test_only_a_large_product_is_cut(monkeypatch):

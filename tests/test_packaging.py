@@ -82,11 +82,45 @@ def test_neither_does_the_command_line():
     assert [name for name in run_python(code).split() if name.partition(".")[0] in EXTRAS] == []
 
 
+# Of Python's own library; Pyodide 0.27, Python for browsers, comes without it.
+PYODIDE_LACKS = (
+    "_curses _dbm _hashlib _lzma _multiprocessing _posixshmem _sqlite3 _ssl _tkinter curses dbm fcntl grp lzma pty pwd "
+    "readline resource sqlite3 ssl syslog termios tkinter tty venv"
+)
+IMPORT_AS_IN_A_BROWSER = """
+import importlib, pkgutil, sys
+
+class Pyodide:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        strange = not top.startswith("_") and top not in sys.stdlib_module_names and top not in THERE
+        if strange or top in LACKING:
+            raise ModuleNotFoundError(name)
+
+for name in LACKING:
+    sys.modules.pop(name, None)
+sys.meta_path.insert(0, Pyodide())
+import minivivit
+names = [name for name in minivivit.__all__ if getattr(minivivit, name)]
+for found in pkgutil.walk_packages(minivivit.__path__, "minivivit."):
+    if not found.name.endswith("__main__"):
+        names.append(importlib.import_module(found.name).__name__)
+print(len(names))
+"""
+
+
+def test_importing_needs_nothing_that_a_browser_lacks():
+    """Every public name, and every module: with the core's dependencies and what Pyodide has of Python's library."""
+    there = ["minivivit", "numpy", "scipy", "PIL", "threadpoolctl", "tqdm"]
+    code = f"LACKING, THERE = {PYODIDE_LACKS.split()}, {there}\n" + IMPORT_AS_IN_A_BROWSER
+    assert int(run_python(code)) > len(FILES) - 30
+
+
 COUNT_THE_IMPORT = """
 import sys, threading
 sys.path.append(sys.argv[1])
 from counting import num_calls
-foundation = num_calls(lambda: exec("import numpy, scipy.special, scipy.ndimage, PIL.Image, safetensors.numpy, tqdm"))
+foundation = num_calls(lambda: exec("import numpy, scipy.special, scipy.ndimage, PIL.Image, tqdm"))
 import threadpoolctl
 opened = []
 sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
@@ -192,7 +226,7 @@ def test_only_the_backend_knows_cupy():
 def test_dependencies_are_those_of_the_design():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[^A-Za-z0-9_-]", dependency)[0] for dependency in project["dependencies"]}
-    assert names == {"numpy", "scipy", "pillow", "safetensors", "tqdm", "threadpoolctl"}
+    assert names == {"numpy", "scipy", "pillow", "tqdm", "threadpoolctl"}
     extras = {"cuda12", "cuda13", "video", "scenic", "notebooks", "teaching", "test", "parity"}
     assert extras <= set(project["optional-dependencies"])
 

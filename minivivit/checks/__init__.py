@@ -9,7 +9,8 @@ mistakes that are known and looking which one gives the same numbers. Returned i
   answer to one example fails.
 - A function may use NumPy, Python's own library and ``scipy.special.erf``; calling the package's own answer, or another
   framework's, makes the score 0. Some checks allow parts of the package, and say which.
-- A case may take 5 seconds (``time_limit=``); a function that does not end is stopped.
+- A case may take 5 seconds (``time_limit=``); a function that does not end is stopped. Where no thread can start, as
+  in a browser, there is no time limit, and the report says so.
 - Answers may be float64 where the inputs are float32: that earns a note and costs nothing.
 """
 

@@ -305,6 +305,8 @@ def _finish(task: Task, score: float, right: str, faults: Sequence[Fault], notes
             lines.append(f"  ... and {len(faults) - FAULTS_SHOWN} more")
     else:
         lines = [f"{task.name}: all {right.partition(' ')[0]} cases right (score {score:.2f})"]
+    if not student_call.has_time_limit():
+        notes += "  (no time limit: no thread can start here, so a loop that does not end must be stopped by hand)\n"
     text = "\n".join(lines) + "\n" + notes
     if not quiet:
         print(text, end="")

@@ -4,7 +4,8 @@ The function runs in a thread of its own, because that works everywhere alike: i
 any thread and on any system (an alarm signal works in the main thread alone, and not on Windows). When its time is
 over, an exception is raised inside it. That ends every loop of Python code, unless a bare ``except:`` within the loop
 swallows it; then, or inside of one long call of NumPy, the thread is left behind and the check goes on without it.
-Time is what the process computes, not what a clock shows: a right answer stays right on a busy machine.
+Time is what the process computes, not what a clock shows: a right answer stays right on a busy machine. Where no thread
+can start, as in a browser, the function runs in the caller's own and has no time limit, and reports say so.
 
 Which functions it calls is seen by a profile function. The package's own functions are the answers, and those of other
 frameworks hold them too: a call to one of them is refused, but for what a task allows. This stops shortcuts, not
@@ -21,6 +22,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -78,6 +80,18 @@ class Outcome:
     seconds: float = TIME_LIMIT
 
 
+@cache
+def has_time_limit() -> bool:
+    """Whether a student's function can be stopped: not where no thread can start, and it runs in the caller's own."""
+    thread = threading.Thread(target=int)
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    thread.join()
+    return True
+
+
 def call_student(function: Callable, arguments: Sequence[Any], seconds: float, may_use: Sequence[str] = ()) -> Outcome:
     """Call ``function(*arguments)`` and say how it went; whatever it does, this returns.
 
@@ -87,7 +101,7 @@ def call_student(function: Callable, arguments: Sequence[Any], seconds: float, m
     arguments : sequence
         It may change them: hand over copies.
     seconds : float
-        The time limit, in seconds of computing.
+        The time limit, in seconds of computing, where there can be one: see `has_time_limit`.
     may_use : sequence of str
         Functions and modules of the package that it may call, by their full names.
     """
@@ -105,29 +119,41 @@ def call_student(function: Callable, arguments: Sequence[Any], seconds: float, m
         except TooSlow:  # said once more while the first was on its way out
             left.set()
 
-    thread = threading.Thread(target=work, name="student", daemon=True)
     # Warnings are ignored: what a wrong answer warns of, the report says better. What a function writes to stderr goes
     # to stdout: nbgrader gives no points to a cell that writes to stderr.
     with warnings.catch_warnings(), contextlib.redirect_stderr(sys.stdout):
         warnings.simplefilter("ignore")
-        thread.start()
-        try:
-            is_over = _time_limit(seconds)
-            while thread.is_alive() and not is_over():
-                thread.join(PAUSE)
-        finally:  # an interrupt of the check, too, stops the student's function
-            outcome.timed_out = thread.is_alive()
-            _stop(thread, left)
+        if has_time_limit():
+            outcome.timed_out = _run_for(seconds, work, left)
+        else:
+            work()
+            if isinstance(outcome.error, KeyboardInterrupt):  # meant for the check as well
+                raise outcome.error
     outcome.refused = watch.called
     return outcome
 
 
+def _run_for(seconds: float, work: Callable[[], None], left: threading.Event) -> bool:
+    """Do `work` in a thread of its own; whether its time was over, and it was stopped."""
+    thread = threading.Thread(target=work, name="student", daemon=True)
+    thread.start()
+    try:
+        is_over = _time_limit(seconds)
+        while thread.is_alive() and not is_over():
+            thread.join(PAUSE)
+    finally:  # an interrupt of the check, too, stops the student's function
+        timed_out = thread.is_alive()
+        _stop(thread, left)
+    return timed_out
+
+
 def _watched(function: Callable, arguments: Sequence[Any], watch: "_Watch") -> Any:
+    before = sys.getprofile()
     sys.setprofile(watch)
     try:
         return _settled(function(*arguments))
     finally:
-        sys.setprofile(None)
+        sys.setprofile(before)
 
 
 def _settled(answer: Any) -> Any:

@@ -45,8 +45,11 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     return parse_json_object(path.read_bytes(), str(path))
 
 
-def parse_json_object(data: bytes, source: str) -> dict[str, Any]:
+def parse_json_object(data: bytes, source: str, strict: bool = False) -> dict[str, Any]:
     """Parse `data` as one JSON object; `source` says in the error where it came from.
+
+    Python's parser takes more than JSON allows: NaN, infinities, half of a surrogate pair. With `strict` they are
+    refused, as other languages' parsers refuse them.
 
     Raises
     ------
@@ -56,6 +59,8 @@ def parse_json_object(data: bytes, source: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_object_without_duplicates, parse_int=_whole_number)
+        if strict:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source} is not valid JSON ({reason_of(error)}); is the file complete?") from None
     if not isinstance(value, dict):
@@ -84,7 +89,9 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _whole_number(digits: str) -> int:
+def _whole_number(digits: str) -> int | float:
+    if digits == "-0":  # no whole number has this sign; to other parsers, too, it is a real number
+        return -0.0
     if len(digits) > MAX_DIGITS:
         raise ValueError(f"a whole number in it has {len(digits):,} digits, more than {MAX_DIGITS}")
     return int(digits)

@@ -4,9 +4,10 @@
     n bytes           JSON: {name: {"dtype": "F32", "shape": [...], "data_offsets": [begin, end]}, ...}
     the rest          the numbers, little-endian, row-major, without gaps
 
-The safetensors library judges the header (it refuses offsets that overlap, leave gaps or contradict the shapes). The
-numbers are then read from their offsets straight into the arrays, see `tensor_data`: the library's NumPy reader goes
-through a memory map, which for a while holds every number twice, and has no bfloat16.
+The header is judged before any of it is believed: what overlaps, leaves a gap or contradicts its shape is refused, as
+the safetensors library refuses it (a test holds the two verdicts together). The numbers are then read from their
+offsets straight into the arrays, see `tensor_data`: the library's NumPy reader goes through a memory map, which for a
+while holds every number twice, and has no bfloat16.
 """
 
 import json
@@ -15,11 +16,10 @@ from collections.abc import Iterable, Mapping
 from io import BufferedIOBase
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 from numpy.typing import DTypeLike
-from safetensors import SafetensorError, safe_open
 
 from minivivit.errors import InputError
 from minivivit.files.atomic import atomic_path
@@ -33,11 +33,15 @@ from minivivit.files.tensor_data import (
     choose_names,
     quoted,
     read_array,
-    reason_of,
 )
 
 DTYPE_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64", "BOOL": "bool"} | {
     f"{kind}{bits}": f"{word}{bits}" for kind, word in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)
+}
+# The bits of one element, for each type that the format has.
+BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BF16": 16, "F16": 16, "F32": 32, "F64": 64, "C64": 64, "BOOL": 8} | {
+    **{f"F8_{kind}": 8 for kind in ("E5M2", "E4M3", "E8M0", "E4M3FNUZ", "E5M2FNUZ")},
+    **{f"{kind}{bits}": bits for kind in "IU" for bits in (8, 16, 32, 64)},
 }
 WRITTEN_DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64"}
 
@@ -50,8 +54,8 @@ class _Entry(NamedTuple):
     start: int
 
 
-def _read_entries(path: Path) -> dict[str, _Entry]:
-    """The header, judged by the safetensors library, in the order of the data."""
+def _read_header(path: Path) -> tuple[dict[str, _Entry], dict[str, str]]:
+    """The tensors, in the order of the data, and the metadata: of a header that neither itself nor the file belies."""
     check_data_file(path)
     with open(path, "rb") as file:
         length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
@@ -60,20 +64,52 @@ def _read_entries(path: Path) -> dict[str, _Entry]:
                 f"{path} has {size:,} bytes, but would begin with a header of {length:,}; it is truncated or not a "
                 "safetensors file: copy or download it again"
             )
-        header = parse_json_object(file.read(length), f"the header of {path}")
-    try:
-        with safe_open(path, framework="np"):
-            pass
-    except SafetensorError as error:
-        reason = reason_of(error)
-        raise InputError(f"{path} is not a valid safetensors file ({reason}); copy or download it again") from None
-    header.pop("__metadata__", None)
+        header = parse_json_object(file.read(length), f"the header of {path}", strict=True)
+    metadata = header.pop("__metadata__", None)
+    metadata = {} if metadata is None else metadata
+    reason = _malformed(header, metadata)
+    if not reason:
+        ordered = dict(sorted(header.items(), key=lambda item: item[1]["data_offsets"]))
+        for name, entry in ordered.items():
+            check_shape(path, name, tuple(entry["shape"]))
+        reason = _contradiction(ordered, size - 8 - length)
+    if reason:
+        raise InputError(f"{path} is not a valid safetensors file ({reason}); copy or download it again")
     entries = {}
-    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        shape, dtype = tuple(entry["shape"]), entry["dtype"]
-        check_shape(path, name, shape)
-        entries[name] = _Entry(shape, DTYPE_NAMES.get(dtype, dtype.lower()), 8 + length + entry["data_offsets"][0])
-    return entries
+    for name, entry in ordered.items():
+        dtype, start = entry["dtype"], 8 + length + entry["data_offsets"][0]
+        entries[name] = _Entry(tuple(entry["shape"]), DTYPE_NAMES.get(dtype, dtype.lower()), start)
+    return entries, metadata
+
+
+def _malformed(header: dict[str, Any], metadata: Any) -> str:
+    """What in a header has not the form that the format gives it; what an entry says beyond that is passed over."""
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        return "its metadata is no object of texts"
+    for name, entry in header.items():
+        if not isinstance(entry, dict):
+            return f"the entry of {quoted(name)} is no object"
+        dtype, lists = entry.get("dtype"), [entry.get("shape"), entry.get("data_offsets")]
+        if not isinstance(dtype, str) or dtype not in BITS:
+            return f"the dtype of {quoted(name)} is {quoted(dtype)}"
+        whole = all(isinstance(numbers, list) and all(type(n) is int and n >= 0 for n in numbers) for numbers in lists)
+        if not whole or len(entry["data_offsets"]) != 2:
+            return f"the shape of {quoted(name)} is {quoted(lists[0])}, its data_offsets are {quoted(lists[1])}"
+    return ""
+
+
+def _contradiction(ordered: dict[str, Any], num_bytes: int) -> str:
+    """Where a header contradicts itself or the `num_bytes` behind it, which its tensors must fill one after another."""
+    end = 0
+    for name, entry in ordered.items():
+        begin, stop = entry["data_offsets"]
+        bits = prod(entry["shape"]) * BITS[entry["dtype"]]
+        if begin != end:
+            return f"{quoted(name)} begins at byte {begin:,} of the numbers, where {end:,} was expected"
+        if 8 * (stop - begin) != bits:
+            return f"{quoted(name)} has {stop - begin:,} bytes, where its shape and dtype take {bits / 8:,.15g}"
+        end = stop
+    return "" if end == num_bytes else f"its tensors have {end:,} bytes; behind the header are {num_bytes:,}"
 
 
 def safetensors_index(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -84,7 +120,7 @@ def safetensors_index(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int
     InputError
         As `read_safetensors`.
     """
-    return {name: (entry.shape, entry.dtype) for name, entry in _read_entries(Path(path)).items()}
+    return {name: (entry.shape, entry.dtype) for name, entry in _read_header(Path(path))[0].items()}
 
 
 def read_safetensors(
@@ -113,7 +149,7 @@ def read_safetensors(
     """
     path = Path(path)
     check_dtype_argument(dtype)
-    entries = _read_entries(path)
+    entries, _ = _read_header(path)
     wanted = choose_names(entries, names, path)
     targets = {name: array_dtype(path, name, entries[name].dtype, dtype) for name in wanted}
     arrays = {}
@@ -138,6 +174,8 @@ class SafetensorsReader:
     ----------
     index : dict
         ``{name: (shape, dtype name)}``, in the order of the data.
+    metadata : dict of str to str
+        What the file says beside its tensors.
 
     Raises
     ------
@@ -147,7 +185,7 @@ class SafetensorsReader:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
-        self._entries = _read_entries(self.path)
+        self._entries, self.metadata = _read_header(self.path)
         self.index = {name: (entry.shape, entry.dtype) for name, entry in self._entries.items()}
 
     def read_elements(self, name: str, start: int, count: int) -> numpy.ndarray:

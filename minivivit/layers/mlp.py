@@ -3,7 +3,15 @@
 from functools import partial
 from typing import Any
 
-from minivivit.backend import LARGE_PRODUCT, Array, array_namespace, parallel_blocks, parallel_matmul, row_blocks
+from minivivit.backend import (
+    LARGE_PRODUCT,
+    Array,
+    array_namespace,
+    matmul,
+    parallel_blocks,
+    parallel_matmul,
+    row_blocks,
+)
 from minivivit.layers.trace import Trace, record
 from minivivit.ops.activation import ACTIVATIONS
 
@@ -51,10 +59,10 @@ def mlp_forward(
     y = xp.empty((len(rows_in), len(narrow["weight"])), dtype=x.dtype)
 
     def compute(rows: slice) -> None:
-        widened = xp.matmul(rows_in[rows], wide["weight"].T, out=None if before is None else before[rows])
+        widened = matmul(rows_in[rows], wide["weight"].T, out=None if before is None else before[rows])
         widened += wide["bias"]
         activated, _ = activate(widened, out=None if after is None else after[rows])
-        xp.matmul(activated, narrow["weight"].T, out=y[rows])
+        matmul(activated, narrow["weight"].T, out=y[rows])
         y[rows] += narrow["bias"]
 
     parallel_blocks([partial(compute, rows) for rows in _blocks(wide["weight"], len(rows_in), xp)], xp)
@@ -92,10 +100,10 @@ def mlp_backward(dy: Array, cache: dict, *, trace: Trace | None = None) -> tuple
     dx = xp.empty_like(rows_in)
 
     def differentiate(rows: slice) -> None:
-        dactivated = xp.matmul(dy_rows[rows], narrow["weight"])
+        dactivated = matmul(dy_rows[rows], narrow["weight"])
         _, activation_cache = activate(before[rows], out=activated[rows])
         dbefore[rows] = activate_backward(dactivated, activation_cache)
-        xp.matmul(dbefore[rows], wide["weight"], out=dx[rows])
+        matmul(dbefore[rows], wide["weight"], out=dx[rows])
 
     parallel_blocks([partial(differentiate, rows) for rows in _blocks(wide["weight"], len(rows_in), xp)], xp)
     if trace is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array, array_namespace, floating_namespace, parallel_blocks
+from minivivit.backend import Array, array_namespace, floating_namespace, matmul, parallel_blocks
 from minivivit.ops.attention_dropout import MASK_ROWS, attention_dropout_keep
 
 # A block of scores, BLOCK_ROWS queries x at most BLOCK_KEYS keys: small enough to stay in cache between the product
@@ -101,7 +101,7 @@ def _forward_task(
     for rows in _blocks(query.shape[2], BLOCK_ROWS):
         running_max = None
         for keys in _key_blocks(key.shape[2], xp):
-            scores = xp.matmul(scaled_query[..., rows, :], transposed_key[..., keys])  # (..., rows, keys)
+            scores = matmul(scaled_query[..., rows, :], transposed_key[..., keys])  # (..., rows, keys)
             if bias is not None:
                 scores += _bias_block(bias, query.shape, key.shape[2], place, rows, keys, lowest, xp)
             block_max = scores.max(axis=-1, keepdims=True)  # (..., rows, 1)
@@ -111,7 +111,7 @@ def _forward_task(
             block_sum = weights.sum(axis=-1, keepdims=True)  # of the probabilities before dropout
             if dropout is not None:
                 weights *= _dropout_block(dropout, place, rows, keys, key.shape[2], weights)
-            block_output = xp.matmul(weights, values[..., keys, :])  # (..., rows, head_size)
+            block_output = matmul(weights, values[..., keys, :])  # (..., rows, head_size)
             if running_max is None:
                 running_sum, weighted = block_sum, block_output
             else:
@@ -181,17 +181,17 @@ def _backward_task(
     for rows in _blocks(doutput.shape[2], BLOCK_ROWS):
         blocks, delta = [], 0
         for keys in _key_blocks(num_keys, xp):
-            scores = xp.matmul(scaled_query[..., rows, :], transposed_key[..., keys])
+            scores = matmul(scaled_query[..., rows, :], transposed_key[..., keys])
             if cache["bias"] is not None:
                 scores += _bias_block(cache["bias"], doutput.shape, num_keys, place, rows, keys, lowest, xp)
             scores -= maximum[..., rows, :]
             weights = dropped = xp.exp(scores, out=scores)  # (..., rows, keys)
-            dweights = xp.matmul(doutputs[..., rows, :], transposed_value[..., keys])
+            dweights = matmul(doutputs[..., rows, :], transposed_value[..., keys])
             if cache["dropout"] is not None:
                 mask = _dropout_block(cache["dropout"], place, rows, keys, num_keys, weights)
                 dropped = weights * mask
                 dweights *= mask
-            dvalue_sum[..., keys, :] += xp.matmul(dropped.swapaxes(-1, -2), doutputs[..., rows, :])
+            dvalue_sum[..., keys, :] += matmul(dropped.swapaxes(-1, -2), doutputs[..., rows, :])
             delta = delta + xp.einsum("...ij,...ij->...i", weights, dweights)[..., None]  # no array of the products
             blocks.append((keys, weights, dweights))
         delta = delta / total[..., rows, :]
@@ -199,8 +199,8 @@ def _backward_task(
         for keys, weights, dweights in blocks:
             dweights -= delta
             dscores = xp.multiply(dweights, weights, out=dweights)
-            dquery_sum += xp.matmul(dscores, keys_of_head[..., keys, :])
-            dkey_sum[..., keys, :] += xp.matmul(dscores.swapaxes(-1, -2), scaled_query[..., rows, :])
+            dquery_sum += matmul(dscores, keys_of_head[..., keys, :])
+            dkey_sum[..., keys, :] += matmul(dscores.swapaxes(-1, -2), scaled_query[..., rows, :])
         dquery[(*place, rows)] = dquery_sum * scale
     dkey[place] = dkey_sum  # the queries were scaled already
     dvalue[place] = dvalue_sum

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 
-import msgpack
 import numpy
 import pytest
 from scenic_goldens import DATA, Golden, flat, nested
@@ -19,6 +18,8 @@ from minivivit.cli import main
 from minivivit.commands.convert import add_convert_arguments, run_convert
 from minivivit.config import PRESETS
 from minivivit.models.parameters import classification_shapes, flatten
+
+msgpack = pytest.importorskip("msgpack", reason="msgpack is not installed (pip install '.[scenic]')")
 
 SMALL = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 12, "num_hidden_layers": 1, "num_labels": 3}
 CONFIGS = {

@@ -15,6 +15,8 @@ from minivivit import checks
 from minivivit.checks import student_call
 from minivivit.ops.softmax import softmax_forward
 
+stops = pytest.mark.skipif(not student_call.has_time_limit(), reason="no thread can start here: nothing is stopped")
+
 
 def right(x):
     """A softmax without fault."""
@@ -177,6 +179,7 @@ def prints(x):
     return right(x)
 
 
+@stops
 @pytest.mark.parametrize("endless", [loops, loops_and_holds_on, loops_over_far_too_much])
 def test_what_does_not_end_is_stopped_once(endless, capsys):
     before = threading.active_count()
@@ -188,6 +191,7 @@ def test_what_does_not_end_is_stopped_once(endless, capsys):
     assert capsys.readouterr().err == ""
 
 
+@stops
 def test_what_cannot_be_stopped_is_left_behind(monkeypatch):
     monkeypatch.setattr(student_call, "GRACE", 0.1)
     leave = threading.Event()
@@ -217,6 +221,7 @@ def test_a_busy_machine_makes_no_right_answer_slow(monkeypatch):
     assert checks.softmax(takes_its_time, time_limit=0.5)
 
 
+@stops
 def test_a_stopped_function_leaves_no_error_in_its_thread(monkeypatch):
     """A busy machine lets it take its time on the way out, while it is told to stop once more."""
 
@@ -242,6 +247,41 @@ def test_a_check_works_in_any_thread():
     thread.start()
     thread.join()
     assert found[0].score == 0
+
+
+@pytest.fixture
+def no_threads(monkeypatch):
+    """A platform where none can start."""
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    student_call.has_time_limit.cache_clear()
+    yield
+    student_call.has_time_limit.cache_clear()
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_where_no_thread_can_start_a_check_does_without_and_says_so():
+    before = sys.getprofile()
+    report = checks.softmax(right, seed=3)
+    assert report
+    assert report.text.endswith("so a loop that does not end must be stopped by hand)\n")
+    for wrong in (lambda x: 1 / 0, lambda x: x, calls_the_package, hides_the_package_in_a_helper, puts_the_watch_back):
+        report = checks.softmax(wrong, seed=3)
+        assert not report
+        assert "no time limit" in report.text
+    assert sys.getprofile() is before
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_where_no_thread_can_start_an_interruption_ends_the_check():
+    def interrupted(x):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        checks.softmax(interrupted, seed=3)
 
 
 def test_loops_over_every_entry_of_our_small_cases_are_fast_enough():

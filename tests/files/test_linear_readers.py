@@ -4,7 +4,6 @@ import io
 import json
 import os
 import pickle
-import resource
 import struct
 import sys
 import zipfile
@@ -23,6 +22,7 @@ from minivivit.files.torch_file import torch_index
 from minivivit.verification.comparison.mapping import apply_mapping
 from minivivit.verification.tensors.source import open_source
 
+resource = pytest.importorskip("resource", reason="the system has no limit on processor time")
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks, and limits processor time")
 
 # Of processor time: some hundred times what these files take, and a fraction of what they took.

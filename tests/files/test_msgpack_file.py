@@ -5,8 +5,6 @@ import struct
 import tracemalloc
 from contextlib import contextmanager
 
-import msgpack
-import msgpack.fallback
 import numpy
 import pytest
 
@@ -14,13 +12,16 @@ from minivivit.errors import InputError, MissingExtraError
 from minivivit.files import msgpack_file
 from minivivit.files.msgpack_file import read_flax_msgpack, write_flax_msgpack
 
+msgpack = pytest.importorskip("msgpack", reason="msgpack is not installed (pip install '.[scenic]')")
+fallback = pytest.importorskip("msgpack.fallback")
+
 
 @pytest.fixture(autouse=True, params=["compiled", "python"])
 def library(request, monkeypatch):
     """msgpack as its wheels bring it, and in Python, as it is where there is no wheel for the interpreter."""
     if request.param == "python":
         for name in ("Packer", "Unpacker", "unpackb"):
-            monkeypatch.setattr(msgpack, name, getattr(msgpack.fallback, name))
+            monkeypatch.setattr(msgpack, name, getattr(fallback, name))
 
 
 PLACES = (("optimizer", "target"), ("params",))

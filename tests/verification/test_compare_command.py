@@ -6,10 +6,10 @@ import struct
 import numpy
 import pytest
 from model_cases import clip_for, tiny_config, tiny_model
-from safetensors.numpy import save_file
 
 from minivivit.cli import main
 from minivivit.commands import compare as command
+from minivivit.files.safetensors_file import write_safetensors
 from minivivit.verification.tensors.source import TRACE_INDEX, open_source
 from minivivit.verification.tracing.recording import trace_model
 
@@ -140,7 +140,7 @@ def foreign(traces, path):
         elif name.endswith("intermediate"):
             tensors[f"mlp.{name.split('.')[3]}"] = array
     tensors = {name: numpy.concatenate(a, -1) if isinstance(a, list) else a for name, a in tensors.items()}
-    save_file({name: numpy.ascontiguousarray(array) for name, array in tensors.items()}, path)
+    write_safetensors(path, {name: numpy.ascontiguousarray(array) for name, array in tensors.items()})
 
 
 def test_a_mapping_pairs_foreign_names(traces, capsys, tmp_path):
@@ -223,7 +223,7 @@ def test_what_cannot_be_read(traces, capsys, tmp_path):
 def test_names_do_not_reach_the_terminal(capsys, tmp_path):
     evil = "a\x1b]0;title\x07\n\x1b[2Jb"
     for name, value in (("ours", 1.0), ("theirs", 2.0)):
-        save_file({evil: numpy.full(3, value)}, tmp_path / f"{name}.safetensors")
+        write_safetensors(tmp_path / f"{name}.safetensors", {evil: numpy.full(3, value)})
     code, out, err = run(capsys, tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors", "--atol", "0.5")
     assert code == 1
     assert "\x1b" not in out + err

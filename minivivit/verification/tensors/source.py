@@ -2,12 +2,11 @@
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy
-from safetensors import safe_open
 
 from minivivit.backend import Array, to_numpy
 from minivivit.errors import InputError
@@ -119,7 +118,7 @@ class SafetensorsSource(TensorSource):
         if not path.is_dir():
             reader = SafetensorsReader(path)
             self.readers = dict.fromkeys(reader.index, reader)
-            order = _written_order(path, reader.index)
+            order = _written_order(reader)
             self.order_given = order is not None
             self._index({name: reader.index[name] for name in order or reader.index})
             return
@@ -143,13 +142,13 @@ class SafetensorsSource(TensorSource):
 
     def blocks(self, name: str) -> Iterator[numpy.ndarray]:
         """See `TensorSource`."""
-        size = int(numpy.prod(self.shapes[name], dtype=int))
+        size = math.prod(self.shapes[name])
         for start in range(0, size, BLOCK_ELEMENTS):
             count = min(BLOCK_ELEMENTS, size - start)
             yield _widened(self.readers[name].read_elements(name, start, count))
 
 
-def _written_order(path: Path, names: Iterable[str]) -> list[str] | None:
+def _written_order(reader: SafetensorsReader) -> list[str] | None:
     """The names of a safetensors file in the order of execution, where its metadata say it; what they omit comes last.
 
     Raises
@@ -157,12 +156,11 @@ def _written_order(path: Path, names: Iterable[str]) -> list[str] | None:
     InputError
         For an order that is no list of names of the file.
     """
-    with safe_open(path, framework="np") as file:
-        text = (file.metadata() or {}).get(ORDER)
+    text = reader.metadata.get(ORDER)
     if text is None:
         return None
-    known = dict.fromkeys(names)
-    where = f"the metadata {ORDER!r} of {path}"
+    known = dict.fromkeys(reader.index)
+    where = f"the metadata {ORDER!r} of {reader.path}"
     order = parse_json_object(f'{{"{ORDER}": {text}}}'.encode(), where)[ORDER]
     if not isinstance(order, list) or any(not isinstance(name, str) for name in order):
         raise InputError(f"{where} is {quoted(order)}; expected a list of names")

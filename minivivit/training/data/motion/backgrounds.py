@@ -22,7 +22,7 @@ def _interpolated(grid: numpy.ndarray, size: int, axis: int) -> numpy.ndarray:
     """`grid` stretched linearly along `axis` to `size` points, its first and last points on the first and last."""
     points = grid.shape[axis]
     place = numpy.linspace(0, points - 1, size)
-    lower = numpy.minimum(place.astype(numpy.int64), points - 2)
+    lower = numpy.minimum(place.astype(numpy.intp), points - 2)
     shape = [1] * grid.ndim
     shape[axis] = size
     weight = (place - lower).astype(numpy.float32).reshape(shape)
