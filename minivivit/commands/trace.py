@@ -26,7 +26,7 @@ from minivivit.verification.tracing.directory import INPUT, check_replaceable
 from minivivit.verification.tracing.recording import Model, trace_model
 from minivivit.verification.tracing.telling_weights import perturb
 from minivivit.video.default_processor import load_processor
-from minivivit.video.npy import open_array
+from minivivit.video.readers.npy import open_array
 from minivivit.video.reading import count_frames, read_video
 from minivivit.video.resize import MAX_VALUES
 from minivivit.video.sampling import centre_frame_indices

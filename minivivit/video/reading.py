@@ -9,10 +9,10 @@ from typing import cast
 import numpy
 
 from minivivit.errors import InputError
-from minivivit.video.container import container_frames
-from minivivit.video.gathering import Frame, check_frames, checked_indices, gather_frames
-from minivivit.video.images import animation_frames, folder_frames
-from minivivit.video.npy import open_npy, read_npy
+from minivivit.video.readers.container import container_frames
+from minivivit.video.readers.gathering import Frame, check_frames, checked_indices, gather_frames
+from minivivit.video.readers.images import animation_frames, folder_frames
+from minivivit.video.readers.npy import open_npy, read_npy
 
 _NPY_HEAD = b"\x93NUMPY"
 # GIF; PNG; TIFF and BigTIFF, little-endian and big-endian. WebP starts as AVI does: see _is_animation.

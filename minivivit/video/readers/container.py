@@ -11,7 +11,7 @@ import numpy
 
 from minivivit.errors import InputError, MissingExtraError
 from minivivit.files.tensor_data import reason_of
-from minivivit.video.gathering import MAX_FRAME_PIXELS, Frame, check_frame_size
+from minivivit.video.readers.gathering import MAX_FRAME_PIXELS, Frame, check_frame_size
 
 # FFmpeg by itself would also follow playlists, scripts and patterns, in files of any name, to other files and to the
 # network. Only these of its demuxers are let in, which read one file and no other, and only the file itself is opened.
