@@ -169,7 +169,7 @@ def read_input(path: Path, model_directory: Path, config: VivitConfig) -> tuple[
     check_clip_len(config.num_frames, processor, config)
     indices = centre_frame_indices(config.num_frames, DEFAULT_STRIDE, count_frames(path))
     frames = read_video(path, indices)
-    return processor(frames, return_tensors="np").pixel_values, notes
+    return processor.pixel_values(frames), notes
 
 
 def _read_tensor(path: Path, config: VivitConfig) -> numpy.ndarray:

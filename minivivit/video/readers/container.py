@@ -64,6 +64,24 @@ def container_frames(path: Path) -> Iterator[Frame]:
         raise InputError(_failure(path, decoded, cut))
 
 
+def container_frame_rate(path: Path) -> float | None:
+    """The average number of frames a second that the best video stream states; None where it states none.
+
+    Raises
+    ------
+    MissingExtraError, InputError
+        As `container_frames`, but for what is wrong with the frames themselves.
+    """
+    try:
+        import av
+    except ImportError:
+        raise MissingExtraError("av", "video", f"reading {path}") from None
+
+    with _open(av, path) as container:
+        rate = _video_stream(container, path).average_rate
+    return float(rate) if rate else None
+
+
 def _open(av: Any, path: Path) -> Any:
     # PyAV before 18 crashes where it passes options on to the streams of a container that names them late, as MPEG and
     # FLV do. There a claim of too many pixels is found by `_video_stream`, and by the decoder's own limit (2**28).
