@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from minivivit.video.image_processor import VivitImageProcessor
     from minivivit.video.reading import read_video
     from minivivit.video.sampling import sample_frame_indices
+    from minivivit.video.video_processor import VivitVideoProcessor
 
 # Where the public names are. A module is imported when a name of it is first asked for: the command `minivivit` begins
 # here too, and must be able to say that it was interrupted before NumPy is there.
@@ -20,6 +21,7 @@ _MODULES = {
     "VivitForVideoClassification": "minivivit.models.classification",
     "VivitImageProcessor": "minivivit.video.image_processor",
     "VivitModel": "minivivit.models.vivit",
+    "VivitVideoProcessor": "minivivit.video.video_processor",
     "check_gradients": "minivivit.verification.gradients.check",
     "read_video": "minivivit.video.reading",
     "sample_frame_indices": "minivivit.video.sampling",
@@ -32,6 +34,7 @@ __all__ = [
     "VivitForVideoClassification",
     "VivitImageProcessor",
     "VivitModel",
+    "VivitVideoProcessor",
     "check_gradients",
     "read_video",
     "sample_frame_indices",

@@ -14,7 +14,9 @@ from minivivit.files.atomic import write_text
 from minivivit.files.msgpack_file import Progress
 from minivivit.files.weights import WEIGHT_FILES, weight_files
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.video.image_processor import VivitImageProcessor, find_settings
+from minivivit.video.clip_processor import IMAGE_PLACES, SETTINGS_FILES, VIDEO_PLACES, find_settings
+from minivivit.video.image_processor import VivitImageProcessor
+from minivivit.video.video_processor import VivitVideoProcessor
 
 # The name of scenic's files in a directory of theirs, and of ours.
 CHECKPOINT, CONFIG = "checkpoint", "config.json"
@@ -132,11 +134,14 @@ def checkpoint_file(source: str | os.PathLike[str]) -> Path:
 
 
 def _copy_processor(source: Path, target: Path) -> None:
-    """Copy the settings of the image processor, where there are any, once they are known to be some."""
-    found = find_settings(source)
-    if found is not None:
-        VivitImageProcessor.from_pretrained(source)
-        write_text(target / found[0].name, found[0].read_text(encoding="utf-8"))
+    """Copy the settings of the processors, where there are any, once they are known to be some."""
+    for places in (IMAGE_PLACES, VIDEO_PLACES):
+        found = find_settings(source, places)
+        if found is not None:
+            (VivitVideoProcessor if found.for_video else VivitImageProcessor).from_found(found, {})
+    for path in (source / name for name in SETTINGS_FILES):
+        if path.is_file():
+            write_text(target / path.name, path.read_text(encoding="utf-8"))
 
 
 def _published_config(path: Path, tree: Mapping[str, Any]) -> VivitConfig:

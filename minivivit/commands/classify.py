@@ -23,8 +23,8 @@ from minivivit.models.embeddings import token_grid
 from minivivit.models.multi_view import AVERAGES, average_views
 from minivivit.models.top_classes import check_classifies, class_probabilities, top_classes
 from minivivit.progress import NameListener, num_attentions, num_layers, progress_bar, step_when_done
+from minivivit.video.clip_processor import ClipProcessor
 from minivivit.video.default_processor import load_processor
-from minivivit.video.image_processor import VivitImageProcessor
 from minivivit.video.picture import attention_picture, check_picture_path, frames_caption, save_picture
 from minivivit.video.reading import count_frames, read_video
 from minivivit.video.resize import MAX_VALUES
@@ -134,7 +134,7 @@ def run_classify(arguments: argparse.Namespace) -> None:
     _print_result(arguments, clip, directory, num_frames, indices, classes)
 
 
-def check_clip_len(clip_len: int, processor: VivitImageProcessor, config: VivitConfig) -> None:
+def check_clip_len(clip_len: int, processor: ClipProcessor, config: VivitConfig) -> None:
     """Refuse more frames than memory can be meant to hold, before any is taken."""
     size = processor.crop_size if processor.do_center_crop else processor.size if processor.do_resize else {}
     height, width = (size.get(name, size.get("shortest_edge", 1)) for name in ("height", "width"))
@@ -153,7 +153,7 @@ def _clip_indices(num_clips: int, clip_len: int, stride: int, num_frames: int) -
 
 
 def _views(
-    frames: numpy.ndarray, places: numpy.ndarray, processor: VivitImageProcessor, num_crops: int
+    frames: numpy.ndarray, places: numpy.ndarray, processor: ClipProcessor, num_crops: int
 ) -> Iterator[numpy.ndarray]:
     """Pixel values (1, frames, channels, height, width) of one view after the other, clip by clip."""
     for clip in places:
@@ -226,16 +226,9 @@ def _tubelet_frames(count: int, config: VivitConfig) -> numpy.ndarray:
     return chosen[: len(chosen) // depth * depth].reshape(-1, depth)
 
 
-def _seen_frames(frames: numpy.ndarray, processor: VivitImageProcessor) -> numpy.ndarray:
+def _seen_frames(frames: numpy.ndarray, processor: ClipProcessor) -> numpy.ndarray:
     """The frames as the model sees them, resized and cropped: uint8 (times, height, width, 3)."""
-    return processor(
-        frames,
-        do_rescale=False,
-        offset=False,
-        do_normalize=False,
-        data_format="channels_last",
-        return_tensors="np",
-    ).pixel_values[0]
+    return processor.pixel_values(frames, data_format="channels_last", **processor.without_arithmetic)[0]
 
 
 def _print_result(

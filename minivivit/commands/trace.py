@@ -27,7 +27,7 @@ from minivivit.verification.tracing.directory import INPUT, check_replaceable
 from minivivit.verification.tracing.recording import Model, trace_model
 from minivivit.verification.tracing.telling_weights import perturb
 from minivivit.video.default_processor import load_processor
-from minivivit.video.npy import open_array
+from minivivit.video.readers.npy import open_array
 from minivivit.video.reading import count_frames, read_video
 from minivivit.video.resize import MAX_VALUES
 from minivivit.video.sampling import centre_frame_indices
@@ -170,7 +170,7 @@ def read_input(path: Path, model_directory: Path, config: VivitConfig) -> tuple[
     check_clip_len(config.num_frames, processor, config)
     indices = centre_frame_indices(config.num_frames, DEFAULT_STRIDE, count_frames(path))
     frames = read_video(path, indices)
-    return processor(frames, return_tensors="np").pixel_values, notes
+    return processor.pixel_values(frames), notes
 
 
 def _read_tensor(path: Path, config: VivitConfig) -> numpy.ndarray:

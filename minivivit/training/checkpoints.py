@@ -41,7 +41,7 @@ from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.data.digests import file_digest
 from minivivit.training.optimisers.adamw import AdamW
 from minivivit.training.optimisers.sgd import SGD
-from minivivit.video.image_processor import VivitImageProcessor
+from minivivit.video.clip_processor import ClipProcessor
 
 LAST, BEST, NEXT = "last", "best", ".next-checkpoint"
 STATE_FILE, OPTIMISER_FILE, CLIPS_FILE = "training_state.json", "optimiser.safetensors", "clips.jsonl"
@@ -55,7 +55,7 @@ ADVICE = "put back a copy of it, or begin a new training in another --output"
 def write_checkpoint(
     output: Path,
     model: VivitForVideoClassification,
-    processor: VivitImageProcessor,
+    processor: ClipProcessor,
     optimiser: AdamW | SGD,
     state: Mapping[str, Any],
     *,

@@ -8,7 +8,7 @@ import numpy
 from minivivit.backend import to_numpy
 from minivivit.errors import InputError
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.video.image_processor import VivitImageProcessor
+from minivivit.video.clip_processor import ClipProcessor
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Measurement:
 
 def measure(
     model: VivitForVideoClassification,
-    processor: VivitImageProcessor,
+    processor: ClipProcessor,
     batches: Iterable[tuple[list[numpy.ndarray], numpy.ndarray]],
 ) -> Measurement:
     """Classify clips whose labels are known.
@@ -70,7 +70,7 @@ def measure(
     confusion = numpy.zeros((num_labels, num_labels), dtype=numpy.int64)
     loss = 0.0
     for clips, labels in batches:
-        pixel_values = processor(clips, return_tensors="np").pixel_values
+        pixel_values = processor.pixel_values(clips)
         out = model(pixel_values, labels=labels, return_dict=True, output_attentions=False, output_hidden_states=False)
         logits = to_numpy(out.logits)
         if not numpy.isfinite(logits).all():

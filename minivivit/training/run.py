@@ -40,8 +40,8 @@ from minivivit.training.optimisers.freezing import trainable_names
 from minivivit.training.optimisers.schedules import learning_rate
 from minivivit.training.optimisers.sgd import SGD
 from minivivit.training.settings import MOTION, SCHEDULES, TrainingSettings, model_config, warm_up_steps
+from minivivit.video.clip_processor import ClipProcessor
 from minivivit.video.default_processor import load_processor
-from minivivit.video.image_processor import VivitImageProcessor
 
 LOG_FILE = "log.jsonl"
 OWN_FILES = (LOG_FILE, CURVES_FILE)  # beside the checkpoints
@@ -80,7 +80,7 @@ class Training:
     settings: TrainingSettings
     data: MotionData | FolderData
     model: VivitForVideoClassification
-    processor: VivitImageProcessor
+    processor: ClipProcessor
     names: list[str]
     optimiser: AdamW | SGD
     rng: numpy.random.Generator
@@ -189,7 +189,7 @@ def begin_training(
     if initial_model is None:
         config = model_config(settings, classes)
         model = VivitForVideoClassification(config, dtype=settings.dtype, backend=settings.backend, seed=settings.seed)
-        processor = new_processor(config)
+        processor: ClipProcessor = new_processor(config)
     else:
         model = model_with_new_head(initial_model, settings, classes)
         processor, notes = load_processor(initial_model, model.config)
@@ -237,7 +237,7 @@ def resume_training(
     check_files(output, state)
     folders = _same_folders(data, validation, output, state)
     model = VivitForVideoClassification.from_pretrained(checkpoint, dtype=settings.dtype, backend=settings.backend)
-    processor = VivitImageProcessor.from_pretrained(checkpoint)
+    processor, _ = load_processor(checkpoint, model.config)
     names = trainable_names(model.state_dict(), settings.freeze)
     optimiser = make_optimiser(model, names, settings)
     load_optimiser(checkpoint, optimiser, state["optimiser"])

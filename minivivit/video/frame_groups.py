@@ -8,7 +8,8 @@ Of the resized frame only the pixels that the crop keeps are computed. The first
 the others run in the given array library, frame by frame, so that on the CPU a frame stays in the cache.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -109,26 +110,41 @@ def _rescale_and_normalize(frame: Array, settings: dict[str, Any]) -> Array:
 def process_group(group: FrameGroup, settings: dict[str, Any], data_format: str | None, xp: Any) -> Array:
     """All steps for the frames of a group -> (frames, channels, height, width), or with the channels last."""
     frames = xp.asarray(_resize_and_crop(group, settings))
-    _check_values(frames, settings)
+    arithmetic = partial(_rescale_and_normalize, settings=settings)
+    return finish_frames(frames, arithmetic, settings, data_format or group.data_format, xp)
+
+
+def finish_frames(
+    frames: Array, arithmetic: Callable[[Array], Array], settings: dict[str, Any], data_format: str, xp: Any
+) -> Array:
+    """The steps after the crop, frame by frame, and the channels put where they belong.
+
+    Parameters
+    ----------
+    frames : array (frames, channels, height, width)
+    arithmetic : callable
+        What rescales and normalises a frame as `settings` say.
+    """
+    _check_values(frames, arithmetic, settings)
     if settings["do_rescale"] or settings["do_normalize"]:
-        first = _rescale_and_normalize(frames[0], settings)
-        result = xp.empty(frames.shape, first.dtype)
+        first = arithmetic(frames[0])
+        result = xp.empty((len(frames), *first.shape), first.dtype)
         result[0] = first
 
         def one_frame(i: int) -> None:
-            result[i] = _rescale_and_normalize(frames[i], settings)
+            result[i] = arithmetic(frames[i])
 
         parallel_blocks([partial(one_frame, i) for i in range(1, len(frames))], xp)
         frames = result
-    return xp.ascontiguousarray(to_data_format(frames, "channels_first", data_format or group.data_format))
+    return xp.ascontiguousarray(to_data_format(frames, "channels_first", data_format))
 
 
-def _check_values(frames: Array, settings: dict[str, Any]) -> None:
+def _check_values(frames: Array, arithmetic: Callable[[Array], Array], settings: dict[str, Any]) -> None:
     """Refuse settings that make no pixel values of bytes, or of fractions: a model would see nothing in them."""
     dtype, channels = numpy.dtype(frames.dtype), frames.shape[1]
     ramp = numpy.arange(256, dtype=dtype) if dtype.kind in "iu" else numpy.linspace(0, 1, 256, dtype=dtype)
     with numpy.errstate(all="ignore"):
-        values = _rescale_and_normalize(numpy.broadcast_to(ramp, (channels, 1, 256)), settings)
+        values = arithmetic(numpy.broadcast_to(ramp, (channels, 1, 256)))
     largest = float(numpy.abs(values).max())
     which = ", ".join(f"{name} {settings[name]!r}" for name in ("rescale_factor", "image_mean", "image_std"))
     if not largest <= LARGEST_PIXEL_VALUE:
@@ -138,6 +154,18 @@ def _check_values(frames: Array, settings: dict[str, Any]) -> None:
         )
     if dtype.kind in "iu" and not (numpy.diff(values.astype("float64")) != 0).all():
         raise InputError(f"the settings make the same pixel value of different bytes: {which}")
+
+
+def warn_if_already_rescaled(groups: Iterable[Any], advice: str) -> None:
+    """A likely mistake: frames of floats in [0, 1] that are about to be divided by 127.5 again."""
+    for frames in groups:
+        if frames[0].dtype.kind == "f" and all(frame.min() >= 0 and frame.max() <= 1 for frame in frames):
+            warnings.warn(
+                f"frames of floats in [0, 1] are about to be rescaled again; pass {advice} if they are already what "
+                "you want",
+                stacklevel=3,
+            )
+            return
 
 
 def nested_lists(lengths: list[int], groups: list[FrameGroup], results: list[Array]) -> list[list[Array]]:

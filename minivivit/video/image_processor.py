@@ -5,27 +5,40 @@ worked on together. The class has the arguments, the defaults, the order of oper
 transformers' class of the same name, and its results are equal to the bit.
 """
 
-import copy
-import json
-import math
-import numbers
 import os
-import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy
 
 from minivivit.backend import Array, get_namespace
 from minivivit.errors import InputError
-from minivivit.files.atomic import write_text
-from minivivit.files.json_file import read_json
-from minivivit.files.tensor_data import quoted
 from minivivit.video import image_transforms
-from minivivit.video.frame_groups import FrameGroup, group_frames, nested_lists, one_array, process_group, resize_frames
+from minivivit.video.clip_processor import (
+    IMAGE_FILE,
+    IMAGE_PLACES,
+    VIDEO_PLACES,
+    BatchFeature,
+    ClipProcessor,
+    check_return_tensors,
+    check_steps,
+    checked_factor,
+    find_settings,
+    plain,
+    required,
+    without_types,
+)
+from minivivit.video.frame_groups import (
+    group_frames,
+    nested_lists,
+    one_array,
+    process_group,
+    resize_frames,
+    warn_if_already_rescaled,
+)
 from minivivit.video.frames import checked_data_format, infer_data_format, is_frame, make_batched, to_data_format
 from minivivit.video.image_transforms import height_and_width, resized_size, size_dict
 from minivivit.video.resize import BILINEAR, check_number_of_values, resampling_kernel
+from minivivit.video.video_processor import VivitVideoProcessor
 
 DEFAULT_MEAN = DEFAULT_STD = (0.5, 0.5, 0.5)
 SETTINGS = (
@@ -33,27 +46,8 @@ SETTINGS = (
     *("do_normalize", "image_mean", "image_std"),
 )
 
-# Where transformers' processors leave their settings, in the order in which they are looked for: the file, and the key
-# in it where they are nested (None where they are the file).
-SETTINGS_FILES = (
-    ("processor_config.json", "image_processor"),
-    ("preprocessor_config.json", None),
-    ("processor_config.json", "video_processor"),
-    ("video_preprocessor_config.json", None),
-)
 
-
-class BatchFeature(dict):
-    """What a processor returns: a dict whose values are attributes too (``features.pixel_values``)."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"no entry {name!r}; there are {', '.join(self) or 'none'}") from None
-
-
-class VivitImageProcessor:
+class VivitImageProcessor(ClipProcessor):
     """Resize, centre crop, rescale and normalise the frames of videos.
 
     With the published defaults, **pixel values end in [-3, 1], not in [-1, 1]**. Rescaling with `offset` takes a byte p
@@ -100,6 +94,10 @@ class VivitImageProcessor:
     """
 
     model_input_names = ("pixel_values",)
+    setting_names = SETTINGS
+    kind, type_key, file_name = "image processor", "image_processor_type", IMAGE_FILE
+    places = (*IMAGE_PLACES, *VIDEO_PLACES)
+    without_arithmetic = dict.fromkeys(("do_rescale", "offset", "do_normalize"), False)
 
     def __init__(
         self,
@@ -127,11 +125,9 @@ class VivitImageProcessor:
         self.rescale_factor = rescale_factor
         self.offset = offset
         self.do_normalize = do_normalize
-        self.image_mean = list(DEFAULT_MEAN) if image_mean is None else _plain(image_mean)
-        self.image_std = list(DEFAULT_STD) if image_std is None else _plain(image_std)
-        # Written by older versions for another purpose; transformers drops them too.
-        written_anew = ("image_processor_type", "feature_extractor_type", "processor_class")
-        self.unknown_settings = {key: value for key, value in unknown.items() if key not in written_anew}
+        self.image_mean = list(DEFAULT_MEAN) if image_mean is None else plain(image_mean)
+        self.image_std = list(DEFAULT_STD) if image_std is None else plain(image_std)
+        self.unknown_settings = without_types(unknown)
 
     # ----------------------------------------------------------------------------------------------------------------
     # Preprocessing
@@ -197,10 +193,7 @@ class VivitImageProcessor:
         steps = (do_resize, size, resample, do_center_crop, crop_size, do_rescale, rescale_factor, offset)
         given = zip(SETTINGS, (*steps, do_normalize, image_mean, image_std), strict=True)
         settings = self._settings({name: value for name, value in given if value is not None})
-        if return_tensors is not None and return_tensors != "np":
-            raise InputError(
-                f"return_tensors is {return_tensors!r}; 'np' (one array) and None (lists of arrays) are supported"
-            )
+        check_return_tensors(return_tensors)
         data_format = checked_data_format(data_format, "data_format")
         input_data_format = checked_data_format(input_data_format, "input_data_format")
         xp = get_namespace(backend or "numpy")
@@ -208,7 +201,7 @@ class VivitImageProcessor:
         lengths = [len(video) for video in batch]
         groups = group_frames(batch, input_data_format, bool(settings["do_resize"]))
         if settings["do_rescale"]:
-            _warn_if_already_rescaled(groups)
+            warn_if_already_rescaled([group.frames for group in groups], "do_rescale=False, offset=False")
         results = [process_group(group, settings, data_format, xp) for group in groups]
         if return_tensors is None:
             return BatchFeature(pixel_values=nested_lists(lengths, groups, results))
@@ -217,26 +210,14 @@ class VivitImageProcessor:
     def _settings(self, overrides: dict[str, Any]) -> dict[str, Any]:
         """The processor's settings with `overrides`, checked together."""
         settings = {name: getattr(self, name) for name in SETTINGS} | overrides
-        for name in ("do_resize", "do_center_crop", "do_rescale", "offset", "do_normalize"):
-            if settings[name] not in (True, False, None):
-                raise InputError(f"{name} is {quoted(settings[name])}; expected True or False")
-        for name, step in (("size", "do_resize"), ("resample", "do_resize"), ("crop_size", "do_center_crop")):
-            if settings[step] and settings[name] is None:
-                raise InputError(f"{name} is None, but {step} is set; give {name}, or set {step}=False")
+        check_steps(settings, ("do_resize", "do_center_crop", "do_rescale", "offset", "do_normalize"))
         if settings["do_resize"]:
             settings["size"] = size_dict(settings["size"], default_to_square=False, name="size")
             if "shortest_edge" not in settings["size"]:
                 height_and_width(settings["size"], "size")
             resampling_kernel(settings["resample"])
-        if settings["do_center_crop"]:
-            settings["crop_size"] = size_dict(settings["crop_size"], default_to_square=True, name="crop_size")
-            height_and_width(settings["crop_size"], "crop_size")
-        if settings["do_rescale"]:
-            _checked_factor(settings["rescale_factor"])
-        elif settings["offset"]:
+        if settings["offset"] and not settings["do_rescale"]:
             raise InputError("offset is set, but do_rescale is not; set do_rescale=True, or offset=False")
-        if settings["do_normalize"] and (settings["image_mean"] is None or settings["image_std"] is None):
-            raise InputError("image_mean or image_std is None, but do_normalize is set; give both")
         return settings
 
     # ----------------------------------------------------------------------------------------------------------------
@@ -278,7 +259,7 @@ class VivitImageProcessor:
     ) -> Array:
         """image * scale, and minus 1 if `offset`."""
         image, target = _opened(image, data_format, input_data_format)
-        scaled = image_transforms.rescale(image, _checked_factor(scale), dtype)
+        scaled = image_transforms.rescale(image, checked_factor(scale), dtype)
         return to_data_format(scaled - 1 if offset else scaled, "channels_first", target)
 
     def normalize(
@@ -297,38 +278,9 @@ class VivitImageProcessor:
     # Settings as dicts and files
     # ----------------------------------------------------------------------------------------------------------------
 
-    def to_dict(self) -> dict[str, Any]:
-        """The settings, the unknown ones included, as ``preprocessor_config.json`` holds them."""
-        settings = self.unknown_settings | {name: _plain(getattr(self, name)) for name in SETTINGS}
-        settings["image_processor_type"] = type(self).__name__
-        return copy.deepcopy({name: value for name, value in settings.items() if value is not None})
-
-    def to_json_string(self) -> str:
-        """`to_dict` as indented JSON with sorted keys, and a line feed."""
-        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__} {self.to_json_string()}"
-
     @classmethod
-    def from_dict(cls, settings: dict[str, Any], /, **overrides: Any) -> "VivitImageProcessor":
-        """A processor from a dict such as `to_dict` gives, with settings given by name in place of the dict's.
-
-        Raises
-        ------
-        InputError
-            For a setting that cannot be meant, and an override that is no setting.
-        """
-        for name in overrides:
-            if name not in SETTINGS and name not in settings:
-                raise InputError(
-                    f"{quoted(name)} is no setting of the image processor; the settings are {', '.join(SETTINGS)}"
-                )
-        return cls(**(settings | overrides))
-
-    @classmethod
-    def from_pretrained(cls, directory: str | os.PathLike[str], **overrides: Any) -> "VivitImageProcessor":
-        """A processor from a directory that transformers or `save_pretrained` wrote, or from a JSON file.
+    def from_pretrained(cls, directory: str | os.PathLike[str], **overrides: Any) -> Any:
+        """The processor of a directory that transformers or `save_pretrained` wrote, or of a JSON file.
 
         Parameters
         ----------
@@ -339,63 +291,19 @@ class VivitImageProcessor:
         **overrides
             Settings in place of the file's.
 
+        Returns
+        -------
+        VivitImageProcessor or VivitVideoProcessor
+            As the file says (``image_processor_type`` or ``video_processor_type``): a model that was saved with a video
+            processor gets the pixels that it is used to.
+
         Raises
         ------
         InputError
             When there is no such file, or what it holds cannot be meant.
         """
-        path, settings = find_settings(directory) or (None, None)
-        if settings is None:
-            names = ", ".join(dict.fromkeys(name for name, _ in SETTINGS_FILES))
-            raise InputError(
-                f"{directory} holds no settings of an image processor; expected one of {names} in a directory"
-            )
-        try:
-            return cls.from_dict(settings, **overrides)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-
-    def save_pretrained(self, directory: str | os.PathLike[str]) -> list[str]:
-        """Write ``preprocessor_config.json`` into `directory`, which is made if need be; return the file's path."""
-        folder = Path(directory)
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder} is a file; expected a directory to write preprocessor_config.json into")
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "preprocessor_config.json"
-        write_text(path, self.to_json_string())
-        return [str(path)]
-
-
-def find_settings(directory: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]] | None:
-    """The file with an image processor's settings in `directory` (or that file itself) and what it holds, or None."""
-    folder = Path(directory)
-    if folder.is_file():
-        return folder, read_json(folder)
-    for name, key in SETTINGS_FILES:
-        path = folder / name
-        if path.is_file():
-            content = read_json(path)
-            settings = content if key is None else content.get(key)
-            if isinstance(settings, dict):
-                return path, settings
-    return None
-
-
-def _plain(value: Any) -> Any:
-    """Arrays and tuples as lists, NumPy's numbers as Python's: what JSON can hold."""
-    if isinstance(value, numpy.ndarray | numpy.generic):
-        return value.tolist()
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _checked_factor(factor: Any) -> float:
-    try:
-        value = float(factor) if isinstance(factor, numbers.Real) and not isinstance(factor, bool) else math.nan
-    except OverflowError:  # a whole number of hundreds of digits
-        value = math.inf
-    if not math.isfinite(value):
-        raise InputError(f"rescale_factor is {quoted(factor)}; expected a finite number such as 1 / 127.5")
-    return value
+        found = required(find_settings(directory, cls.places), directory, cls)
+        return (VivitVideoProcessor if found.for_video else cls).from_found(found, overrides)
 
 
 def _opened(image: Any, data_format: str | None, input_data_format: str | None) -> tuple[Array, str]:
@@ -405,15 +313,3 @@ def _opened(image: Any, data_format: str | None, input_data_format: str | None) 
     source = checked_data_format(input_data_format, "input_data_format") or infer_data_format(image.shape)
     target = checked_data_format(data_format, "data_format") or source
     return to_data_format(image, source, "channels_first"), target
-
-
-def _warn_if_already_rescaled(groups: list[FrameGroup]) -> None:
-    """A likely mistake: frames of floats in [0, 1] that are about to be divided by 127.5 again."""
-    for group in groups:
-        if group.frames[0].dtype.kind == "f" and all(f.min() >= 0 and f.max() <= 1 for f in group.frames):
-            warnings.warn(
-                "frames of floats in [0, 1] are about to be rescaled again; pass do_rescale=False, offset=False if "
-                "they are already what you want",
-                stacklevel=3,
-            )
-            return

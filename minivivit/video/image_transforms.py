@@ -71,6 +71,29 @@ def resized_size(height: int, width: int, size: dict[str, int]) -> tuple[int, in
     return height_and_width(size, "size")
 
 
+def fitted_size(height: int, width: int, size: dict[str, int]) -> tuple[int, int]:
+    """The height and width that `size` asks of a video processor: `resized_size`, and two that bound the longer edge.
+
+    With ``shortest_edge`` and ``longest_edge`` the shorter edge gets its length, or as much less as the longer needs.
+    With ``max_height`` and ``max_width`` the frame becomes as large as fits, of the same aspect ratio, rounded down.
+    """
+    if set(size) == {"max_height", "max_width"}:
+        checked_size((size["max_height"], size["max_width"]))
+        scale = min(size["max_height"] / height, size["max_width"] / width)
+        return checked_size((int(height * scale), int(width * scale)))
+    if set(size) != {"shortest_edge", "longest_edge"}:
+        return resized_size(height, width, size)
+    short, long = min(height, width), max(height, width)
+    target: float = size["shortest_edge"]
+    checked_size((size["shortest_edge"], size["longest_edge"]))
+    if long / short * target > size["longest_edge"]:
+        target = size["longest_edge"] * short / long
+    if round(target) == short:
+        return height, width
+    edges = round(target), int(target * long / short)
+    return checked_size(edges if height <= width else edges[::-1])
+
+
 def height_and_width(size: dict[str, int], name: str) -> tuple[int, int]:
     """Height and width of a size dict that must have them."""
     if set(size) != {"height", "width"}:
@@ -107,11 +130,16 @@ def center_crop(image: Array, height: int, width: int) -> Array:
     return pad_to_crop(inside, (old_height, old_width), (height, width))
 
 
-def pad_to_crop(inside: Array, old: tuple[int, int], new: tuple[int, int]) -> Array:
-    """The second half of `center_crop`: zeros around what it kept of an image of the size `old`."""
+def pad_to_crop(inside: Array, old: tuple[int, int], new: tuple[int, int], extra_first: bool = True) -> Array:
+    """The second half of `center_crop`: zeros around what it kept of an image of the size `old`.
+
+    Of an odd number of rows or columns of zeros the extra one comes first, as with transformers' image processor, or
+    last, as with its video processor.
+    """
     if inside.shape[-2:] == new:
         return inside
-    top, left = (max(-crop_offset(edge, crop), 0) for edge, crop in zip(old, new, strict=True))
+    missing = [max(crop - edge, 0) for edge, crop in zip(old, new, strict=True)]
+    top, left = ((number + extra_first) // 2 for number in missing)
     height, width = inside.shape[-2:]
     padded = array_namespace(inside).zeros((*inside.shape[:-2], *new), inside.dtype)
     padded[..., top : top + height, left : left + width] = inside

@@ -9,10 +9,10 @@ from typing import cast
 import numpy
 
 from minivivit.errors import InputError
-from minivivit.video.container import container_frames
-from minivivit.video.gathering import Frame, check_frames, checked_indices, gather_frames
-from minivivit.video.images import animation_frames, folder_frames
-from minivivit.video.npy import open_npy, read_npy
+from minivivit.video.readers.container import container_frame_rate, container_frames
+from minivivit.video.readers.gathering import Frame, check_frames, checked_indices, gather_frames
+from minivivit.video.readers.images import animation_frames, folder_frames
+from minivivit.video.readers.npy import open_npy, read_npy
 
 _NPY_HEAD = b"\x93NUMPY"
 # GIF; PNG; TIFF and BigTIFF, little-endian and big-endian. WebP starts as AVI does: see _is_animation.
@@ -73,6 +73,20 @@ def read_video(path: str | os.PathLike[str], indices: Sequence[int] | numpy.ndar
         return read_npy(path, wanted)
     with closing(_frames(path)) as frames:
         return gather_frames(frames, wanted, str(path))
+
+
+def frame_rate(path: str | os.PathLike[str]) -> float | None:
+    """The frames per second that a video container states; None for other kinds of clips, and where it states none.
+
+    Raises
+    ------
+    InputError, MissingExtraError, OSError
+        As `read_video` does.
+    """
+    path = Path(path)
+    if path.is_dir() or _is_npy(path) or _is_animation(_head(path)):
+        return None
+    return container_frame_rate(path)
 
 
 def count_frames(path: str | os.PathLike[str]) -> int:

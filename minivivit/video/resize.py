@@ -36,6 +36,8 @@ PRECISION_BITS = 32 - 8 - 2
 # banded matrix which it multiplies by holds few zeros.
 PIXELS_PER_BAND = 32
 
+Weights = tuple[Array, Array]  # where each row of a banded matrix begins, and its entries from there on
+
 # A result with a longer edge, or with more pixel values in all (2 GiB of bytes), is taken for a mistake.
 MAX_EDGE = 2**20
 MAX_VALUES = 2**31
@@ -120,31 +122,43 @@ def resampling_kernel(resample: Any) -> Kernel:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def resampling_weights(in_size: int, out_size: int, kernel: Kernel, wanted: slice) -> tuple[Array, Array]:
-    """The rows `wanted` of the banded matrix W, each from its first entry on.
+def real_weights(in_size: int, out_size: int, kernel: Kernel, wanted: slice, dtype: Any = numpy.float64) -> Weights:
+    """The rows `wanted` of the banded matrix W, each from its first entry on, before any rounding to integers.
+
+    Pillow and PyTorch compute these alike, in float64; PyTorch does so in float32 for images of float32.
 
     Returns
     -------
     first : int64 array (rows,)
         The first input pixel that each output pixel looks at.
-    weights : float64 array (rows, taps)
-        ``weights[i, t]`` is 2^22 w_ij rounded to a whole number, halves away from zero, for j = first[i] + t; zero
-        where a row has fewer taps than the widest.
+    weights : array (rows, taps)
+        ``weights[i, t]`` is w_ij for j = first[i] + t; zero where a row has fewer taps than the widest.
     """
     assert kernel.function is not None
-    step = in_size / out_size
-    stretch = max(step, 1.0)
-    reach = kernel.support * stretch
-    centre = (numpy.arange(wanted.start, wanted.stop) + 0.5) * step  # (rows,)
-    first = numpy.maximum(centre - reach + 0.5, 0.0).astype(numpy.int64)
-    stop = numpy.minimum((centre + reach + 0.5).astype(numpy.int64), in_size)
+    number = numpy.dtype(dtype).type
+    half, step = number(0.5), number(in_size) / number(out_size)
+    stretch = max(step, number(1.0))
+    reach = number(kernel.support) * stretch
+    centre = (numpy.arange(wanted.start, wanted.stop) + 0.5).astype(dtype) * step  # (rows,)
+    first = numpy.maximum(centre - reach + half, 0.0).astype(numpy.int64)
+    stop = numpy.minimum((centre + reach + half).astype(numpy.int64), in_size)
     tap = numpy.arange(int((stop - first).max()))  # (taps,)
-    position = (first[:, None] + tap - centre[:, None] + 0.5) * (1.0 / stretch)  # (rows, taps)
-    values = numpy.where(tap < (stop - first)[:, None], kernel.function(position), 0.0)
-    # Pillow adds a row up from left to right. So does `accumulate`; `sum` would add in pairs and round differently.
+    position = ((first[:, None] + tap).astype(dtype) - centre[:, None] + half) * (number(1.0) / stretch)
+    values = numpy.where(tap < (stop - first)[:, None], kernel.function(position), number(0.0))  # (rows, taps)
+    # A row is added up from left to right. So does `accumulate`; `sum` would add in pairs and round differently.
     total = numpy.add.accumulate(values, axis=1)[:, -1:]  # (rows, 1)
-    values = numpy.divide(values, total, out=values, where=total != 0.0)
-    return first, numpy.trunc(values * 2**PRECISION_BITS + numpy.copysign(0.5, values))
+    return first, numpy.divide(values, total, out=values, where=total != 0.0)
+
+
+def whole_weights(weights: Array, bits: int) -> Array:
+    """The weights in units of 2^-bits, rounded to whole numbers, halves away from zero."""
+    return numpy.trunc(weights * 2.0**bits + numpy.copysign(0.5, weights))
+
+
+def resampling_weights(in_size: int, out_size: int, kernel: Kernel, wanted: slice) -> Weights:
+    """`real_weights` as Pillow has them: 2^22 w_ij, rounded to a whole number, halves away from zero, as a float64."""
+    first, weights = real_weights(in_size, out_size, kernel, wanted)
+    return first, whole_weights(weights, PRECISION_BITS)
 
 
 class Band(NamedTuple):
@@ -158,7 +172,7 @@ class Band(NamedTuple):
 class Pass(NamedTuple):
     """What one axis needs: the part of the input that is read, and the bands that multiply that part.
 
-    No bands at all when the size does not change: Pillow then skips the pass.
+    No bands at all when the size does not change: the pass is then skipped.
     """
 
     read: slice
@@ -166,14 +180,18 @@ class Pass(NamedTuple):
 
 
 def resampling_pass(in_size: int, out_size: int, kernel: Kernel, wanted: slice) -> Pass:
-    """The rows `wanted` of the matrix W, cut into bands of `PIXELS_PER_BAND` rows.
-
-    The bands hold the weights times 2^-22, which are exact. Their `rows` count from the first wanted row, and their
-    `columns` from the first pixel that is read.
-    """
+    """The rows `wanted` of the matrix W, with Pillow's weights."""
     if in_size == out_size:
         return Pass(wanted, [])
     first, weights = resampling_weights(in_size, out_size, kernel, wanted)
+    return banded_pass(first, weights * 2.0**-PRECISION_BITS, in_size)
+
+
+def banded_pass(first: Array, weights: Array, in_size: int) -> Pass:
+    """Rows of the matrix W, as `real_weights` gives them, cut into bands of `PIXELS_PER_BAND` rows.
+
+    The bands' `rows` count from the first row, and their `columns` from the first pixel that is read.
+    """
     rows, taps = weights.shape
     # A row may reserve taps beyond the edge of the image; those weights are zeros.
     read = slice(int(first[0]), min(int(first[-1]) + taps, in_size))
@@ -184,7 +202,7 @@ def resampling_pass(in_size: int, out_size: int, kernel: Kernel, wanted: slice) 
         matrix = numpy.zeros((stop - start, end - begin))
         for row in range(start, stop):
             offset = int(first[row]) - begin
-            matrix[row - start, offset : offset + taps] = weights[row] * 2.0**-PRECISION_BITS
+            matrix[row - start, offset : offset + taps] = weights[row]
         matrix = numpy.ascontiguousarray(matrix[:, : read.stop - begin])
         columns = slice(begin - read.start, begin - read.start + matrix.shape[1])
         bands.append(Band(slice(start, stop), columns, matrix))
@@ -208,25 +226,25 @@ def _round_and_clip(sums: Array) -> Array:
     return numpy.clip(sums, 0.0, 255.0, out=sums)
 
 
-def _horizontal(planes: Array, bands: list[Band]) -> Array:
-    """One pass, from bytes to bytes: (channels, rows, in_width) -> (channels, rows, width)."""
+def horizontal_pass(planes: Array, bands: list[Band], dtype: Any = numpy.uint8) -> Array:
+    """One pass: (channels, rows, in_width) -> (channels, rows, width), of bytes, or of a `dtype` not rounded."""
     if not bands:
         return planes
-    result = numpy.empty((*planes.shape[:2], bands[-1].rows.stop), numpy.uint8)
+    result = numpy.empty((*planes.shape[:2], bands[-1].rows.stop), dtype)
     for band in bands:
-        pixels = planes[:, :, band.columns].astype(numpy.float64, order="C")
-        result[:, :, band.rows] = _round_and_clip(pixels @ band.matrix.T)
+        sums = planes[:, :, band.columns].astype(numpy.float64, order="C") @ band.matrix.T
+        result[:, :, band.rows] = _round_and_clip(sums) if dtype == numpy.uint8 else sums
     return result
 
 
-def _vertical(planes: Array, bands: list[Band]) -> Array:
-    """One pass, from bytes to bytes: (channels, in_rows, width) -> (channels, height, width)."""
+def vertical_pass(planes: Array, bands: list[Band], dtype: Any = numpy.uint8) -> Array:
+    """One pass: (channels, in_rows, width) -> (channels, height, width), of bytes, or of a `dtype` not rounded."""
     if not bands:
         return planes
-    result = numpy.empty((planes.shape[0], bands[-1].rows.stop, planes.shape[2]), numpy.uint8)
+    result = numpy.empty((planes.shape[0], bands[-1].rows.stop, planes.shape[2]), dtype)
     for band in bands:
-        pixels = planes[:, band.columns].astype(numpy.float64, order="C")
-        result[:, band.rows] = _round_and_clip(band.matrix @ pixels)
+        sums = band.matrix @ planes[:, band.columns].astype(numpy.float64, order="C")
+        result[:, band.rows] = _round_and_clip(sums) if dtype == numpy.uint8 else sums
     return result
 
 
@@ -273,9 +291,9 @@ def _resample(planes: Array, out: Array, vertical: Pass, horizontal: Pass, verti
     has_alpha = planes.shape[0] in (2, 4)
     planes = _premultiplied(planes) if has_alpha else planes
     if vertical_first:
-        planes = _horizontal(_vertical(planes, vertical.bands), horizontal.bands)
+        planes = horizontal_pass(vertical_pass(planes, vertical.bands), horizontal.bands)
     else:
-        planes = _vertical(_horizontal(planes, horizontal.bands), vertical.bands)
+        planes = vertical_pass(horizontal_pass(planes, horizontal.bands), vertical.bands)
     numpy.copyto(out, _unpremultiplied(planes) if has_alpha else planes)
 
 
@@ -314,35 +332,53 @@ def resize_planes(
         than 2^31 values.
     """
     kernel = resampling_kernel(resample)
-    channels, in_height, in_width = _checked_shape(images)
-    height, width = checked_size(size)
-    rows, columns = (
-        slice(*part.indices(edge)) for part, edge in zip(window or (slice(None),) * 2, (height, width), strict=True)
-    )
-    shape = (len(images), channels, rows.stop - rows.start, columns.stop - columns.start)
-    passes = channels * max(in_height * shape[3], shape[2] * in_width)  # between the two passes, for one image
-    check_number_of_values(max(math.prod(shape), passes), f"resizing to {height} x {width}")
-    out = numpy.empty(shape, numpy.uint8)
-    if kernel.function is None or (height, width) == (in_height, in_width):
-        row_index, column_index = _nearest_indices(in_height, height)[rows], _nearest_indices(in_width, width)[columns]
-        resize_one = partial(_gather, rows=row_index, columns=column_index)
+    if any(image.dtype != numpy.uint8 for image in images):
+        raise InputError("images to resize as Pillow does must be uint8; convert them first")
+    plan = checked_plan(images, size, window)
+    (in_height, in_width), (height, width) = plan.in_shape, plan.out_shape
+    out = numpy.empty(plan.shape, numpy.uint8)
+    if kernel.function is None or plan.in_shape == plan.out_shape:
+        rows, columns = _nearest_indices(in_height, height)[plan.rows], _nearest_indices(in_width, width)[plan.columns]
+        resize_one = partial(_gather, rows=rows, columns=columns)
     else:
         resize_one = partial(
             _resample,
-            vertical=resampling_pass(in_height, height, kernel, rows),
-            horizontal=resampling_pass(in_width, width, kernel, columns),
-            vertical_first=vertical_pass_first((in_height, in_width), (height, width)),
+            vertical=resampling_pass(in_height, height, kernel, plan.rows),
+            horizontal=resampling_pass(in_width, width, kernel, plan.columns),
+            vertical_first=vertical_pass_first(plan.in_shape, plan.out_shape),
         )
     parallel_blocks([partial(resize_one, image, out[i]) for i, image in enumerate(images)])
     return out
 
 
+class Plan(NamedTuple):
+    """What is to become of images of one shape: their size before and after, the window wanted, the result's shape."""
+
+    in_shape: tuple[int, int]
+    out_shape: tuple[int, int]
+    rows: slice
+    columns: slice
+    shape: tuple[int, int, int, int]
+
+
+def checked_plan(images: Sequence[Array], size: tuple[int, int], window: tuple[slice, slice] | None) -> Plan:
+    """The plan, if the images agree, the size is one, and the work within measure; before any memory is taken."""
+    channels, *in_shape = _checked_shape(images)
+    out_shape = checked_size(size)
+    parts = window or (slice(None), slice(None))
+    rows, columns = (slice(*part.indices(edge)) for part, edge in zip(parts, out_shape, strict=True))
+    shape = (len(images), channels, rows.stop - rows.start, columns.stop - columns.start)
+    passes = channels * max(in_shape[0] * shape[3], shape[2] * in_shape[1])  # between the two passes, for one image
+    check_number_of_values(max(math.prod(shape), passes), f"resizing to {out_shape[0]} x {out_shape[1]}")
+    return Plan((in_shape[0], in_shape[1]), out_shape, rows, columns, shape)
+
+
 def _checked_shape(images: Sequence[Array]) -> tuple[int, int, int]:
     if len(images) == 0:
         raise InputError("there are no images to resize; expected at least one")
-    shape = images[0].shape
-    if any(image.dtype != numpy.uint8 or image.shape != shape for image in images):
-        raise InputError("images to resize together must all be uint8 and of one shape; convert them first")
+    shape, dtype = images[0].shape, images[0].dtype
+    if any(image.dtype != dtype or image.shape != shape for image in images):
+        raise InputError("images to resize together must all be of one dtype and shape; convert them first")
     if len(shape) != 3 or 0 in shape or shape[0] > 4:
         raise InputError(f"an image has the shape {shape}; expected (1 to 4 channels, height, width), none of them 0")
     return shape

@@ -11,7 +11,7 @@ import numpy
 
 from minivivit.backend import Array
 from minivivit.errors import InputError
-from minivivit.video.image_processor import VivitImageProcessor
+from minivivit.video.clip_processor import ClipProcessor
 from minivivit.video.image_transforms import crop_window, height_and_width, size_dict
 from minivivit.video.sampling import checked_counts
 
@@ -66,14 +66,14 @@ def temporal_views(num_views: int, clip_len: int, frame_sample_rate: int, seg_le
     return (offsets[:, None] + steps) % seg_len  # (num_views, clip_len)
 
 
-def spatial_views(frames: Any, processor: VivitImageProcessor, num_crops: int = 1) -> Array:
+def spatial_views(frames: Any, processor: ClipProcessor, num_crops: int = 1) -> Array:
     """Pixel values of one crop of a clip, the processor's own, or of `three_spatial_crops`.
 
     Parameters
     ----------
     frames : array (frames, height, width, channels) or list of frames
         As the processor takes one video.
-    processor : VivitImageProcessor
+    processor : VivitImageProcessor or VivitVideoProcessor
     num_crops : {1, 3}
 
     Returns
@@ -86,13 +86,13 @@ def spatial_views(frames: Any, processor: VivitImageProcessor, num_crops: int = 
         For another number of crops, and as `three_spatial_crops`.
     """
     if num_crops == 1:
-        return processor(frames, return_tensors="np").pixel_values
+        return processor.pixel_values(frames)
     if num_crops == 3:
         return three_spatial_crops(frames, processor)
     raise InputError(f"num_crops is {num_crops!r}; expected 1 (the centre) or 3 (both ends too)")
 
 
-def three_spatial_crops(frames: Any, processor: VivitImageProcessor) -> Array:
+def three_spatial_crops(frames: Any, processor: ClipProcessor) -> Array:
     """Pixel values of a clip cropped at the left, centre and right; or at the top, middle and bottom.
 
     The frames are resized, cut to the crop's length at the beginning, middle and end of one axis, and handed to the
@@ -106,7 +106,7 @@ def three_spatial_crops(frames: Any, processor: VivitImageProcessor) -> Array:
     ----------
     frames : array (frames, height, width, channels) or list of frames
         As the processor takes one video.
-    processor : VivitImageProcessor
+    processor : VivitImageProcessor or VivitVideoProcessor
         One that crops.
 
     Returns
@@ -123,21 +123,15 @@ def three_spatial_crops(frames: Any, processor: VivitImageProcessor) -> Array:
     scenic ``dataset_lib/video_ops.py``, ``three_spatial_crops``; it goes back to SlowFast, arXiv:1812.03982.
     """
     if not processor.do_center_crop:
-        raise InputError("the image processor does not crop (do_center_crop is false); three crops need a crop_size")
+        raise InputError("the processor does not crop (do_center_crop is false); three crops need a crop_size")
     crop = height_and_width(size_dict(processor.crop_size, default_to_square=True, name="crop_size"), "crop_size")
-    resized = processor(
-        frames,
-        do_center_crop=False,
-        do_rescale=False,
-        offset=False,
-        do_normalize=False,
-        data_format="channels_first",
-        return_tensors="np",
-    ).pixel_values[0]  # (frames, channels, resized height, resized width)
+    resized = processor.pixel_values(
+        frames, do_center_crop=False, data_format="channels_first", **processor.without_arithmetic
+    )[0]  # (frames, channels, resized height, resized width)
     edges = resized.shape[2:]
     axis = 0 if edges[0] - crop[0] > edges[1] - crop[1] else 1
     edge, length = edges[axis], crop[axis]
     windows = [slice(0, length), crop_window(edge, length), slice(max(edge - length, 0), edge)]
     cuts = [resized[:, :, window] if axis == 0 else resized[..., window] for window in windows]
     # The processor's centre crop now finds nothing left to cut along `axis`, and cuts (or pads) the other.
-    return processor(cuts, do_resize=False, input_data_format="channels_first", return_tensors="np").pixel_values
+    return processor.pixel_values(cuts, do_resize=False, input_data_format="channels_first")

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from minivivit.errors import InputError, MissingExtraError
-from minivivit.video import container, gathering, images
-from minivivit.video.gathering import gather_frames
+from minivivit.video.readers import container, gathering, images
+from minivivit.video.readers.gathering import gather_frames
 from minivivit.video.reading import count_frames, read_video
 
 av = pytest.importorskip("av", reason="PyAV is not installed (pip install '.[video]')")

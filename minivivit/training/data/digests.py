@@ -13,7 +13,7 @@ from pathlib import Path
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import quoted
 from minivivit.progress import progress_bar
-from minivivit.video.images import FOLDER_SUFFIXES
+from minivivit.video.readers.images import FOLDER_SUFFIXES
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:

@@ -3,6 +3,7 @@
 import numpy
 
 from minivivit.config import VivitConfig
+from minivivit.video.clip_processor import ClipProcessor
 from minivivit.video.image_processor import VivitImageProcessor
 
 
@@ -17,15 +18,13 @@ def new_processor(config: VivitConfig) -> VivitImageProcessor:
     return VivitImageProcessor(size=size, crop_size={"height": height, "width": width}, do_normalize=False)
 
 
-def to_pixel_values(
-    clips: list[numpy.ndarray], processor: VivitImageProcessor, already_cut: bool = False
-) -> numpy.ndarray:
+def to_pixel_values(clips: list[numpy.ndarray], processor: ClipProcessor, already_cut: bool = False) -> numpy.ndarray:
     """What the model sees of `clips` in training.
 
     Parameters
     ----------
     clips : list of uint8 arrays (frames, height, width, 3)
-    processor : VivitImageProcessor
+    processor : VivitImageProcessor or VivitVideoProcessor
     already_cut : bool
         Whether the clips are random crops of the model's size: then they are not resized or cropped again. All others
         are prepared as they will be when the model is used.
@@ -35,5 +34,5 @@ def to_pixel_values(
     float32 array (batch, frames, channels, height, width)
     """
     if already_cut:
-        return processor(clips, return_tensors="np", do_resize=False, do_center_crop=False).pixel_values
-    return processor(clips, return_tensors="np").pixel_values
+        return processor.pixel_values(clips, do_resize=False, do_center_crop=False)
+    return processor.pixel_values(clips)

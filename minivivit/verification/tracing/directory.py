@@ -28,6 +28,7 @@ from minivivit.files.safetensors_stream import SafetensorsStream
 from minivivit.files.tensor_data import listed, quoted
 from minivivit.files.weights import read_shard_index
 from minivivit.verification.tensors.source import TRACE_INDEX
+from minivivit.video.clip_processor import SETTINGS_FILES
 
 FORMAT = "minivivit-trace/1"
 INPUT = "pixel_values"
@@ -36,8 +37,7 @@ LAYER = re.compile(r"(.*?\blayer\.\d+)(?:\..*)?")
 # What Windows takes for devices, whatever follows behind a dot.
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))}
 # What a trace of perturbed weights holds besides: the model that they are of, for a port to load.
-PROCESSOR = "preprocessor_config.json"
-MODEL_FILES = ("config.json", "model.safetensors", PROCESSOR)
+MODEL_FILES = ("config.json", "model.safetensors", *SETTINGS_FILES)
 # Quadratic in the number of tokens: 0.9 GB each in every layer of ViViT-B/16x2 in float64.
 LARGE = (".scores", ".probs")
 

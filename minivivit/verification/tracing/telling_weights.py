@@ -17,7 +17,7 @@ from minivivit.config import VivitConfig
 from minivivit.files.json_file import read_json, write_json
 from minivivit.files.weights import write_weights
 from minivivit.models.base import VivitBase
-from minivivit.verification.tracing.directory import PROCESSOR
+from minivivit.video.clip_processor import SETTINGS_FILES
 
 # Kind -> which parameters are of it, and the number that hides them.
 KINDS: dict[str, tuple[Callable[[str], bool], float]] = {
@@ -75,7 +75,7 @@ def perturb(state: Mapping[str, Array], seed: int) -> dict[str, numpy.ndarray]:
 
 
 def write_model(model: VivitBase, directory: Path, processor_of: str | os.PathLike[str] | None) -> None:
-    """Write a model whose numbers float32 holds, as transformers reads it, with the image processor of another.
+    """Write a model whose numbers float32 holds, as transformers reads it, with the processor of another.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def write_model(model: VivitBase, directory: Path, processor_of: str | os.PathLi
     directory : path
         Where ``config.json`` and ``model.safetensors`` go.
     processor_of : path-like, optional
-        A directory whose ``preprocessor_config.json`` is copied too, if it holds one.
+        A directory whose processor's settings (``preprocessor_config.json``, or a video processor's) are copied too.
     """
     config = VivitConfig.from_dict(model.config.to_dict())
     config.other["architectures"] = [type(model).__name__]
@@ -91,6 +91,7 @@ def write_model(model: VivitBase, directory: Path, processor_of: str | os.PathLi
     config.other["dtype"] = "float32"
     config.save_pretrained(directory)
     write_weights(directory, {name: to_numpy(array).astype("float32") for name, array in model.state_dict().items()})
-    settings = None if processor_of is None else Path(processor_of) / PROCESSOR
-    if settings is not None and settings.is_file():
-        write_json(directory / PROCESSOR, read_json(settings))
+    for name in SETTINGS_FILES if processor_of is not None else ():
+        settings = Path(processor_of or "") / name
+        if settings.is_file():
+            write_json(directory / name, read_json(settings))

@@ -11,7 +11,7 @@ import numpy
 
 from minivivit.errors import InputError, MissingExtraError
 from minivivit.files.tensor_data import reason_of
-from minivivit.video.gathering import MAX_FRAME_PIXELS, Frame, check_frame_size
+from minivivit.video.readers.gathering import MAX_FRAME_PIXELS, Frame, check_frame_size
 
 # FFmpeg by itself would also follow playlists, scripts and patterns, in files of any name, to other files and to the
 # network. Only these of its demuxers are let in, which read one file and no other, and only the file itself is opened.
@@ -62,6 +62,24 @@ def container_frames(path: Path) -> Iterator[Frame]:
     if expected is not None and actual < expected:
         cut = f"the file is cut off after {actual:,} of {expected:,} bytes"
         raise InputError(_failure(path, decoded, cut))
+
+
+def container_frame_rate(path: Path) -> float | None:
+    """The average number of frames a second that the best video stream states; None where it states none.
+
+    Raises
+    ------
+    MissingExtraError, InputError
+        As `container_frames`, but for what is wrong with the frames themselves.
+    """
+    try:
+        import av
+    except ImportError:
+        raise MissingExtraError("av", "video", f"reading {path}") from None
+
+    with _open(av, path) as container:
+        rate = _video_stream(container, path).average_rate
+    return float(rate) if rate else None
 
 
 def _open(av: Any, path: Path) -> Any:

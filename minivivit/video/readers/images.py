@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from minivivit.errors import InputError
 from minivivit.files.quiet import warnings_held_back
 from minivivit.files.tensor_data import reason_of
-from minivivit.video.gathering import Frame, check_frame_size
+from minivivit.video.readers.gathering import Frame, check_frame_size
 
 ANIMATION_FORMATS = ("GIF", "PNG", "WEBP", "TIFF")
 FOLDER_FORMATS = (*ANIMATION_FORMATS, "JPEG", "BMP", "PPM")

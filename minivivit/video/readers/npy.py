@@ -7,7 +7,7 @@ import numpy
 from minivivit.errors import InputError
 from minivivit.files.quiet import warnings_held_back
 from minivivit.files.tensor_data import quoted, reason_of
-from minivivit.video.gathering import check_video_size
+from minivivit.video.readers.gathering import check_video_size
 
 
 def open_array(path: Path) -> numpy.ndarray:
