@@ -80,27 +80,54 @@ def run_check(
         fault = Fault(0, "", f"expected the function {task.name} itself, got {type(student).__name__}")
         return _finish(task, 0.0, "no", [fault], "", quiet)
     cases = task.cases(numpy.random.default_rng(drawn_seed))
-    right, right_cases, notes = 0, 0, ""
-    faults: list[Fault] = []
+    verdicts: list[Verdict] = []
     for number, case in enumerate(cases, 1):
-        verdict = _check_case(task, student, number, case, time_limit)
-        faults += verdict.faults
-        right += verdict.right
-        right_cases += not verdict.faults
-        notes = notes or verdict.note
-        if verdict.refused:
-            right = right_cases = 0
-        if verdict.stop:
+        want, seconds = expected_outputs(task, case)
+        called = _call(task, student, case, time_limit or limit_for(seconds))
+        verdicts.append(judge(task, number, case, called, want, seconds))
+        if verdicts[-1].stop:
             break
-    total = len(cases) * len(task.outputs)
-    if seed is None and faults:
-        notes += f"  (the same cases again: seed={drawn_seed})\n"
-    return _finish(task, right / total, f"{right_cases} of {len(cases)}", faults, notes, quiet)
+    return conclude(task, verdicts, len(cases), quiet, again=drawn_seed if seed is None else None)
+
+
+def expected_outputs(task: Task, case: Case) -> tuple[tuple[Any, ...], float]:
+    """What a case should give, and the seconds of computing that it took."""
+    start = time.process_time()
+    want = _outputs(task, task.reference, case)
+    return want, time.process_time() - start
+
+
+def limit_for(seconds: float) -> float:
+    """Seconds of computing that a case may take, where the reference takes `seconds`."""
+    return max(student_call.TIME_LIMIT, student_call.TIMES_REFERENCE * seconds)
 
 
 @dataclass
-class _Verdict:
-    """Of one case: how many outputs are right, what is wrong, and whether further cases are worth running."""
+class Called:
+    """A call of the student's function, here or elsewhere.
+
+    Attributes
+    ----------
+    outcome : student_call.Outcome
+    arguments : dict
+        As the function left them.
+    """
+
+    outcome: student_call.Outcome
+    arguments: Mapping[str, Any]
+
+
+def _call(task: Task, student: Callable, case: Case, limit: float) -> Called:
+    arguments = {name: copied(value) for name, value in case.arguments.items()}
+    return Called(student_call.call_student(student, tuple(arguments.values()), limit, task.may_use), arguments)
+
+
+@dataclass
+class Verdict:
+    """Of one case: how many outputs are right, what is wrong, and whether further cases are worth running.
+
+    Where `refused`, nothing that the function answers to any case counts.
+    """
 
     right: int = 0
     faults: Sequence[Fault] = ()
@@ -109,40 +136,65 @@ class _Verdict:
     refused: bool = False
 
 
-def _check_case(task: Task, student: Callable, number: int, case: Case, time_limit: float | None) -> _Verdict:
-    start = time.process_time()
-    want = _outputs(task, task.reference, case)
-    seconds = time.process_time() - start
-    limit = time_limit or max(student_call.TIME_LIMIT, student_call.TIMES_REFERENCE * seconds)
-    arguments = {name: copied(value) for name, value in case.arguments.items()}
-    outcome = student_call.call_student(student, tuple(arguments.values()), limit, task.may_use)
+def judge(task: Task, number: int, case: Case, called: Called, want: Sequence[Any], seconds: float) -> Verdict:
+    """What is right and wrong in the answer to a case.
+
+    Parameters
+    ----------
+    task : Task
+    number : int
+        Of the case, counted from 1.
+    case : Case
+    called : Called
+    want, seconds
+        As `expected_outputs` gives them.
+    """
 
     def fault(what: str, cause: str = "") -> Fault:
         return Fault(number, case.about, what, cause)
 
+    outcome, arguments = called.outcome, called.arguments
     failed = _failed_call(task, outcome, seconds)
     if failed is not None:
         what, cause, stop = failed
-        return _Verdict(faults=[fault(what, cause)], stop=stop, refused=bool(outcome.refused))
+        return Verdict(faults=[fault(what, cause)], stop=stop, refused=bool(outcome.refused or outcome.ended))
     touched = _touched(task, case, arguments)
     try:
         returned = task.observe(outcome.returned, arguments) if task.observe else outcome.returned
     except Exception as error:
-        return _Verdict(faults=[fault(f"what it leaves behind cannot be read: {error}")])
+        return Verdict(faults=[fault(f"what it leaves behind cannot be read: {error}")])
     answers = returned if len(task.outputs) > 1 else (returned,)
     if not isinstance(answers, tuple | list) or len(answers) != len(task.outputs):
         shape = f"{len(answers)} values" if isinstance(answers, tuple | list) else f"one {type(answers).__name__}"
         if returned is None:
             shape = "None (is the return missing?)"
-        return _Verdict(faults=[fault(f"returns {shape}; expected {', '.join(task.outputs)}")])
+        return Verdict(faults=[fault(f"returns {shape}; expected {', '.join(task.outputs)}")])
     if touched:
         cause = "an operation such as -=, *= or x[...] = on an argument; work on a copy, or on a new array"
-        return _Verdict(faults=[fault(f"changes its input {', '.join(touched)} in place", cause)])
-    verdict = _Verdict(note=_dtype_note(task, case, answers))
+        return Verdict(faults=[fault(f"changes its input {', '.join(touched)} in place", cause)])
+    verdict = Verdict(note=_dtype_note(task, case, answers))
     found = _compare_outputs(task, case, answers, want)
     verdict.right = len(task.outputs) - len(found)
     verdict.faults = [fault(what, cause) for what, cause in found]
     return verdict
+
+
+def conclude(
+    task: Task, verdicts: Sequence[Verdict], num_cases: int, quiet: bool = False, *, again: int | None = None
+) -> Report:
+    """The report of the verdicts on `num_cases` cases, of which the last may not have been run.
+
+    `again` is the seed to tell students, where they gave none.
+    """
+    faults = [fault for verdict in verdicts for fault in verdict.faults]
+    refused = any(verdict.refused for verdict in verdicts)
+    right = 0 if refused else sum(verdict.right for verdict in verdicts)
+    right_cases = 0 if refused else sum(not verdict.faults for verdict in verdicts)
+    notes = next((verdict.note for verdict in verdicts if verdict.note), "")
+    if again is not None and faults:
+        notes += f"  (the same cases again: seed={again})\n"
+    score = right / (num_cases * len(task.outputs))
+    return _finish(task, score, f"{right_cases} of {num_cases}", faults, notes, quiet)
 
 
 def _outputs(task: Task, function: Callable, case: Case) -> tuple[Any, ...]:
@@ -164,12 +216,14 @@ def _failed_call(task: Task, outcome: student_call.Outcome, seconds: float) -> t
     if outcome.timed_out:
         what = f"stopped after {outcome.seconds:.3g} s (ours takes {seconds:.2g} s); further cases were not run"
         return what, "a loop that does not end, or far too many steps: use operations on whole arrays", True
+    if outcome.ended:
+        return outcome.ended, "", True
     error = outcome.error
     if error is None:
         return None
     if isinstance(error, NotImplementedError):
         return "is not written yet", "", True
-    line = student_call.student_line(error)
+    line = outcome.line or student_call.student_line(error)
     message = " ".join(str(error).split()) or "no message"
     return f"raises {type(error).__name__}: {message}" + (f", in {line}" if line else ""), "", False
 

@@ -69,6 +69,10 @@ class Outcome:
     timed_out : bool
     seconds : float
         The time limit that it had.
+    line : str
+        Where in the student's code the error was raised, if who made the call knows; see `student_line`.
+    ended : str
+        How it ended the process that it ran in, in words; empty where it did not.
     """
 
     returned: Any = None
@@ -76,6 +80,8 @@ class Outcome:
     refused: str = ""
     timed_out: bool = False
     seconds: float = TIME_LIMIT
+    line: str = ""
+    ended: str = ""
 
 
 def call_student(function: Callable, arguments: Sequence[Any], seconds: float, may_use: Sequence[str] = ()) -> Outcome:
