@@ -33,6 +33,7 @@ COMMANDS = {
     "evaluate": ("measure a model's accuracy", "minivivit.commands.evaluate"),
     "variants": ("train the paper's variants side by side, and compare them", "minivivit.commands.variants"),
     "assignments": ("lay out a course of assignments for nbgrader", "minivivit.commands.assignments"),
+    "grade": ("grade what students handed in, running their code apart", "minivivit.commands.grade"),
     "convert": ("convert scenic's checkpoints to the Hugging Face layout, and back", "minivivit.commands.convert"),
 }
 
