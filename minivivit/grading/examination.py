@@ -28,6 +28,7 @@ MOST_SECONDS = 120.0
 # Cases of a task that may be too slow, before the others are not run.
 SLOW_CASES = 2
 PROBLEMS_SHOWN = 20
+LONGEST_TEXT = 400  # letters of an error's message
 LONGEST_PRINT = 500  # letters of what a function printed, in its report
 
 
@@ -154,9 +155,9 @@ def _cell_message(cell: Cell) -> dict[str, Any]:
 def _called(answer: Mapping[str, Any], case: Case) -> Called:
     """An answer in the words of `minivivit.checks`; it may hold anything."""
     if answer["status"] == "slow":
-        return Called(student_call.Outcome(timed_out=True), {})
+        return Called(student_call.Outcome(timed_out=True, seconds=student_call.TIME_LIMIT), {})
     if answer["status"] == "raised":
-        kind, text, line = (str(answer.get(key, ""))[:2000] for key in ("type", "text", "line"))
+        kind, text, line = (str(answer.get(key, ""))[:LONGEST_TEXT] for key in ("type", "text", "line"))
         known = getattr(builtins, kind, None)
         is_known = kind in ("NotImplementedError", "TypeError", "ValueError", "KeyError", "NameError", "IndexError")
         made = known if is_known else type(kind if kind.isidentifier() else "Error", (Exception,), {})

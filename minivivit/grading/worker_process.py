@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import queue
+import secrets
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,9 @@ KEPT = 4000
 ENVIRONMENT = ("SYSTEMROOT", "PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
+# Messages that one call may send, what it asks for among them.
+MOST_MESSAGES = 3000
+
 # The answer to who asks for a function of the package outside of a task.
 NOTHING_LENT = {"error": ["", "it is not there while grading"], "value": None}
 
@@ -42,6 +46,9 @@ sys.path += settings["libraries"]
 from minivivit.grading.apart.worker import main
 main()
 """
+
+
+_NOTHING = object()
 
 
 class EndedError(Exception):
@@ -80,8 +87,12 @@ class Worker:
             env=_environment(self._directory),
             start_new_session=True,
         )
-        for work in (self._read_messages, self._read_prints):
-            threading.Thread(target=work, name="grading", daemon=True).start()
+        self._readers = [
+            threading.Thread(target=work, name="grading", daemon=True)
+            for work in (self._read_messages, self._read_prints)
+        ]
+        for reader in self._readers:
+            reader.start()
         try:
             ready = self._next(time.monotonic() + START)
             if ready["status"] == "first":
@@ -116,12 +127,15 @@ class Worker:
         """
         self._printed.start()
         deadline = time.monotonic() + seconds
-        self._send(wire.pack(message))
-        while True:
+        number = secrets.token_hex(8)
+        self._send(wire.pack({**message, "number": number}))
+        for _ in range(MOST_MESSAGES):
             answer = self._next(deadline)
-            if answer["status"] != "ask":
+            if answer["status"] == "ask":
+                self._send(wire.pack(lend(answer) if lend else NOTHING_LENT))
+            elif answer.get("number") == number:  # another is of a call that is over, or of the student's own making
                 return answer
-            self._send(wire.pack(lend(answer) if lend else NOTHING_LENT))
+        raise self._over("was ended: it sent too many messages")
 
     @property
     def printed(self) -> str:
@@ -140,7 +154,19 @@ class Worker:
             self._process.kill()
         self._process.wait()
         self._numbers = []
+        self._close()
         _remove(self._directory)
+
+    def _close(self) -> None:
+        """Close the connections; not those that somebody still holds the other end of, who got away."""
+        while not self._messages.empty():  # a reader that waits for a place in the queue goes on
+            self._messages.get()
+        for reader in self._readers:
+            reader.join(1)
+        if not any(reader.is_alive() for reader in self._readers):
+            for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+                assert stream is not None
+                stream.close()
 
     # What follows is what reads and writes.
 
@@ -155,23 +181,26 @@ class Worker:
 
     def _next(self, deadline: float) -> dict[str, Any]:
         """The next message of the process, which has until `deadline`."""
-        while True:
+        message: Any = _NOTHING
+        while message is _NOTHING:
+            left = deadline - time.monotonic()
+            with contextlib.suppress(queue.Empty):
+                message = self._messages.get(timeout=max(0.0, min(left, 0.1)))
             if self._printed.count > MOST_PRINTED:
                 raise self._over(f"was ended: it printed more than {MOST_PRINTED:,} bytes")
-            left = deadline - time.monotonic()
-            try:
-                message = self._messages.get(timeout=max(0.0, min(left, 0.1)))
-            except queue.Empty:
-                if left > 0:
-                    continue
-                raise self._over("was ended: it did not answer in time, and could not be interrupted") from None
-            if isinstance(message, wire.WireError):
-                raise self._over(f"was ended: it sent {message}")
-            if message is None:
-                raise self._over("")
-            if not isinstance(message, dict) or not isinstance(message.get("status"), str):
-                raise self._over("was ended: it sent what is no answer")
-            return message
+            if message is _NOTHING and left <= 0:
+                raise self._over("was ended: it did not answer in time, and could not be interrupted")
+        return self._checked(message)
+
+    def _checked(self, message: Any) -> dict[str, Any]:
+        """A message if it is one; None came in its place when the process had ended."""
+        if isinstance(message, wire.WireError):
+            raise self._over(f"was ended: it sent {message}")
+        if message is None:
+            raise self._over("")
+        if not isinstance(message, dict) or not isinstance(message.get("status"), str):
+            raise self._over("was ended: it sent what is no answer")
+        return message
 
     def _over(self, why: str) -> EndedError:
         """End the process; the error says `why`, or how it ended by itself."""

@@ -36,6 +36,9 @@ class Function:
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         return self._ask(self.__name__, arguments, keywords)
 
+    def __getitem__(self, key: Any) -> Any:
+        return self._ask(self.__name__, (), {})
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)

@@ -24,7 +24,7 @@ from minivivit.grading.apart import stand_ins, wire
 from minivivit.grading.apart.limits import TooSlow, guard, limit_resources, limited_time
 from minivivit.grading.apart.seclusion import seclude
 
-LONGEST_TEXT = 1000  # letters of an error's message
+LONGEST_TEXT = 300  # letters of an error's message
 LONGEST_LIST = 20  # errors of a cell that are told
 CLOSED = 3  # exit code when the grader has gone
 # Modules that are loaded before the files of shared libraries are out of sight.
@@ -79,7 +79,7 @@ def main() -> None:
         try:
             answer = student.handle(message)
         except TooSlow:
-            answer = wire.pack({"status": "slow"})
+            answer = wire.pack({"status": "slow", "number": message["number"]})
         channel.send(answer)
 
 
@@ -107,10 +107,11 @@ class _Student:
         sys.meta_path.append(self.finder)  # type: ignore[arg-type]
 
     def handle(self, message: dict[str, Any]) -> bytes:
-        """The answer to a message."""
+        """The answer to a message, which carries its number."""
         if message["do"] == "cell":
-            return self.run_cell(message["source"], message["name"], message["seconds"])
-        return self.call(message["function"], message["arguments"], message["seconds"])
+            answer = self.run_cell(message["source"], message["name"], message["seconds"])
+            return wire.pack({**answer, "number": message["number"]})
+        return self.call(message["function"], message["arguments"], message["seconds"], message["number"])
 
     def ask(self, name: str, arguments: tuple, keywords: dict) -> Any:
         """What the grader says to the call of a function that is not here."""
@@ -124,7 +125,7 @@ class _Student:
             raise {"ValueError": ValueError, "TypeError": TypeError}.get(kind, stand_ins.NotAllowedError)(text)
         return answer["value"]
 
-    def run_cell(self, source: str, name: str, seconds: float) -> bytes:
+    def run_cell(self, source: str, name: str, seconds: float) -> dict[str, Any]:
         """Run a cell statement by statement: one that fails takes no other with it."""
         lines = source.splitlines(keepends=True)
         linecache.cache[name] = (len(source), None, lines, name)
@@ -143,7 +144,7 @@ class _Student:
                     self._run(statement, name, flags, errors)
         except TooSlow:
             errors.append(f"stopped after {seconds:g} s")
-        return wire.pack({"status": "ran", "errors": errors[:LONGEST_LIST]})
+        return {"status": "ran", "errors": errors[:LONGEST_LIST]}
 
     def _run(self, statement: ast.stmt, name: str, flags: int, errors: list[str]) -> None:
         try:
@@ -154,11 +155,15 @@ class _Student:
         except BaseException as error:
             errors.append(f"{_said(error)} in line {statement.lineno}")
 
-    def call(self, function: str, arguments: dict[str, Any], seconds: float) -> bytes:
+    def call(self, function: str, arguments: dict[str, Any], seconds: float, number: str) -> bytes:
         """Call a student's function; what it returns is looked at within its time."""
+
+        def pack(**parts: Any) -> bytes:
+            return wire.pack({**parts, "number": number})
+
         called = self.space.get(function)
         if not callable(called):
-            return wire.pack({"status": "missing", "type": "" if called is None else type(called).__name__})
+            return pack(status="missing", type="" if called is None else type(called).__name__)
         values = [self._received(value) for value in arguments.values()]
         self.finder.in_call = True
         try:
@@ -166,12 +171,12 @@ class _Student:
                 warnings.simplefilter("ignore")
                 returned = called(*values)
                 left = {name: _sendable(value) for name, value in zip(arguments, values, strict=True)}
-                return wire.pack({"status": "returned", "value": returned, "arguments": left})
+                return pack(status="returned", value=returned, arguments=left)
         except TooSlow:
-            return wire.pack({"status": "slow"})
+            return pack(status="slow")
         except BaseException as error:
             with limited_time(1):
-                return wire.pack({"status": "raised", **_told(error)})
+                return pack(status="raised", **_told(error))
         finally:
             self.finder.in_call = False
 
