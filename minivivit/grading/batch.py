@@ -103,7 +103,9 @@ def _examined(examiner: "_Examiner", file: HandedIn, seed: int, assignment: str 
             raise InputError(file.problem)
         data = file.read()
         name = file.within[-1] if file.within else file.place.name
-        row = examiner.examine({"name": name, "size": len(data), "seed": seed, "assignment": assignment}, data)
+        row = examiner.examine(
+            {"name": name, "size": len(data), "seed": seed, "assignment": assignment or file.assignment}, data
+        )
         result = from_json({**row, "file": file.name})
     except InputError as error:
         result = SubmissionResult(file.name, problems=[str(error)])

@@ -36,12 +36,15 @@ class HandedIn:
         Its name in that zip file, or first the name of a zip file in it.
     problem : str
         Why it cannot be read; empty when it seems that it can.
+    assignment : str or None
+        Its name, where the place says it.
     """
 
     name: str
     place: Path
     within: tuple[str, ...] = ()
     problem: str = ""
+    assignment: str | None = None
 
     def read(self) -> bytes:
         """Its bytes, at most `LARGEST`.
