@@ -194,8 +194,12 @@ def _test(room: _Room, number: int, step: Test, seed: int, full: int) -> TaskRes
         answers[index] = called
         if room.worker is not None and not printed:
             printed = room.worker.printed.strip()
-    verdicts = [_judged(task, cases, index, answers[index]) for index in sorted(answers)]
-    report = conclude(task, verdicts, len(cases), quiet=True)
+    try:
+        verdicts = [_judged(task, cases, index, answers[index]) for index in sorted(answers)]
+        report = conclude(task, verdicts, cases, quiet=True)
+    except (Exception, MemoryError) as error:  # an answer may be anything, and a task costs no other
+        kind = type(error).__name__
+        return TaskResult(task.name, 0.0, full, f"{task.name}: the answers could not be judged ({kind})\n")
     heard = f"  it printed: {printed[:LONGEST_PRINT]}\n" if printed else ""
     return TaskResult(task.name, report.points(full), full, report.text + heard)
 

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import BinaryIO
 
 from minivivit.grading.examination import examine
+from minivivit.grading.results import SubmissionResult
 
 MEMORY = 4 << 30  # bytes of address space
 UNDUMPABLE = 4  # prctl's number
@@ -32,7 +33,10 @@ def main() -> None:
 
 def _examined(request: dict, requests: BinaryIO) -> dict:
     data = requests.read(request["size"])
-    result = examine(request["name"], data, seed=request["seed"], assignment=request["assignment"])
+    try:
+        result = examine(request["name"], data, seed=request["seed"], assignment=request["assignment"])
+    except (Exception, MemoryError) as error:  # ours: it shall cost no other submission
+        result = SubmissionResult(request["name"], problems=[f"it could not be graded ({type(error).__name__})"])
     return asdict(result)
 
 
