@@ -6,6 +6,12 @@ from typing import Any
 
 STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
 WRITTEN = "YOUR ANSWER HERE"
+# In a Python file, where no cell stands under another.
+HOW = """\
+**How this works.** Write each function where it says YOUR CODE HERE, and run `python -m pytest`, as often as you like:
+it tests every function with new inputs, and tells which entries are wrong, by how much, and the likely cause.
+
+"""
 
 
 def student_version(notebook: dict[str, Any]) -> dict[str, Any]:
@@ -36,7 +42,7 @@ def python_version(notebook: dict[str, Any]) -> str:
     """A notebook as a plain Python file to be filled in: texts as comments, functions with stubs, no tests."""
     parts = []
     for cell in student_version(notebook)["cells"]:
-        text = "".join(cell["source"])
+        text = re.sub(r"\*\*How this works\.\*\*.*?\n\n", HOW, "".join(cell["source"]), flags=re.S)
         settings = cell["metadata"].get("nbgrader", {})
         if cell["cell_type"] == "markdown":
             parts.append("# %% [markdown]\n" + "\n".join(f"# {line}".rstrip() for line in text.split("\n")))
