@@ -32,7 +32,8 @@ COMMANDS = {
     "train": ("train or fine-tune a model on a folder of clips, or on built-in data", "minivivit.commands.train"),
     "evaluate": ("measure a model's accuracy", "minivivit.commands.evaluate"),
     "variants": ("train the paper's variants side by side, and compare them", "minivivit.commands.variants"),
-    "assignments": ("lay out a course of assignments for nbgrader", "minivivit.commands.assignments"),
+    "assignments": ("lay out a course of assignments for a course system", "minivivit.commands.teaching"),
+    "grade": ("grade what students handed in, running their code apart", "minivivit.commands.teaching"),
     "convert": ("convert scenic's checkpoints to the Hugging Face layout, and back", "minivivit.commands.convert"),
 }
 

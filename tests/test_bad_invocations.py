@@ -128,6 +128,8 @@ def home(tmp_path_factory) -> Iterator[Path]:
     (place / "mine").mkdir()
     (place / "mine" / "thesis.txt").write_text("years of work")
     (place / "note.txt").write_text("hello")
+    (place / "answers.py").write_text("def softmax(x):\n    return x\n")
+    (place / "cut.zip").write_bytes(b"PK\x03\x04" + bytes(100))
     (place / "nothing").write_bytes(b"")
     numpy.save(place / "clip.npy", numpy.zeros((6, 8, 8, 3), "uint8"))
     numpy.save(place / "grey.npy", numpy.zeros((6, 8, 8), "uint8"))
@@ -464,7 +466,15 @@ CASES: dict[str, list[list[str]]] = {
         ),
         *(["--output"], ["--config"]),
     ],
-    "assignments": ALONE,
+    "assignments": ALONE + [[*more, "new"] for more in (["--for", "moodle"], ["--seed", "-1"], ["--sources", "mine"])],
+    "grade": [
+        *ALONE,
+        *([name] for name in ("nowhere", "note.txt", "empty", "mine", "clip.npy", "model", "cut.png", "cut.zip")),
+        *([name, "--seed", "-1"] for name in ("mine", "answers.py")),
+        *(["answers.py", "--assignment", name] for name in ("", "02", "7", "a" * 3000)),
+        *(["answers.py", "--json", place] for place in ("mine", "gone/a.json", "note.txt/a.json")),
+        *(["answers.py", "--seed", "x"], ["answers.py", "--seed"], ["answers.py", "--json"], ["answers.py", "two"]),
+    ],
     "convert": [
         *options("scenic", "new"),
         *([], ["scenic"], ["model"], ["model", "model"], ["scenic", "scenic"], ["scenic", "new"]),

@@ -6,8 +6,17 @@ from typing import Any
 
 import numpy
 
-from minivivit.checks.case import Case
-from minivivit.checks.draws import attention_parameters, distinct, far_keys, normal
+from minivivit.checks.case import Case, with_the_first_once_more
+from minivivit.checks.draws import (
+    attention_sizes,
+    distinct,
+    far_keys,
+    head_sizes,
+    multi_head_arguments,
+    normal,
+    spread,
+    spread_queries,
+)
 from minivivit.checks.report import Report
 from minivivit.checks.run_check import Task, run_check
 from minivivit.layers import multi_head_attention as package
@@ -16,6 +25,9 @@ from minivivit.ops.softmax import softmax_forward
 
 Rng = numpy.random.Generator
 Array = numpy.ndarray
+
+# A softmax that is wrong costs its own points, and not those of what is built on it.
+_SOFTMAX_FORWARD = "minivivit.ops.softmax.softmax_forward"
 
 
 def softmax(student: Callable, **options: Any) -> Report:
@@ -40,7 +52,8 @@ def attention(student: Callable, **options: Any) -> Report:
     """Check ``attention(query, key, value) -> output``: scaled dot-product attention.
 
     `query` is (batch, heads, queries, head_size), `key` and `value` (batch, heads, keys, head_size), the answer as
-    `query`. The options are those of `minivivit.checks.run_check.run_check`.
+    `query`. ``softmax_forward`` of the package may be called. The options are those of
+    `minivivit.checks.run_check.run_check`.
     """
     return run_check(_ATTENTION, student, **options)
 
@@ -66,7 +79,8 @@ def multi_head_attention(student: Callable, **options: Any) -> Report:
     """Check ``multi_head_attention(x, params, num_heads) -> y``.
 
     `x` is (batch, tokens, hidden), as is the answer; `params` is spelled as in
-    `minivivit.layers.multi_head_attention`. The options are those of `minivivit.checks.run_check.run_check`.
+    `minivivit.layers.multi_head_attention`. ``softmax_forward``, ``attention_forward``, ``split_heads`` and
+    ``merge_heads`` of the package may be called. The options are those of `minivivit.checks.run_check.run_check`.
     """
     return run_check(_MULTI_HEAD_ATTENTION, student, **options)
 
@@ -86,6 +100,15 @@ def _exp_ratio(x: Array) -> Array:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
+def _shifted_by(x: Array, shift: Array) -> Array:
+    return _exp_ratio(x - shift)
+
+
+def _without_keepdims(x: Array) -> Array:
+    powers = numpy.exp(x - x.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1)
+
+
 def _shifted_by_one_maximum(x: Array) -> Array:
     return _exp_ratio(x - x.max())
 
@@ -95,18 +118,32 @@ def _normalised_over_all(x: Array) -> Array:
     return powers / powers.sum()
 
 
+def _masked(rng: Rng, *shape: int) -> Array:
+    """Scores of which some are -inf, as a mask makes them, and at least one of each row is not."""
+    x = normal(rng, *shape, scale=2)
+    hidden = rng.random(shape) < 0.4
+    hidden[..., 0] = hidden.all(axis=-1) ^ hidden[..., 0]
+    x[hidden] = -numpy.inf
+    return x
+
+
 def _softmax_cases(rng: Rng) -> list[Case]:
     a, b, c, d = distinct(rng, 4, 2, 7)
     offsets = numpy.arange(a)[:, None, None] * 1e4
-    return [
+    cases = [
         Case(f"x of shape {(a, b)}", {"x": normal(rng, a, b)}),
         Case(f"x of shape {(b,)}", {"x": normal(rng, b, scale=2)}),
         Case(f"x of shape {(a, b, c, d)}", {"x": normal(rng, a, b, c, d, scale=2)}),
         Case(f"x of shape {(a, b, c)} with entries near 1e4", {"x": 1e4 + normal(rng, a, b, c)}),
         Case(f"x of shape {(a, b, c)} with rows near 0, 1e4, 2e4, ...", {"x": offsets + normal(rng, a, b, c)}),
         Case(f"x of shape {(c, d)} with entries near -1e4", {"x": normal(rng, c, d) - 1e4}),
+        Case(f"x of shape {(a, c, d)} with rows that spread over 1e4", {"x": spread(rng, a, c, d)}),
+        Case(f"x of shape {(b, c)} with entries of -inf, as a mask makes them", {"x": _masked(rng, b, c)}),
+        Case(f"x of shape {(1, c, c)}, a square", {"x": normal(rng, 1, c, c)}),
+        Case(f"x of shape {(b, 1)}, one entry a row", {"x": normal(rng, b, 1)}),
         Case(f"x of shape {(b, d)}, float32", {"x": normal(rng, b, d, dtype="float32")}),
     ]
+    return with_the_first_once_more(cases)
 
 
 _SOFTMAX = Task(
@@ -123,6 +160,20 @@ _SOFTMAX = Task(
         ("the softmax runs over the axis before the last; it belongs on the last", lambda x: _softmax(x, -2)),
         ("the softmax runs over the first axis; it belongs on the last", lambda x: _softmax(x, 0)),
         ("the sum runs over the whole array; sum over the last axis, with keepdims=True", _normalised_over_all),
+        (
+            "a row is shifted by its least entry, and exp overflows; subtract its largest",
+            lambda x: _shifted_by(x, x.min(axis=-1, keepdims=True)),
+        ),
+        (
+            "a row is shifted by its mean, and exp overflows; subtract its largest entry",
+            lambda x: _shifted_by(x, x.mean(axis=-1, keepdims=True)),
+        ),
+        (
+            "a row is shifted by its first entry, and exp overflows; subtract its largest",
+            lambda x: _shifted_by(x, x[..., :1]),
+        ),
+        ("the sum of a row is laid along the columns: keep its axis, with keepdims=True", _without_keepdims),
+        ("the mean of a row stands where its sum belongs", lambda x: _softmax(x) * x.shape[-1]),
         ("the division by the row's sum is missing", lambda x: numpy.exp(x - x.max(axis=-1, keepdims=True))),
         ("the division by the row's sum is missing, and so is the shift", numpy.exp),
         ("this is the logarithm of the softmax", lambda x: numpy.log(_softmax(x))),
@@ -161,23 +212,24 @@ _WRONG_SCORES = [
 
 def _attention_cases(rng: Rng) -> list[Case]:
     cases = []
-    for about, dtype in (("", "float64"), ("", "float64"), (", scores near 1e4", "float64"), (", float32", "float32")):
-        batch, heads = distinct(rng, 2, 2, 4)
-        queries, keys, size = distinct(rng, 3, 5, 9)
+    for about, (batch, heads, queries, keys, size), dtype in attention_sizes(rng):
         arguments = {
             "query": normal(rng, batch, heads, queries, size, dtype=dtype),
             "key": normal(rng, batch, heads, keys, size, dtype=dtype),
             "value": normal(rng, batch, heads, keys, size, dtype=dtype),
         }
-        if "1e4" in about:
+        if "near 1e4" in about:
             arguments["key"] = far_keys(rng, batch, heads, keys, size)
+        if "spread" in about:
+            arguments["query"] = spread_queries(rng, batch, heads, queries, size)
         cases.append(Case(f"{queries} queries, {keys} keys of {size} features{about}", arguments))
-    return cases
+    return with_the_first_once_more(cases)
 
 
 def _score_cases(rng: Rng) -> list[Case]:
-    cases = _attention_cases(rng)
-    return [Case(case.about, {name: case.arguments[name] for name in ("query", "key")}) for case in cases]
+    *cases, _again = _attention_cases(rng)
+    cases = [Case(case.about, {name: case.arguments[name] for name in ("query", "key")}) for case in cases]
+    return with_the_first_once_more(cases)
 
 
 _ATTENTION_SCORES = Task(
@@ -213,12 +265,29 @@ _ATTENTION = Task(
             lambda q, k, v: _softmax(_scores(q, k), -2) @ v,
         ),
         ("the softmax overflows; subtract each row's maximum", lambda q, k, v: _exp_ratio(_scores(q, k)) @ v),
+        (
+            "the softmax is shifted by one maximum for the whole array, and rows underflow; subtract each row's own",
+            lambda q, k, v: _shifted_by_one_maximum(_scores(q, k)) @ v,
+        ),
+        (
+            "the softmax is shifted by a row's least score, and overflows; subtract its largest",
+            lambda q, k, v: _shifted_by(_scores(q, k), _scores(q, k).min(axis=-1, keepdims=True)) @ v,
+        ),
+        (
+            "the softmax is shifted by a row's mean, and overflows; subtract its largest score",
+            lambda q, k, v: _shifted_by(_scores(q, k), _scores(q, k).mean(axis=-1, keepdims=True)) @ v,
+        ),
+        (
+            "the softmax is shifted by a row's first score, and overflows; subtract its largest",
+            lambda q, k, v: _shifted_by(_scores(q, k), _scores(q, k)[..., :1]) @ v,
+        ),
         ("the softmax is left out", lambda q, k, v: _scores(q, k) @ v),
         ("the scale is applied after the softmax; it belongs before", _attend_after_scaling),
         ("the keys are mixed; mix the values", lambda q, k, v: _softmax(_scores(q, k)) @ k),
         ("these are the probabilities; multiply them with the values", lambda q, k, v: _softmax(_scores(q, k))),
         ("the softmax runs over all entries of the array", lambda q, k, v: _normalised_over_all(_scores(q, k)) @ v),
     ],
+    may_use=(_SOFTMAX_FORWARD,),
 )
 
 
@@ -248,24 +317,19 @@ _MIXED_TOKENS = "reshape alone mixes tokens and heads: transpose the axes of tok
 _EVERY_NTH = "a head takes every n-th feature; it takes the features of one part, side by side"
 
 
-def _heads(rng: Rng, dtype: str) -> tuple[int, int, int, int]:
-    """(batch, heads, tokens, head_size), all different."""
-    batch, num_heads, tokens, size = distinct(rng, 4, 2, 6)
-    return batch, num_heads, tokens, size
-
-
 def _split_cases(rng: Rng) -> list[Case]:
     cases = []
-    for dtype in ("float64", "float64", "float64", "float32"):
-        batch, num_heads, tokens, size = _heads(rng, dtype)
+    for (batch, num_heads, tokens, size), dtype in head_sizes(rng):
         x = normal(rng, batch, tokens, num_heads * size, dtype=dtype)
         cases.append(Case(f"x of shape {x.shape}, {num_heads} heads", {"x": x, "num_heads": num_heads}))
-    return cases
+    return with_the_first_once_more(cases)
 
 
 def _merge_cases(rng: Rng) -> list[Case]:
-    shapes = [(_heads(rng, dtype), dtype) for dtype in ("float64", "float64", "float64", "float32")]
-    return [Case(f"heads of shape {shape}", {"heads": normal(rng, *shape, dtype=dtype)}) for shape, dtype in shapes]
+    cases = [
+        Case(f"heads of shape {shape}", {"heads": normal(rng, *shape, dtype=dtype)}) for shape, dtype in head_sizes(rng)
+    ]
+    return with_the_first_once_more(cases)
 
 
 _SPLIT_HEADS = Task(
@@ -307,15 +371,23 @@ def _multi_head_with(
     attend: Callable = _RIGHT_ATTENTION,
     project: bool = True,
     names: tuple[str, str, str] = ("query", "key", "value"),
+    without_bias: str = "",
 ) -> Callable:
     """Multi-head attention with one of its parts exchanged."""
 
     def forward(x: Array, params: dict, num_heads: int) -> Array:
-        query, key, value = (split(linear(x, params["attention"][name]), num_heads) for name in names)
+        projections = dict(params["attention"])
+        if without_bias:
+            projections[without_bias] = projections[without_bias] | {"bias": 0}
+        query, key, value = (split(linear(x, projections[name]), num_heads) for name in names)
         merged = merge(attend(query, key, value))
         return linear(merged, params["output"]["dense"]) if project else merged
 
     return forward
+
+
+def _unshifted(query: Array, key: Array, value: Array) -> Array:
+    return _exp_ratio(_scores(query, key)) @ value
 
 
 def _scaled_by_hidden(x: Array, params: dict, num_heads: int) -> Array:
@@ -325,12 +397,14 @@ def _scaled_by_hidden(x: Array, params: dict, num_heads: int) -> Array:
 
 def _multi_head_cases(rng: Rng) -> list[Case]:
     cases = []
-    for dtype in ("float64", "float64", "float64", "float32"):
-        batch, num_heads, tokens, size = _heads(rng, dtype)
-        x = normal(rng, batch, tokens, num_heads * size, dtype=dtype)
-        arguments = {"x": x, "params": attention_parameters(rng, num_heads * size, dtype), "num_heads": num_heads}
-        cases.append(Case(f"x of shape {x.shape}, {num_heads} heads", arguments))
-    return cases
+    far = [((", scores near 1e4"), "float64"), ((", scores spread over 1e4"), "float64")]
+    kinds = [*(("", sizes, dtype) for sizes, dtype in head_sizes(rng))]
+    kinds += [(about, tuple(distinct(rng, 4, 2, 6)), dtype) for about, dtype in far]  # type: ignore[misc]
+    for about, sizes, dtype in kinds:
+        arguments = multi_head_arguments(rng, sizes, dtype, about)
+        about = f"x of shape {arguments['x'].shape}, {arguments['num_heads']} heads{about}"
+        cases.append(Case(about + f", {dtype}" * (dtype != "float64"), arguments))
+    return with_the_first_once_more(cases)
 
 
 _MULTI_HEAD_ATTENTION = Task(
@@ -346,6 +420,17 @@ _MULTI_HEAD_ATTENTION = Task(
             _multi_head_with(linear=lambda x, p: x @ p["weight"] + p["bias"]),
         ),
         ("the biases are left out", _multi_head_with(linear=lambda x, p: x @ p["weight"].T)),
+        ("the bias of the query is left out", _multi_head_with(without_bias="query")),
+        ("the bias of the value is left out", _multi_head_with(without_bias="value")),
+        (
+            "the bias of the output projection is left out",
+            lambda x, params, num_heads: _multi_head_with()(x, params, num_heads) - params["output"]["dense"]["bias"],
+        ),
+        ("the softmax over- or underflows; subtract each row's own maximum", _multi_head_with(attend=_unshifted)),
+        (
+            "the softmax over- or underflows; subtract each row's own maximum",
+            _multi_head_with(attend=lambda q, k, v: _shifted_by_one_maximum(_scores(q, k)) @ v),
+        ),
         ("split: " + _MIXED_TOKENS, _multi_head_with(split=_split_without_transpose)),
         ("merge: " + _MIXED_TOKENS, _multi_head_with(merge=_merge_without_transpose)),
         (
@@ -367,4 +452,10 @@ _MULTI_HEAD_ATTENTION = Task(
         ),
         ("the softmax is left out", _multi_head_with(attend=lambda q, k, v: _scores(q, k) @ v)),
     ],
+    may_use=(
+        _SOFTMAX_FORWARD,
+        "minivivit.ops.attention.attention_forward",
+        "minivivit.layers.multi_head_attention.split_heads",
+        "minivivit.layers.multi_head_attention.merge_heads",
+    ),
 )

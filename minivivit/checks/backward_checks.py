@@ -6,8 +6,17 @@ from typing import Any
 
 import numpy
 
-from minivivit.checks.case import Case
-from minivivit.checks.draws import attention_parameters, distinct, far_keys, normal
+from minivivit.checks.case import Case, large, with_the_first_once_more
+from minivivit.checks.draws import (
+    attention_sizes,
+    distinct,
+    far_keys,
+    head_sizes,
+    multi_head_arguments,
+    normal,
+    spread,
+    spread_queries,
+)
 from minivivit.checks.report import Report
 from minivivit.checks.run_check import Task, run_check
 from minivivit.layers import multi_head_attention as package
@@ -20,7 +29,11 @@ from minivivit.ops.softmax import softmax_forward
 Rng = numpy.random.Generator
 Array = numpy.ndarray
 
+# What a later task may call instead of an answer to an earlier one: a mistake costs its own points, and no others.
 _SOFTMAX_FORWARD = "minivivit.ops.softmax.softmax_forward"
+_SOFTMAX_BACKWARD_NAME = "minivivit.ops.softmax.softmax_backward"
+_LINEAR_BACKWARD_NAME = "minivivit.ops.linear.linear_backward"
+_ATTENTION_BACKWARD_NAME = "minivivit.ops.attention.attention_backward"
 _HEADS = ("minivivit.layers.multi_head_attention.split_heads", "minivivit.layers.multi_head_attention.merge_heads")
 
 
@@ -44,8 +57,8 @@ def softmax_backward(student: Callable, **options: Any) -> Report:
 def attention_backward(student: Callable, **options: Any) -> Report:
     """Check ``attention_backward(doutput, query, key, value) -> dquery, dkey, dvalue``.
 
-    The shapes are those of `minivivit.checks.attention_checks.attention`. ``softmax_forward`` of the package may be
-    called. The options are those of `minivivit.checks.run_check.run_check`.
+    The shapes are those of `minivivit.checks.attention_checks.attention`. ``softmax_forward`` and ``softmax_backward``
+    of the package may be called. The options are those of `minivivit.checks.run_check.run_check`.
     """
     return run_check(_ATTENTION_BACKWARD, student, **options)
 
@@ -54,7 +67,8 @@ def multi_head_attention_backward(student: Callable, **options: Any) -> Report:
     """Check ``multi_head_attention_backward(dy, x, params, num_heads) -> dx, gradients``.
 
     `dy` and `x` are (batch, tokens, hidden); `gradients` is a tree with the names and shapes of `params`.
-    ``softmax_forward``, ``split_heads`` and ``merge_heads`` of the package may be called. The options are those of
+    ``softmax_forward``, ``split_heads`` and ``merge_heads`` of the package may be called, and of the earlier tasks
+    ``linear_backward``, ``softmax_backward`` and ``attention_backward``. The options are those of
     `minivivit.checks.run_check.run_check`.
     """
     return run_check(_MULTI_HEAD_ATTENTION_BACKWARD, student, **options)
@@ -75,17 +89,31 @@ def _linear_gradients(dy: Array, x: Array, weight: Array) -> tuple[Array, Array,
     return dx, dweight, dbias
 
 
+def _linear_arguments(rng: Rng, outer: tuple[int, ...], inputs: int, outputs: int, dtype: str) -> dict[str, Array]:
+    return {
+        "dy": normal(rng, *outer, outputs, dtype=dtype),
+        "x": normal(rng, *outer, inputs, dtype=dtype),
+        "weight": normal(rng, outputs, inputs, dtype=dtype),
+    }
+
+
 def _linear_cases(rng: Rng) -> list[Case]:
-    cases: list[Case] = []
-    for num_axes, dtype in ((2, "float64"), (3, "float64"), (4, "float64"), (3, "float32"), (2, "float64")):
-        *outer, inputs, outputs = distinct(rng, num_axes + 1, 2, 7)
-        if len(cases) == 4:
-            outputs = inputs  # a square weight, where a forgotten transpose raises no error
-        dy, x = normal(rng, *outer, outputs, dtype=dtype), normal(rng, *outer, inputs, dtype=dtype)
-        weight = normal(rng, outputs, inputs, dtype=dtype)
-        about = f"x of shape {x.shape}, weight of shape {weight.shape}"
-        cases.append(Case(about, {"dy": dy, "x": x, "weight": weight}))
-    return cases
+    sizes: list[tuple[tuple[int, ...], int, int, str]] = []
+    for num_axes, dtype in ((1, "float64"), (2, "float64"), (3, "float64"), (1, "float64"), (2, "float32")):
+        *outer, inputs, outputs = distinct(rng, num_axes + 2, 2, 7)
+        outputs = inputs if len(sizes) == 3 else outputs  # a square, where a forgotten transpose raises no error
+        sizes.append((tuple(outer), inputs, outputs, dtype))
+    rows, inputs, outputs = distinct(rng, 3, 2, 7)
+    ends = [((1,), inputs, outputs), ((1, rows), inputs, 1), ((rows, 1), 1, outputs)]
+    sizes[3:3] = [(*end, "float64") for end in ends]
+    cases = []
+    for size in sizes:
+        given = _linear_arguments(rng, *size)
+        about = f"x of shape {given['x'].shape}, weight of shape {given['weight'].shape}"
+        cases.append(Case(about + f", {size[-1]}" * (size[-1] != "float64"), given))
+    cases = with_the_first_once_more(cases)
+    given = _linear_arguments(rng, (30, 40), 48, 12, "float64")
+    return [*cases, large(f"x of shape {given['x'].shape}", given, cases)]
 
 
 def _linear_with(**others: Callable) -> Callable:
@@ -121,8 +149,11 @@ _LINEAR_BACKWARD = Task(
         ("dbias is not summed over the rows", _linear_with(dbias=lambda dy, x, w: dy)),
         ("dbias sums over the outputs; over the rows", _linear_with(dbias=lambda dy, x, w: dy.sum(axis=-1))),
         ("dweight is not summed over the samples", _linear_with(dweight=lambda dy, x, w: dy.swapaxes(-1, -2) @ x)),
+        ("dweight has the wrong sign", _linear_with(dweight=lambda dy, x, w: -_rows(dy).T @ _rows(x))),
+        ("dx has the wrong sign", _linear_with(dx=lambda dy, x, w: -dy @ w)),
         ("dweight uses the first sample only", _linear_with(dweight=lambda dy, x, w: _rows(dy[0]).T @ _rows(x[0]))),
     ],
+    weights=(2, 2, 1),
 )
 
 
@@ -132,11 +163,26 @@ def _softmax_gradient(dy: Array, y: Array) -> Array:
 
 def _softmax_gradient_cases(rng: Rng) -> list[Case]:
     cases = []
-    for num_axes, dtype in ((2, "float64"), (1, "float64"), (4, "float64"), (3, "float32")):
+    for about, num_axes, dtype in (
+        ("", 2, "float64"),
+        ("", 1, "float64"),
+        ("", 4, "float64"),
+        (", one row", 3, "float64"),
+        (", a square", 2, "float64"),
+        (", probabilities near 0 and 1", 3, "float64"),
+        (", float32", 3, "float32"),
+    ):
         shape = distinct(rng, num_axes, 2, 7)
-        y = softmax_forward(normal(rng, *shape, dtype=dtype, scale=2))[0]
-        cases.append(Case(f"y of shape {y.shape}", {"dy": normal(rng, *shape, dtype=dtype), "y": y}))
-    return cases
+        if "square" in about:
+            shape[1] = shape[0]
+        if "one row" in about:
+            shape[:2] = [1, 1]
+        x = spread(rng, *shape) if "near" in about else normal(rng, *shape, dtype=dtype, scale=2)
+        y = softmax_forward(x)[0]
+        cases.append(Case(f"y of shape {y.shape}{about}", {"dy": normal(rng, *shape, dtype=dtype), "y": y}))
+    cases = with_the_first_once_more(cases)
+    y = softmax_forward(normal(rng, 40, 50, 16, scale=2))[0]
+    return [*cases, large(f"y of shape {y.shape}", {"dy": normal(rng, *y.shape), "y": y}, cases)]
 
 
 _SOFTMAX_BACKWARD = Task(
@@ -157,6 +203,12 @@ _SOFTMAX_BACKWARD = Task(
             lambda dy, y: y * (dy - (dy * y).sum(axis=0, keepdims=True)),
         ),
         ("the sum runs over the whole array; over the last axis", lambda dy, y: y * (dy - (dy * y).sum())),
+        (
+            "the sums of the rows are laid along the columns: keep their axis, with keepdims=True",
+            lambda dy, y: y * (dy - (dy * y).sum(axis=-1)),
+        ),
+        ("the terms are added: dy minus the sum", lambda dy, y: y * (dy + (dy * y).sum(axis=-1, keepdims=True))),
+        ("the sum is not multiplied by y", lambda dy, y: y * dy - (dy * y).sum(axis=-1, keepdims=True)),
         ("the factor y in front is missing", lambda dy, y: dy - (dy * y).sum(axis=-1, keepdims=True)),
         ("the terms are exchanged: dy minus the sum", lambda dy, y: y * ((dy * y).sum(axis=-1, keepdims=True) - dy)),
         ("the softmax is applied again, to what it gave", lambda dy, y: _softmax_gradient(dy, softmax_forward(y)[0])),
@@ -218,6 +270,10 @@ _WRONG_GRADIENTS = [
     ("the scale is left out of dkey", _attention_with(key_scale=_one)),
     ("the softmax's gradient is its diagonal only", _attention_with(softmax_gradient=lambda dy, y: dy * y * (1 - y))),
     ("the softmax's gradient lacks the row's sum", _attention_with(softmax_gradient=lambda dy, y: dy * y)),
+    (
+        "the sum within the softmax's gradient is added; it is subtracted",
+        _attention_with(softmax_gradient=lambda dy, y: y * (dy + (dy * y).sum(axis=-1, keepdims=True))),
+    ),
     ("the way back through the softmax is left out", _attention_with(softmax_gradient=lambda dy, y: dy)),
     ("dvalue uses P; it is P^T dO", _attention_with(dvalue=lambda probs, doutput: probs @ doutput)),
     ("dkey uses dS; it is dS^T Q", _attention_with(dkey=lambda dscores, query: dscores @ query)),
@@ -229,19 +285,27 @@ _WRONG_GRADIENTS = [
 ]
 
 
+def _attention_arguments(
+    rng: Rng, sizes: tuple[int, int, int, int, int], dtype: str, about: str = ""
+) -> dict[str, Array]:
+    batch, heads, queries, keys, size = sizes
+    shapes = {"doutput": queries, "query": queries, "key": keys, "value": keys}
+    arguments = {name: normal(rng, batch, heads, tokens, size, dtype=dtype) for name, tokens in shapes.items()}
+    if "near 1e4" in about:
+        arguments["key"] = far_keys(rng, batch, heads, keys, size)
+    if "spread" in about:
+        arguments["query"] = spread_queries(rng, batch, heads, queries, size)
+    return arguments
+
+
 def _attention_cases(rng: Rng) -> list[Case]:
     cases = []
-    kinds = [("", "float64"), ("", "float64"), (", as many keys", "float64"), (", scores near 1e4", "float64")]
-    for about, dtype in [*kinds, (", float32", "float32")]:
-        batch, heads = distinct(rng, 2, 2, 4)
-        queries, keys, size = distinct(rng, 3, 5, 9)
-        keys = queries if "as many" in about else keys  # where a forgotten transpose raises no error
-        shapes = {"doutput": queries, "query": queries, "key": keys, "value": keys}
-        arguments = {name: normal(rng, batch, heads, tokens, size, dtype=dtype) for name, tokens in shapes.items()}
-        if "1e4" in about:
-            arguments["key"] = far_keys(rng, batch, heads, keys, size)
-        cases.append(Case(f"{queries} queries, {keys} keys of {size} features{about}", arguments))
-    return cases
+    for about, sizes, dtype in attention_sizes(rng, one_token=False):
+        arguments = _attention_arguments(rng, sizes, dtype, about)
+        cases.append(Case(f"{sizes[2]} queries, {sizes[3]} keys of {sizes[4]} features{about}", arguments))
+    cases = with_the_first_once_more(cases)
+    sizes = (4, 4, 16, 16, 80)
+    return [*cases, large("16 queries, 16 keys of 80 features", _attention_arguments(rng, sizes, "float64"), cases)]
 
 
 _ATTENTION_BACKWARD = Task(
@@ -250,7 +314,8 @@ _ATTENTION_BACKWARD = Task(
     _attention_gradients,
     _attention_cases,
     _WRONG_GRADIENTS,
-    may_use=(_SOFTMAX_FORWARD,),
+    may_use=(_SOFTMAX_FORWARD, _SOFTMAX_BACKWARD_NAME),
+    weights=(3, 3, 1),  # dvalue is given in the text
 )
 
 
@@ -270,6 +335,7 @@ def _multi_head_with(
     split: Callable = package.split_heads,
     merge: Callable = package.merge_heads,
     parts: tuple[str, ...] = ("query", "key", "value"),
+    without_bias: str = "",
     through_output: bool = True,
     transposed: bool = False,
     mean: bool = False,
@@ -278,7 +344,9 @@ def _multi_head_with(
 
     def backward(dy: Array, x: Array, params: dict, num_heads: int) -> tuple[Array, dict]:
         projections, dense = params["attention"], params["output"]["dense"]
-        heads = [split(x @ p["weight"].T + p["bias"], num_heads) for p in projections.values()]
+        heads = [
+            split(x @ p["weight"].T + (name != without_bias) * p["bias"], num_heads) for name, p in projections.items()
+        ]
         merged = merge(attention_forward(*heads)[0])
         dmerged, dweight, dbias = _linear_gradients(dy, merged, dense["weight"])
         dmerged = dmerged if through_output else dy
@@ -319,13 +387,18 @@ def _weights_transposed(dy: Array, x: Array, params: dict, num_heads: int) -> tu
 
 def _multi_head_cases(rng: Rng) -> list[Case]:
     cases = []
-    for dtype in ("float64", "float64", "float64", "float32"):
-        batch, num_heads, tokens, size = distinct(rng, 4, 2, 6)
-        x, dy = (normal(rng, batch, tokens, num_heads * size, dtype=dtype) for _ in range(2))
-        params = attention_parameters(rng, num_heads * size, dtype)
-        arguments = {"dy": dy, "x": x, "params": params, "num_heads": num_heads}
-        cases.append(Case(f"x of shape {x.shape}, {num_heads} heads", arguments))
-    return cases
+    far = [((", scores near 1e4"), "float64"), ((", scores spread over 1e4"), "float64")]
+    kinds = [*(("", sizes, dtype) for sizes, dtype in head_sizes(rng))]
+    kinds += [(about, tuple(distinct(rng, 4, 2, 6)), dtype) for about, dtype in far]  # type: ignore[misc]
+    for about, sizes, dtype in kinds:
+        arguments = multi_head_arguments(rng, sizes, dtype, about)
+        dy = normal(rng, *arguments["x"].shape, dtype=dtype)
+        about = f"x of shape {dy.shape}, {sizes[1]} heads{about}" + f", {dtype}" * (dtype != "float64")
+        cases.append(Case(about, {"dy": dy, **arguments}))
+    cases = with_the_first_once_more(cases)
+    given = multi_head_arguments(rng, (2, 4, 12, 24), "float64", "")
+    arguments = {"dy": normal(rng, *given["x"].shape), **given}
+    return [*cases, large(f"x of shape {given['x'].shape}, 4 heads", arguments, cases)]
 
 
 _MULTI_HEAD_ATTENTION_BACKWARD = Task(
@@ -344,6 +417,8 @@ _MULTI_HEAD_ATTENTION_BACKWARD = Task(
         ),
         ("dx lacks the part through the value", _multi_head_with(parts=("query", "key"))),
         ("dx lacks the part through the key", _multi_head_with(parts=("query", "value"))),
+        ("the bias of the query is left out of the forward pass", _multi_head_with(without_bias="query")),
+        ("the bias of the value is left out of the forward pass", _multi_head_with(without_bias="value")),
         ("dx is the mean of the three parts; it is their sum", _multi_head_with(mean=True)),
         ("the way back through the output projection is left out", _multi_head_with(through_output=False)),
         (
@@ -365,5 +440,5 @@ _MULTI_HEAD_ATTENTION_BACKWARD = Task(
         ),
         *((cause, _multi_head_with(attend_backward=attend)) for cause, attend in _WRONG_GRADIENTS),
     ],
-    may_use=(_SOFTMAX_FORWARD, *_HEADS),
+    may_use=(_SOFTMAX_FORWARD, _SOFTMAX_BACKWARD_NAME, _LINEAR_BACKWARD_NAME, _ATTENTION_BACKWARD_NAME, *_HEADS),
 )

@@ -21,16 +21,30 @@ class Case:
         In words, such as "x of shape (2, 3, 7)".
     arguments : dict
         By name, in the order in which the function takes them: arrays, trees of arrays, numbers, a model, a generator.
+    weight : int
+        How many cases it counts for.
     """
 
     about: str
     arguments: dict[str, Any]
+    weight: int = 1
 
     @property
     def dtype(self) -> str:
         """``"float32"`` when an array of the arguments has it, else ``"float64"``."""
         arrays = [value for argument in self.arguments.values() for value in leaves(argument).values()]
         return "float32" if any(array.dtype == numpy.float32 for array in arrays) else "float64"
+
+
+def with_the_first_once_more(cases: list[Case]) -> list[Case]:
+    """The cases and, last, the first again: what is kept from call to call changes its answer."""
+    first = cases[0]
+    return [*cases, Case(f"case 1 once more ({first.about})", first.arguments)]
+
+
+def large(about: str, arguments: dict[str, Any], others: list[Case]) -> Case:
+    """A case that counts as much as all others: a gradient that is written out takes it at once, differences never."""
+    return Case(f"{about}, the large case", arguments, weight=len(others))
 
 
 def leaves(value: Any) -> dict[str, numpy.ndarray]:

@@ -2,12 +2,19 @@
 
 import itertools
 import math
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy
 
 # What an entry may be off, as a part of the largest expected entry. Other orders of the same sums stay far below.
 TOLERANCE = {"float32": 5e-5, "float64": 1e-8}
+# ... or of this, where all that is expected is smaller: an answer is made of inputs of size 1, by sums whose terms may
+# cancel, so this many digits behind the point are asked for and no more. x Phi(x) at -9 is -1e-18, or is rounded to 0.
+LEAST_SCALE = 1.0
+# What an array of objects may hold and still be one of numbers.
+_PLAIN = (int, float, bool, Fraction, Decimal)
 
 
 def as_numbers(answer: Any) -> numpy.ndarray | str:
@@ -20,6 +27,10 @@ def as_numbers(answer: Any) -> numpy.ndarray | str:
         array = numpy.asarray(answer)
     except Exception:
         array = numpy.asarray(None)
+    if array.dtype.kind == "O" and all(
+        type(entry) in _PLAIN or isinstance(entry, numpy.generic) for entry in array.flat
+    ):
+        array = array.astype("float64")
     if array.dtype.kind == "c":
         return "holds complex numbers"
     if array.dtype.kind not in "fiub":
@@ -30,6 +41,11 @@ def as_numbers(answer: Any) -> numpy.ndarray | str:
 def size_of(array: numpy.ndarray) -> float:
     """The largest absolute entry, or 1 where there is none but 0."""
     return float(abs(array).max(initial=0.0)) or 1.0
+
+
+def scale_of(array: numpy.ndarray) -> float:
+    """What errors in an answer are measured by: the largest absolute entry that is expected, or `LEAST_SCALE`."""
+    return max(size_of(array), LEAST_SCALE)
 
 
 def differences(got: numpy.ndarray, want: numpy.ndarray, dtype: str, scale: float) -> numpy.ndarray:
@@ -49,14 +65,14 @@ def describe(answer: Any, want: numpy.ndarray, dtype: str, scale: float | None =
     dtype : {"float32", "float64"}
         Of the inputs.
     scale : float, optional
-        The size of the numbers that `want` is one part of; its own when None.
+        What errors are measured by; `scale_of` `want` when None.
     """
     got = as_numbers(answer)
     if isinstance(got, str):
         return f"{got}; expected an array of shape {want.shape}"
     if got.shape != want.shape:
         return f"has shape {got.shape}; expected {want.shape}"
-    wrong = differences(got, want, dtype, size_of(want) if scale is None else scale)
+    wrong = differences(got, want, dtype, scale_of(want) if scale is None else scale)
     if not wrong.any():
         return ""
     finite = numpy.isfinite(got)
@@ -87,12 +103,18 @@ def agree(first: Any, second: Any, dtype: str) -> bool:
     one, other = as_numbers(first), as_numbers(second)
     if isinstance(one, str) or isinstance(other, str) or one.shape != other.shape:
         return False
-    scale = size_of(other[numpy.isfinite(other)])
+    scale = scale_of(other[numpy.isfinite(other)])
     return bool(numpy.allclose(one, other, rtol=0, atol=10 * TOLERANCE[dtype] * scale, equal_nan=True))
 
 
+ZERO = "the result was never filled in: it is 0 everywhere"
+
+
 def general_cause(answer: Any, want: numpy.ndarray) -> str:
-    """The likely cause by the looks of the numbers, whatever was computed; empty when they look like nothing known."""
+    """The likely cause by the looks of the numbers, whatever was computed; empty when they look like nothing known.
+
+    Any one number is some factor times another: of a scalar it says nothing of the kind.
+    """
     got = as_numbers(answer)
     if isinstance(got, str):
         return ""
@@ -100,10 +122,10 @@ def general_cause(answer: Any, want: numpy.ndarray) -> str:
         return _cause_of_shape(got, want)
     if not numpy.isfinite(got).all():
         return "a division by zero, or exp, log or a root of what they cannot take"
-    if not got.any():
-        return "the result was never filled in: it is 0 everywhere"
     if got.dtype.kind != "f" and (want != numpy.round(want)).any():
         return f"the result has dtype {got.dtype.name}, which cuts off what is behind the point"
+    if not got.any():
+        return ZERO
     if got.dtype == numpy.float16:
         return "the result is float16, a lower precision than that of the input"
     got = got.astype("float64")
@@ -114,7 +136,7 @@ def general_cause(answer: Any, want: numpy.ndarray) -> str:
         return f"the axes are in another order: transpose{axes} would put them right"
     if _same_numbers(got, want):
         return "the right numbers in the wrong places: check the order of the axes in reshape and transpose"
-    factor = float((got * want).sum() / (want * want).sum()) if want.any() else 0.0
+    factor = float((got * want).sum() / (want * want).sum()) if want.any() and want.size > 1 else 0.0
     if factor and abs(got - factor * want).max() < 1e-6 * scale:
         return (
             "the sign is turned" if math.isclose(factor, -1, rel_tol=1e-6) else f"a factor: all is {factor:.4g} times"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy
 
-from minivivit.checks.case import Case
+from minivivit.checks.case import Case, with_the_first_once_more
 from minivivit.checks.draws import distinct, normal
 from minivivit.checks.report import Report
 from minivivit.checks.run_check import Task, run_check
@@ -32,7 +32,8 @@ def tubelet_embedding(student: Callable, **options: Any) -> Report:
     """Check ``tubelet_embedding(video, weight, bias) -> tokens``.
 
     `video` is (batch, frames, channels, height, width), `weight` (hidden, channels, t, h, w) and `bias` (hidden,). The
-    answer is (batch, n_t * n_h * n_w, hidden). The options are those of `minivivit.checks.run_check.run_check`.
+    answer is (batch, n_t * n_h * n_w, hidden). ``cut_tubelets`` of the package may be called. The options
+    are those of `minivivit.checks.run_check.run_check`.
     """
     return run_check(_TUBELET_EMBEDDING, student, **options)
 
@@ -112,22 +113,23 @@ _WRONG_CUTS = [
 
 def _video_cases(rng: Rng, extra: Callable[..., dict[str, Any]]) -> list[Case]:
     """Clips of several shapes; `extra(size, channels, dtype)` makes the other arguments."""
-    shapes = [(2, False, "float64"), (1, False, "float64"), (3, True, "float64"), (2, True, "float64")]
+    kinds = [("", 2, "float64"), ("", 1, "float64"), ("remainder", 3, "float64"), ("remainder", 2, "float64")]
+    kinds += [("one tubelet", 2, "float64"), ("one pixel", 1, "float64"), ("", 2, "float32")]
     cases = []
-    for batch, remainder, dtype in [*shapes, (2, False, "float32")]:
-        size = tuple(distinct(rng, 3, 2, 4))
-        n_t, n_h, n_w = distinct(rng, 3, 2, 4)
-        channels = int(rng.choice([1, 3]) if batch == 1 else 3)
-        rest = [int(rng.integers(1, length)) if remainder else 0 for length in size]
+    for number, (kind, batch, dtype) in enumerate(kinds):
+        size = (1, 1, 1) if kind == "one pixel" else tuple(distinct(rng, 3, 2, 4))
+        n_t, n_h, n_w = (1, 1, 1) if kind == "one tubelet" else distinct(rng, 3, 2, 4)
+        channels = (3, 1)[number] if number < 2 else int(rng.integers(2, 6))
+        rest = [int(rng.integers(1, length)) if kind == "remainder" else 0 for length in size]
         frames, height, width = (
             count * length + r for count, length, r in zip((n_t, n_h, n_w), size, rest, strict=True)
         )
         video = normal(rng, batch, frames, channels, height, width, dtype=dtype)
-        about = f"video of shape {video.shape}, tubelets of {size}" + (", with a remainder" if remainder else "")
+        about = f"video of shape {video.shape}, tubelets of {size}" + ", with a remainder" * (kind == "remainder")
         cases.append(
             Case(about + f", {dtype}" * (dtype != "float64"), {"video": video, **extra(size, channels, dtype)})
         )
-    return cases
+    return with_the_first_once_more(cases)
 
 
 def _cut_cases(rng: Rng) -> list[Case]:
@@ -183,6 +185,7 @@ _TUBELET_EMBEDDING = Task(
         ),
         *((cause, _embed_with(cut)) for cause, cut in _WRONG_CUTS),
     ],
+    may_use=("minivivit.ops.tubelet_embedding.cut_tubelets",),
 )
 
 
@@ -191,16 +194,22 @@ _TUBELET_EMBEDDING = Task(
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _cls_cases(rng: Rng) -> list[Case]:
-    cases = []
+def _token_shapes(rng: Rng) -> list[tuple[tuple[int, int, int], str]]:
+    """((batch, tokens, hidden), dtype) of some cases, with one sample, one token and one feature among them."""
+    shapes = []
     for batch, dtype in ((2, "float64"), (1, "float64"), (5, "float64"), (3, "float32")):
         tokens, hidden = distinct(rng, 2, 6, 9)
-        arguments = {
-            "tokens": normal(rng, batch, tokens, hidden, dtype=dtype),
-            "cls": normal(rng, 1, 1, hidden, dtype=dtype),
-        }
-        cases.append(Case(f"tokens of shape {(batch, tokens, hidden)}", arguments))
-    return cases
+        shapes.append(((batch, tokens, hidden), dtype))
+    batch, tokens, hidden = distinct(rng, 3, 2, 6)
+    return [*shapes[:3], ((batch, 1, hidden), "float64"), ((batch, tokens, 1), "float64"), shapes[3]]
+
+
+def _cls_cases(rng: Rng) -> list[Case]:
+    cases = []
+    for shape, dtype in _token_shapes(rng):
+        arguments = {"tokens": normal(rng, *shape, dtype=dtype), "cls": normal(rng, 1, 1, shape[-1], dtype=dtype)}
+        cases.append(Case(f"tokens of shape {shape}", arguments))
+    return with_the_first_once_more(cases)
 
 
 def _repeated(cls: Array, tokens: Array) -> Array:
@@ -236,14 +245,10 @@ _CLS_TOKEN = Task(
 
 def _position_cases(rng: Rng) -> list[Case]:
     cases = []
-    for batch, dtype in ((2, "float64"), (1, "float64"), (5, "float64"), (3, "float32")):
-        tokens, hidden = distinct(rng, 2, 6, 9)
-        arguments = {
-            "tokens": normal(rng, batch, tokens, hidden, dtype=dtype),
-            "positions": normal(rng, 1, tokens, hidden, dtype=dtype),
-        }
-        cases.append(Case(f"tokens of shape {(batch, tokens, hidden)}", arguments))
-    return cases
+    for shape, dtype in _token_shapes(rng):
+        arguments = {"tokens": normal(rng, *shape, dtype=dtype), "positions": normal(rng, 1, *shape[1:], dtype=dtype)}
+        cases.append(Case(f"tokens of shape {shape}", arguments))
+    return with_the_first_once_more(cases)
 
 
 _POSITION_EMBEDDING = Task(

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy
 
-from minivivit.checks.case import Case
-from minivivit.checks.draws import distinct, encoder_parameters, layer_parameters, normal
+from minivivit.checks.case import Case, with_the_first_once_more
+from minivivit.checks.draws import distinct, encoder_parameters, layer_parameters, log_uniform, normal
 from minivivit.checks.report import Report
 from minivivit.checks.run_check import Task, run_check
 from minivivit.layers.mlp import mlp_forward
@@ -94,12 +94,14 @@ def _separate_times_slowest(tokens: Array, num_times: int) -> Array:
 
 
 def _separate_cases(rng: Rng) -> list[Case]:
+    shapes = [(tuple(distinct(rng, 4, 2, 6)), dtype) for dtype in ("float64", "float64", "float32")]
+    batch, times, places, hidden = distinct(rng, 4, 2, 6)
+    ends = [(1, times, places, hidden), (batch, 1, places, hidden), (batch, times, 1, hidden)]
     cases = []
-    for dtype in ("float64", "float64", "float64", "float32"):
-        batch, times, places, hidden = distinct(rng, 4, 2, 6)
+    for (batch, times, places, hidden), dtype in [*shapes[:2], *((end, "float64") for end in ends), shapes[2]]:
         tokens = normal(rng, batch, times * places, hidden, dtype=dtype)
         cases.append(Case(f"tokens of shape {tokens.shape}, {times} times", {"tokens": tokens, "num_times": times}))
-    return cases
+    return with_the_first_once_more(cases)
 
 
 _SEPARATE_FRAMES = Task(
@@ -178,19 +180,26 @@ def _mlp_first(x: Array, params: dict, num_heads: int, eps: float) -> Array:
     return y + _attend(_norm(y, params["layernorm_before"], eps), params, num_heads)
 
 
+def _drawn_eps(rng: Rng, number: int) -> float:
+    """In turn an eps too large to be overlooked, and one of any size."""
+    return float(rng.uniform(0.1, 0.5)) if number % 2 == 0 else log_uniform(rng, 1e-12, 1e-2)
+
+
 def _layer_cases(rng: Rng) -> list[Case]:
+    kinds = [(tuple(distinct(rng, 4, 2, 5)), "") for _ in range(4)]
+    kinds[1] = ((1, 1, *kinds[1][0][2:]), "")
+    kinds[2] = ((*kinds[2][0][:2], 1, kinds[2][0][3]), "")
+    kinds[3] = (kinds[3][0], ", scores spread over 1e4")
     cases = []
-    for eps in (1e-6, 1e-6, 0.3):
-        batch, num_heads, tokens, size = distinct(rng, 4, 2, 5)
-        hidden = num_heads * size
-        arguments = {
-            "x": normal(rng, batch, tokens, hidden),
-            "params": layer_parameters(rng, hidden, 2 * hidden + 1),
-            "num_heads": num_heads,
-            "eps": eps,
-        }
-        cases.append(Case(f"x of shape {(batch, tokens, hidden)}, {num_heads} heads, eps {eps:g}", arguments))
-    return cases
+    for number, ((batch, num_heads, tokens, size), about) in enumerate(kinds):
+        hidden, eps = num_heads * size, _drawn_eps(rng, number)
+        params = layer_parameters(rng, hidden, int(rng.integers(2, 2 * hidden + 2)))
+        if about:
+            params["attention"]["attention"]["query"]["weight"] *= 1e4
+        x = normal(rng, batch, tokens, hidden)
+        arguments = {"x": x, "params": params, "num_heads": num_heads, "eps": eps}
+        cases.append(Case(f"x of shape {x.shape}, heads: {num_heads}, eps {eps:.2g}{about}", arguments))
+    return with_the_first_once_more(cases)
 
 
 _TRANSFORMER_LAYER = Task(
@@ -253,15 +262,27 @@ def _cls_behind(tokens: Array, params: dict, num_heads: int, eps: float) -> Arra
     return _encode(tokens, params, num_heads, eps, positions=lambda z, p: numpy.roll(z, -1, axis=1) + p)
 
 
+def _as_text(layers: Any) -> list:
+    """The layers sorted by their names as text: 0, 1, 10, 11, 2, ..."""
+    layers = list(layers)
+    return [layers[int(name)] for name in sorted(map(str, range(len(layers))))]
+
+
 def _encoder_cases(rng: Rng) -> list[Case]:
     cases = []
-    for layers in (1, 2, 3):
+    for number, layers in enumerate((2, 1, 3, 1, 11 + int(rng.integers(3)))):
         batch, num_heads, tokens, size = distinct(rng, 4, 2, 5)
+        if layers == 1:
+            batch, num_heads = (1, num_heads) if number == 1 else (batch, 1)
+        if layers > 3 or number == 3:
+            tokens = 1
+        eps = _drawn_eps(rng, number)
         params = encoder_parameters(rng, num_heads * size, tokens, layers)
         embedded = normal(rng, batch, tokens, num_heads * size)
-        arguments = {"tokens": embedded, "params": params, "num_heads": num_heads, "eps": 1e-6}
-        cases.append(Case(f"tokens of shape {embedded.shape}, layers: {layers}", arguments))
-    return cases
+        arguments = {"tokens": embedded, "params": params, "num_heads": num_heads, "eps": eps}
+        about = f"tokens of shape {embedded.shape}, layers: {layers}, heads: {num_heads}, eps {eps:.2g}"
+        cases.append(Case(about, arguments))
+    return with_the_first_once_more(cases)
 
 
 _ENCODER = Task(
@@ -274,6 +295,10 @@ _ENCODER = Task(
         ("the CLS token gets no position embedding; it has one too", partial(_encode, positions=_cls_without_position)),
         ("the last layer norm is left out", partial(_encode, norm=False)),
         ("the layers are applied in reverse order", partial(_encode, layers=lambda layers: reversed(list(layers)))),
+        (
+            "the layers are sorted by their names as text, where 10 comes before 2; go through the dict as it is",
+            partial(_encode, layers=_as_text),
+        ),
         ("only the first layer is applied", partial(_encode, layers=lambda layers: list(layers)[:1])),
         ("the last layer is left out", partial(_encode, layers=lambda layers: list(layers)[:-1])),
         ("no layer is applied", partial(_encode, layers=lambda layers: [])),
@@ -328,18 +353,22 @@ def _join_times_first(h: Array, batch: int) -> Array:
 
 def _factorised_cases(rng: Rng) -> list[Case]:
     cases = []
-    for spatial_layers, temporal_layers in ((1, 1), (2, 1), (1, 2)):
+    for number, (spatial_layers, temporal_layers) in enumerate(((1, 1), (2, 1), (1, 2), (1, 1), (1, 1), (11, 1))):
         batch, times, places = distinct(rng, 3, 2, 4)
         num_heads, size = distinct(rng, 2, 2, 4)
-        hidden = num_heads * size
+        batch = 1 if number == 2 else batch
+        places = 1 if number == 3 else places
+        times, num_heads = (1, 1) if number == 4 else (times, num_heads)
+        hidden, eps = num_heads * size, _drawn_eps(rng, number)
         params = {
             "spatial_encoder": encoder_parameters(rng, hidden, places, spatial_layers),
             "temporal_encoder": encoder_parameters(rng, hidden, times, temporal_layers),
         }
         tokens = normal(rng, batch, times * places, hidden)
-        arguments = {"tokens": tokens, "params": params, "num_times": times, "num_heads": num_heads, "eps": 1e-6}
-        cases.append(Case(f"tokens of shape {tokens.shape}, {times} times of {places} places", arguments))
-    return cases
+        arguments = {"tokens": tokens, "params": params, "num_times": times, "num_heads": num_heads, "eps": eps}
+        about = f"tokens of shape {tokens.shape}, {times} times of {places} places, eps {eps:.2g}"
+        cases.append(Case(about, arguments))
+    return with_the_first_once_more(cases)
 
 
 _FACTORISED_ENCODER = Task(

@@ -7,12 +7,10 @@ from typing import Any
 import numpy
 import scipy.special
 
-from minivivit.checks.case import Case
-from minivivit.checks.draws import distinct, normal
+from minivivit.checks.case import Case, large, with_the_first_once_more
+from minivivit.checks.draws import distinct, log_uniform, normal
 from minivivit.checks.report import Report
 from minivivit.checks.run_check import Task, run_check
-from minivivit.ops.gelu import gelu_backward as package_gelu_backward
-from minivivit.ops.gelu import gelu_forward
 from minivivit.ops.layer_norm import layer_norm_backward as package_layer_norm_backward
 from minivivit.ops.layer_norm import layer_norm_forward
 
@@ -77,22 +75,31 @@ def _variance(x: Array) -> Array:
 
 
 def _norm_cases(rng: Rng) -> list[Case]:
-    cases = []
-    kinds: list[tuple[str, int, float, str]] = [("", 2, 1e-6, "float64"), ("", 3, 1e-12, "float64")]
+    small = log_uniform(rng, 1e-12, 1e-3)
+    large_eps = float(rng.uniform(0.2, 0.8))
+    kinds: list[tuple[str, int, float, str]] = [("", 2, small, "float64"), ("", 3, large_eps, "float64")]
     kinds += [
-        (", eps 0.5", 3, 0.5, "float64"),
-        (", a constant row", 2, 1e-3, "float64"),
-        (", float32", 3, 1e-6, "float32"),
+        ("", 1, large_eps, "float64"),
+        ("", 4, log_uniform(rng, 1e-3, 1e-1), "float64"),
+        (", one row", 2, log_uniform(rng, 1e-12, 1e-1), "float64"),
+        (", a square", 2, large_eps, "float64"),
+        (", a constant row", 2, log_uniform(rng, 1e-3, 1e-2), "float64"),
+        (", float32", 3, log_uniform(rng, 1e-6, 1e-2), "float32"),
     ]
+    cases = []
     for about, num_axes, eps, dtype in kinds:
         *outer, features = distinct(rng, num_axes, 3, 8)
-        x = normal(rng, *outer, features, dtype=dtype, scale=2) + numpy.asarray(3, dtype)
+        if "row" in about and outer:
+            outer[0] = 1 if "one" in about else outer[0]
+        if "square" in about:
+            outer[0] = features
+        x = normal(rng, *outer, features, dtype=dtype, scale=2) + numpy.asarray(rng.choice([-3, 3]), dtype)
         if "constant" in about:
-            x[0] = 2.0
+            x[0] = float(rng.integers(-4, 5))
         weight, bias = 1 + normal(rng, features, dtype=dtype, scale=0.5), normal(rng, features, dtype=dtype)
         arguments = {"x": x, "weight": weight, "bias": bias, "eps": eps}
-        cases.append(Case(f"x of shape {x.shape}{about}", arguments))
-    return cases
+        cases.append(Case(f"x of shape {x.shape}, eps {eps:.2g}{about}", arguments))
+    return with_the_first_once_more(cases)
 
 
 _LAYER_NORM = Task(
@@ -109,6 +116,15 @@ _LAYER_NORM = Task(
             "the variance is the unbiased one, divided by n - 1; divide by n",
             _norm_with(lambda x, eps: _normalised(x, eps, ddof=1)),
         ),
+        (
+            "eps is taken for the least variance; it is added to the variance",
+            _norm_with(lambda x, eps: _centred(x) / numpy.sqrt(numpy.maximum(_variance(x), eps))),
+        ),
+        ("eps is squared; add it as it is", _norm_with(lambda x, eps: _normalised(x, eps * eps))),
+        (
+            "the root of eps is added to the root; eps itself is added within",
+            _norm_with(lambda x, eps: _centred(x) / (numpy.sqrt(_variance(x)) + numpy.sqrt(eps))),
+        ),
         ("eps is left out", _norm_with(lambda x, eps: _normalised(x, 0.0))),
         ("eps is a fixed 1e-5; take the one given", _norm_with(lambda x, eps: _normalised(x, 1e-5))),
         ("eps is a fixed 1e-6; take the one given", _norm_with(lambda x, eps: _normalised(x, 1e-6))),
@@ -116,6 +132,18 @@ _LAYER_NORM = Task(
         (
             "the division is by the variance; by its root, the standard deviation",
             _norm_with(lambda x, eps: _centred(x) / (_variance(x) + eps)),
+        ),
+        (
+            "a sum of squares stands where their mean belongs, in the variance",
+            _norm_with(lambda x, eps: _centred(x) / numpy.sqrt(_variance(x) * x.shape[-1] + eps)),
+        ),
+        (
+            "the sum of a row is subtracted; subtract its mean",
+            _norm_with(lambda x, eps: (x - x.sum(axis=-1, keepdims=True)) / numpy.sqrt(_variance(x) + eps)),
+        ),
+        (
+            "the means of the rows are laid along the columns: keep their axis, with keepdims=True",
+            _norm_with(lambda x, eps: (x - x.mean(axis=-1)) / numpy.sqrt(x.var(axis=-1) + eps)),
         ),
         ("the mean is not subtracted", _norm_with(lambda x, eps: x / numpy.sqrt(_variance(x) + eps))),
         (
@@ -150,19 +178,22 @@ def _norm_gradients(dy: Array, x: Array, weight: Array, eps: float) -> tuple[Arr
 
 
 def _dx_with(
-    *, mean: bool = True, projection: bool = True, scaled: bool = True, weighted: bool = True, late: bool = False
+    *,
+    mean: float = 1,
+    projection: float = 1,
+    scaled: bool = True,
+    weighted: bool = True,
+    late: bool = False,
+    average: Callable = numpy.mean,
 ) -> Callable:
-    """The gradient of layer norm with terms left out."""
+    """The gradient of layer norm with terms left out, or of the other sign."""
 
     def backward(dy: Array, x: Array, weight: Array, eps: float) -> tuple[Array, Array, Array]:
         _, dweight, dbias = _norm_gradients(dy, x, weight, eps)
         normalised = _normalised(x, eps)
         dnormalised = dy * weight if weighted and not late else dy
-        dx = dnormalised.copy()
-        if mean:
-            dx -= dnormalised.mean(axis=-1, keepdims=True)
-        if projection:
-            dx -= normalised * (dnormalised * normalised).mean(axis=-1, keepdims=True)
+        dx = dnormalised - mean * average(dnormalised, axis=-1, keepdims=True)
+        dx = dx - projection * normalised * average(dnormalised * normalised, axis=-1, keepdims=True)
         dx = dx / numpy.sqrt(_variance(x) + eps) if scaled else dx
         return (dx * weight if late else dx), dweight, dbias
 
@@ -184,11 +215,14 @@ def _rows(a: Array) -> Array:
 
 def _norm_backward_cases(rng: Rng) -> list[Case]:
     cases = []
-    for case in _norm_cases(rng):
+    for case in _norm_cases(rng)[:-1]:
         given = case.arguments
         dy = normal(rng, *given["x"].shape, dtype=case.dtype)
         cases.append(Case(case.about, {"dy": dy, **{name: given[name] for name in ("x", "weight", "eps")}}))
-    return cases
+    cases = with_the_first_once_more(cases)
+    x, weight = 2 * normal(rng, 40, 50, 16) + 3, 1 + normal(rng, 16, scale=0.5)
+    arguments = {"dy": normal(rng, *x.shape), "x": x, "weight": weight, "eps": log_uniform(rng, 1e-12, 1e-1)}
+    return [*cases, large(f"x of shape {x.shape}", arguments, cases)]
 
 
 _LAYER_NORM_BACKWARD = Task(
@@ -197,12 +231,20 @@ _LAYER_NORM_BACKWARD = Task(
     _norm_gradients,
     _norm_backward_cases,
     [
-        ("the term through the mean is missing: subtract the mean of dnormalised", _dx_with(mean=False)),
+        ("the term through the mean is missing: subtract the mean of dnormalised", _dx_with(mean=0)),
         (
             "the term through the variance is missing: subtract normalised * mean(dnormalised * normalised)",
-            _dx_with(projection=False),
+            _dx_with(projection=0),
         ),
-        ("both terms, through the mean and through the variance, are missing", _dx_with(mean=False, projection=False)),
+        ("both terms, through the mean and through the variance, are missing", _dx_with(mean=0, projection=0)),
+        ("the term through the mean has the wrong sign in dx: it is subtracted", _dx_with(mean=-1)),
+        ("the term through the variance has the wrong sign in dx: it is subtracted", _dx_with(projection=-1)),
+        ("both terms have the wrong sign in dx: they are subtracted", _dx_with(mean=-1, projection=-1)),
+        (
+            "sums stand where means belong in dx: dnormalised and dnormalised * normalised are averaged over the row",
+            _dx_with(average=numpy.sum),
+        ),
+        ("dx has the wrong sign", lambda *given: (-_norm_gradients(*given)[0], *_norm_gradients(*given)[1:])),
         ("the factor 1 / sqrt(variance + eps) is missing", _dx_with(scaled=False)),
         ("the weight is missing: dnormalised = dy * weight", _dx_with(weighted=False)),
         (
@@ -228,6 +270,7 @@ _LAYER_NORM_BACKWARD = Task(
         ),
         ("dweight lacks the normalised x", _sums_with(lambda dy, x, n: (_rows(dy).sum(axis=0), _rows(dy).sum(axis=0)))),
     ],
+    weights=(8, 1, 1),  # dweight and dbias are read off the formula; dx is derived
 )
 
 
@@ -237,8 +280,8 @@ _LAYER_NORM_BACKWARD = Task(
 
 
 def _phi(x: Array) -> Array:
-    """The distribution function of the standard normal."""
-    return 0.5 * (1 + scipy.special.erf(x / math.sqrt(2)))
+    """The distribution function of the standard normal, to the last digit; in 1 + erf they cancel far below 0."""
+    return scipy.special.ndtr(x)
 
 
 def _density(x: Array) -> Array:
@@ -254,19 +297,25 @@ def _sigmoid(x: Array) -> Array:
 
 
 def _activation_cases(rng: Rng) -> list[Case]:
-    a, b, c = distinct(rng, 3, 3, 8)
-    return [
+    a, b, c, d = distinct(rng, 4, 2, 7)
+    far = normal(rng, c, scale=30)
+    far[0] = -float(rng.uniform(6, 12))  # where 1 + erf cancels
+    cases = [
         Case(f"x of shape {(a, b)}", {"x": normal(rng, a, b)}),
         Case(f"x of shape {(a, b, c)}", {"x": normal(rng, a, b, c, scale=2)}),
-        Case(f"x of shape {(c,)} with entries near 30 and -30", {"x": normal(rng, c, scale=30)}),
+        Case(f"x of shape {(c,)} with entries near 30 and -30", {"x": far}),
+        Case(f"x of shape {(1,)}", {"x": normal(rng, 1)}),
+        Case(f"x of shape {(d, 1, a, b)}, one of them 0", {"x": normal(rng, d, 1, a, b)}),
         Case(f"x of shape {(b, c)}, float32", {"x": normal(rng, b, c, dtype="float32")}),
     ]
+    cases[4].arguments["x"][0, 0, 0, 0] = 0
+    return with_the_first_once_more(cases)
 
 
 _GELU = Task(
     "gelu",
     ("y",),
-    lambda x: gelu_forward(x)[0],
+    lambda x: x * _phi(x),
     _activation_cases,
     [
         (
@@ -289,17 +338,21 @@ _GELU = Task(
 
 
 def _gelu_gradient_cases(rng: Rng) -> list[Case]:
-    cases = _activation_cases(rng)
-    return [
+    cases = [
         Case(case.about, {"dy": normal(rng, *case.arguments["x"].shape, dtype=case.dtype), **case.arguments})
-        for case in cases
+        for case in _activation_cases(rng)[:-1]
     ]
+    cases = with_the_first_once_more(cases)
+    # Where x is 1e7, a step that is small for others is lost in its last digits.
+    x = normal(rng, 150, 100) * 10 ** rng.uniform(-2, 7, (150, 100))
+    arguments = {"dy": normal(rng, *x.shape), "x": x}
+    return [*cases, large(f"x of shape {x.shape} with entries up to 1e7", arguments, cases)]
 
 
 _GELU_BACKWARD = Task(
     "gelu_backward",
     ("dx",),
-    lambda dy, x: package_gelu_backward(dy, {"x": x}),
+    lambda dy, x: dy * (_phi(x) + x * _density(x)),
     _gelu_gradient_cases,
     [
         ("the term x phi(x) is missing: the product rule has two", lambda dy, x: dy * _phi(x)),

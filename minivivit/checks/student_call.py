@@ -71,6 +71,10 @@ class Outcome:
     timed_out : bool
     seconds : float
         The time limit that it had.
+    line : str
+        Where in the student's code the error was raised, if who made the call knows; see `student_line`.
+    ended : str
+        How it ended the process that it ran in, in words; empty where it did not.
     """
 
     returned: Any = None
@@ -78,6 +82,8 @@ class Outcome:
     refused: str = ""
     timed_out: bool = False
     seconds: float = TIME_LIMIT
+    line: str = ""
+    ended: str = ""
 
 
 @cache
@@ -186,9 +192,15 @@ class _Watch:
 
     def __init__(self, may_use: Sequence[str]):
         self.may_use, self.called = tuple(may_use), ""
+        self.importing: FrameType | None = None  # a library's module: what it calls while it is imported, it calls
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
-        if event == "call" and not _is_foreign(frame.f_back) and _library(frame) and not _is_harmless(frame):
+        if self.importing is not None:
+            if event == "return" and frame is self.importing:
+                self.importing = None
+        elif event == "call" and _library(frame) and _is_import(frame):
+            self.importing = frame
+        elif event == "call" and not _is_foreign(frame.f_back) and _library(frame) and not _is_harmless(frame):
             name = f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}"
             if not self._allows(name):
                 self._refuse(name)
@@ -215,12 +227,19 @@ def _library(frame: FrameType) -> str:
 
 
 def _is_harmless(frame: FrameType) -> bool:
-    """Whether this file calls a function of its own, or a public name is looked up, which imports it."""
-    return frame.f_code.co_filename == _PACKAGE + "__init__.py" or (
-        frame.f_code.co_filename == __file__
-        and frame.f_back is not None
-        and frame.f_back.f_code.co_filename == __file__
-    )
+    """Whether a public name is looked up, which imports it, or this file calls a function of its own."""
+    if frame.f_code.co_filename == _PACKAGE + "__init__.py":
+        return True
+    caller = frame.f_back
+    return frame.f_code.co_filename == __file__ and caller is not None and caller.f_code.co_filename == __file__
+
+
+def _is_import(frame: FrameType) -> bool:
+    """Whether a frame is that of a module's own code while it is imported, or its lookup of a name not there yet."""
+    if frame.f_code.co_qualname == "<module>":
+        return frame.f_back is not None and frame.f_back.f_code.co_filename.startswith("<frozen importlib")
+    module = sys.modules.get(frame.f_globals.get("__name__", ""))
+    return frame.f_code.co_qualname == "__getattr__" and frame.f_code.co_filename == getattr(module, "__file__", None)
 
 
 def _is_foreign(frame: FrameType | None) -> bool:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy
 
-from minivivit.checks.case import Case
-from minivivit.checks.draws import distinct, normal
+from minivivit.checks.case import Case, large, with_the_first_once_more
+from minivivit.checks.draws import distinct, log_uniform, normal
 from minivivit.checks.report import Report
 from minivivit.checks.run_check import Task, run_check
 from minivivit.config import VivitConfig
@@ -99,14 +99,30 @@ def _unshifted_softmax(logits: Array) -> Array:
     return numpy.exp(logits) / numpy.exp(logits).sum(axis=-1, keepdims=True)
 
 
+def _logits(rng: Rng, batch: int, classes: int, scale: float = 1.0, dtype: str = "float64") -> dict[str, Array]:
+    logits = normal(rng, batch, classes, dtype=dtype, scale=scale)
+    return {"logits": logits, "labels": rng.integers(classes, size=batch)}
+
+
 def _loss_cases(rng: Rng) -> list[Case]:
     cases = []
-    kinds = [("", 2.0, "float64"), ("", 1.0, "float64"), (" with entries near 1e4", 1e4, "float64")]
-    for about, scale, dtype in [*kinds, (", float32", 1.0, "float32")]:
+    kinds = [("", 2.0, "float64"), (", one sample", 1.0, "float64"), (", two classes", 1.0, "float64")]
+    kinds += [(" with entries near 1e4 and -1e4", 1e4, "float64"), (" with entries near -1e4", 1.0, "float64")]
+    for about, scale, dtype in [*kinds, (", one label", 1.0, "float64"), (", float32", 1.0, "float32")]:
         batch, classes = distinct(rng, 2, 3, 9)
-        logits, labels = normal(rng, batch, classes, dtype=dtype, scale=scale), rng.integers(classes, size=batch)
-        cases.append(Case(f"logits of shape {logits.shape}{about}", {"logits": logits, "labels": labels}))
-    return cases
+        batch, classes = 1 if "one sample" in about else batch, 2 if "two" in about else classes
+        arguments = _logits(rng, batch, classes, scale, dtype)
+        if "near -1e4" in about and scale == 1:
+            arguments["logits"] -= 1e4
+        if "one label" in about:
+            arguments["labels"][:] = arguments["labels"][0]
+        cases.append(Case(f"logits of shape {(batch, classes)}{about}", arguments))
+    return with_the_first_once_more(cases)
+
+
+def _loss_gradient_cases(rng: Rng) -> list[Case]:
+    cases = _loss_cases(rng)
+    return [*cases, large("logits of shape (2000, 16)", _logits(rng, 2000, 16), cases)]
 
 
 _CROSS_ENTROPY = Task(
@@ -162,7 +178,7 @@ _CROSS_ENTROPY_BACKWARD = Task(
     "cross_entropy_backward",
     ("dlogits",),
     lambda logits, labels: package_cross_entropy_backward(1.0, cross_entropy_forward(logits, labels)[1]),
-    _loss_cases,
+    _loss_gradient_cases,
     [
         (
             "the division by the batch is missing: the loss is a mean",
@@ -207,6 +223,9 @@ def _sgd(
     parameter: Array, gradient: Array, velocity: Array, learning_rate: float, momentum: float, nesterov: bool = False
 ) -> tuple:
     optimiser = SGD({"p": parameter}, momentum=momentum, nesterov=nesterov)
+    if momentum == 0:  # it keeps no buffer then
+        optimiser.step({"p": gradient}, learning_rate)
+        return parameter, gradient
     optimiser.momentum_buffer["p"][...] = velocity
     optimiser.step({"p": gradient}, learning_rate)
     return parameter, optimiser.momentum_buffer["p"]
@@ -228,15 +247,17 @@ def _velocity(v: Array, g: Array, lr: float, mu: float) -> Array:
 
 def _sgd_cases(rng: Rng) -> list[Case]:
     cases = []
-    for dtype in ("float64", "float64", "float64", "float32"):
-        shape = distinct(rng, int(rng.integers(1, 4)), 2, 7)
+    for number, dtype in enumerate(("float64", "float64", "float64", "float64", "float32")):
+        shape = [1] if number == 2 else distinct(rng, int(rng.integers(1, 4)), 2, 7)
         arrays = {name: normal(rng, *shape, dtype=dtype) for name in ("parameter", "gradient", "velocity")}
-        settings = {"learning_rate": float(rng.uniform(0.05, 0.4)), "momentum": float(rng.uniform(0.5, 0.95))}
+        settings = {"learning_rate": log_uniform(rng, 1e-2, 2), "momentum": float(rng.uniform(0.3, 0.99))}
+        if number == 3:
+            settings["momentum"] = 0.0
         about = (
             f"shape {tuple(shape)}, learning rate {settings['learning_rate']:.3f}, momentum {settings['momentum']:.3f}"
         )
         cases.append(Case(about, {**arrays, **settings}))
-    return cases
+    return with_the_first_once_more(cases)
 
 
 _SGD_STEP = Task(
@@ -271,6 +292,7 @@ _SGD_STEP = Task(
         ("this is Nesterov's momentum; the plain one is asked for", partial(_sgd, nesterov=True)),
         ("the learning rate is left out", _sgd_from(_velocity, lambda lr, new, old, gradient: new)),
     ],
+    weights=(3, 1),
 )
 
 
@@ -322,21 +344,23 @@ def _adamw_betas_exchanged(
 
 def _adamw_cases(rng: Rng) -> list[Case]:
     cases = []
-    for step, dtype in ((1, "float64"), (2, "float64"), (17, "float64"), (3, "float32")):
-        shape = distinct(rng, int(rng.integers(1, 4)), 2, 7)
+    steps = (2, 1, 17, int(rng.integers(100, 1000)), 4, 3)
+    for number, (step, dtype) in enumerate(zip(steps, ["float64"] * 5 + ["float32"], strict=True)):
+        shape = [1] if number == 4 else distinct(rng, int(rng.integers(1, 4)), 2, 7)
         parameter, gradient, m = (normal(rng, *shape, dtype=dtype) for _ in range(3))
         v = normal(rng, *shape, dtype=dtype) ** 2
         if step == 1:
             m, v = numpy.zeros_like(m), numpy.zeros_like(v)
         arguments = {"parameter": parameter, "gradient": gradient, "m": m, "v": v, "step": step}
-        settings = {
-            "learning_rate": float(rng.uniform(0.05, 0.2)),
-            "betas": (0.9, 0.99),
-            "eps": 1e-2,
-            "weight_decay": 0.3,
+        settings: dict[str, Any] = {
+            "learning_rate": float(rng.uniform(0.02, 0.3)),
+            "betas": (float(rng.uniform(0.5, 0.95)), float(rng.uniform(0.8, 0.999))),
+            "eps": float(rng.uniform(0.1, 0.5)) if number % 2 == 0 else log_uniform(rng, 1e-8, 1e-2),
+            "weight_decay": 0.0 if number == 3 else float(rng.uniform(0.05, 0.5)),
         }
-        cases.append(Case(f"shape {tuple(shape)}, step {step}", {**arguments, **settings}))
-    return cases
+        about = f"shape {tuple(shape)}, step {step}, betas ({settings['betas'][0]:.3f}, {settings['betas'][1]:.3f})"
+        cases.append(Case(about, {**arguments, **settings}))
+    return with_the_first_once_more(cases)
 
 
 _ADAMW_STEP = Task(
@@ -371,6 +395,11 @@ _ADAMW_STEP = Task(
         ),
         ("the root of v is missing", _adamw_from(denominator=lambda v, eps: v + eps)),
         ("eps is left out", _adamw_from(denominator=lambda v, eps: numpy.sqrt(v))),
+        (
+            "eps is taken for the least root; it is added to the root",
+            _adamw_from(denominator=lambda v, eps: numpy.maximum(numpy.sqrt(v), eps)),
+        ),
+        ("eps is squared; add it as it is", _adamw_from(denominator=lambda v, eps: numpy.sqrt(v) + eps * eps)),
         ("the weight decay is in the gradient (Adam with L2); in AdamW it is apart", _adamw_from(regularised=True)),
         ("the weight decay is left out", _adamw_from(decayed=lambda p, lr, decay: p)),
         (
@@ -385,6 +414,7 @@ _ADAMW_STEP = Task(
         ),
         ("the parameter moves uphill: subtract", _adamw_from(sign=-1.0)),
     ],
+    weights=(6, 1, 1),
 )
 
 
@@ -447,16 +477,21 @@ def _step_through_old_velocity(
     return loss
 
 
-def _tiny_model(rng: Rng, num_labels: int) -> Model:
+_TYPES = ("spatio_temporal", "factorised_encoder", "factorised_self_attention", "factorised_dot_product")
+
+
+def _tiny_model(rng: Rng, attention_type: str, hidden: int = 8, layers: int = 1) -> Model:
+    """A model of one of the paper's four kinds: their parameters have other names."""
     config = VivitConfig(
+        attention_type=attention_type,
         image_size=16,
         num_frames=4,
         tubelet_size=[2, 8, 8],
-        hidden_size=8,
-        num_hidden_layers=1,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
         num_attention_heads=2,
-        intermediate_size=16,
-        num_labels=num_labels,
+        intermediate_size=2 * hidden,
+        num_labels=8,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
@@ -475,14 +510,14 @@ def _clips(rng: Rng, count: int) -> tuple[Array, Array]:
 
 def _step_cases(rng: Rng) -> list[Case]:
     cases = []
-    for batch in (1, 3, 5):
-        model = _tiny_model(rng, 8)
+    for number, batch in enumerate((3, 1, int(rng.integers(2, 6)))):
+        model = _tiny_model(rng, str(rng.choice(_TYPES)), int(rng.choice([4, 8])), 1 + number % 2)
         pixel_values, labels = _clips(rng, batch)
         velocity = {name: normal(rng, *array.shape, scale=0.1) for name, array in model.state_dict().items()}
         arguments = {"model": model, "pixel_values": pixel_values, "labels": labels, "velocity": velocity}
-        settings = {"learning_rate": float(rng.uniform(0.05, 0.2)), "momentum": float(rng.uniform(0.5, 0.95))}
+        settings = {"learning_rate": log_uniform(rng, 0.03, 0.5), "momentum": float(rng.uniform(0.3, 0.95))}
         cases.append(Case(f"pixel_values of shape {pixel_values.shape}", {**arguments, **settings}))
-    return cases
+    return with_the_first_once_more(cases)
 
 
 def _after_step(returned: Any, arguments: Mapping[str, Any]) -> tuple:
@@ -508,6 +543,7 @@ _TRAINING_STEP = Task(
     may_use=("minivivit.models",),
     may_change=("model", "velocity"),
     observe=_after_step,
+    weights=(1, 6, 1),  # the loss is the model's, and the velocity is that of an earlier task
 )
 
 
@@ -548,13 +584,16 @@ def _train_on_one_batch(*arguments: Any) -> list[float]:
 
 def _train_cases(rng: Rng) -> list[Case]:
     cases = []
-    for num_steps, batch_size in ((1, 3), (5, 5), (8, 8)):
-        pixel_values, labels = _clips(rng, 12)
-        arguments = {"model": _tiny_model(rng, 8), "pixel_values": pixel_values, "labels": labels}
-        settings = {"num_steps": num_steps, "batch_size": batch_size, "learning_rate": 0.02, "momentum": 0.8}
-        about = f"{num_steps} steps with {batch_size} of 12 clips"
+    kind = str(rng.choice(_TYPES))
+    clips = int(rng.integers(9, 14))
+    for num_steps, batch_size in ((2, int(rng.integers(2, 5))), (int(rng.integers(4, 6)), clips - 3), (1, clips)):
+        pixel_values, labels = _clips(rng, clips)
+        arguments = {"model": _tiny_model(rng, kind), "pixel_values": pixel_values, "labels": labels}
+        settings: dict[str, Any] = {"num_steps": num_steps, "batch_size": batch_size}
+        settings |= {"learning_rate": log_uniform(rng, 0.01, 0.06), "momentum": float(rng.uniform(0.4, 0.9))}
+        about = f"num_steps {num_steps}, {batch_size} of {clips} clips in each"
         cases.append(Case(about, {**arguments, **settings, "rng": numpy.random.default_rng(int(rng.integers(2**31)))}))
-    return cases
+    return with_the_first_once_more(cases)
 
 
 _TRAIN = Task(

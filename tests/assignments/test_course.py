@@ -1,5 +1,6 @@
 """The course: what the notebooks hold, what the command lays out, and that it all travels in the package."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -9,7 +10,8 @@ from assignment_cells import NAMES, SOURCES, grade_id, points, read_notebook
 
 from minivivit import checks
 from minivivit.cli import main
-from minivivit.commands import assignments
+from minivivit.grading import layouts
+from minivivit.grading.tasks import ASSIGNMENTS
 
 ROOT = SOURCES.parents[1]
 
@@ -61,6 +63,14 @@ def test_every_task_has_a_solution_and_a_test_that_nbgrader_knows(name):
     assert "1" not in seeds
 
 
+def test_the_grader_knows_the_same_tasks_points_and_imports():
+    assert list(ASSIGNMENTS) == NAMES
+    for name in NAMES:
+        assert ASSIGNMENTS[name].points == points(name)
+        (imports,) = (cell for cell in code_cells(name) if grade_id(cell) == "imports")
+        assert ASSIGNMENTS[name].given == "".join(imports["source"])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_notebooks_are_clean(name):
     notebook = read_notebook(name)
@@ -93,7 +103,7 @@ def test_what_students_look_at_in_the_end_runs(name, capsys):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_instructors_have_a_page_with_goals_time_points_and_mistakes(name):
-    page = (SOURCES / name / assignments.INSTRUCTORS_PAGE).read_text(encoding="utf-8")
+    page = (SOURCES / name / layouts.INSTRUCTORS_PAGE).read_text(encoding="utf-8")
     for heading in ("**Learning goals.**", "**Expected time.**", "**Common mistakes**"):
         assert heading in page
     stated: dict[str, int] = {}
@@ -109,20 +119,36 @@ def test_instructors_have_a_page_with_goals_time_points_and_mistakes(name):
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_course_is_laid_out(tmp_path, capsys):
+def contents(course: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(course)): path.read_bytes() for path in course.rglob("*") if path.is_file()}
+
+
+def hidden_seeds(text: str) -> list[str]:
+    return re.findall(r"checks\.\w+\(\w+, seed=(?!1\))(\d+)\)", text)
+
+
+def test_a_course_is_laid_out_with_seeds_of_its_own(tmp_path, capsys):
     course = tmp_path / "new" / "my course"
     course.parent.mkdir()
     assert main(["assignments", str(course)]) == 0
-    files = {str(path.relative_to(course)) for path in course.rglob("*") if path.is_file()}
     expected = {"README.md", "nbgrader_config.py", "source/header.ipynb"}
     for name in NAMES:
         expected |= {f"source/{name}/{name}.ipynb", f"instructors/{name}.md"}
-        copy = course / "source" / name / f"{name}.ipynb"
-        assert copy.read_bytes() == (SOURCES / name / f"{name}.ipynb").read_bytes()
-    assert files == expected
+        copy = (course / "source" / name / f"{name}.ipynb").read_text(encoding="utf-8")
+        own = (SOURCES / name / f"{name}.ipynb").read_text(encoding="utf-8")
+        seeds = hidden_seeds(copy)
+        assert len(set(seeds)) == len(points(name))
+        assert not set(seeds) & set(hidden_seeds(own))
+        assert re.sub(r"seed=\d+", "", copy) == re.sub(r"seed=\d+", "", own)
+    assert contents(course).keys() == expected
     said = capsys.readouterr().out
     assert f"cd '{course}' && nbgrader generate_assignment {NAMES[0]}" in said
     assert "pip install 'minivivit[teaching]'" in said
+    (seed,) = re.findall(r"--seed (\d+)", said)
+    assert main(["assignments", str(tmp_path / "again"), "--seed", seed]) == 0
+    assert contents(tmp_path / "again") == contents(course)
+    assert main(["assignments", str(tmp_path / "other"), "--seed", str(int(seed) + 1)]) == 0
+    assert contents(tmp_path / "other") != contents(course)
 
 
 def test_an_empty_directory_will_do_and_a_full_one_will_not(tmp_path, capsys):
@@ -139,20 +165,16 @@ def test_an_empty_directory_will_do_and_a_full_one_will_not(tmp_path, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_package_without_assignments_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(assignments, "__file__", str(tmp_path / "minivivit" / "commands" / "assignments.py"))
-    assert main(["assignments", str(tmp_path / "course")]) == 2
-    assert "holds no assignments" in capsys.readouterr().err
-    assert not (tmp_path / "course").exists()
-
-
-def test_assignments_are_found_within_an_installed_package(tmp_path, monkeypatch, capsys):
-    package = tmp_path / "minivivit"
-    package.mkdir()
-    (package / "assignments").symlink_to(SOURCES, target_is_directory=True)
-    monkeypatch.setattr(assignments, "__file__", str(package / "commands" / "assignments.py"))
-    assert main(["assignments", str(tmp_path / "course")]) == 0
-    assert "6 assignments" in capsys.readouterr().out
+def test_an_installed_package_has_no_assignments_and_says_where_they_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(layouts, "__file__", str(tmp_path / "minivivit" / "grading" / "layouts.py"))
+    monkeypatch.chdir(tmp_path)
+    for more in ([], ["--sources", "course"]):
+        assert main(["assignments", "course", *more]) == 2
+        assert "clone of minivivit" in capsys.readouterr().err
+        assert not (tmp_path / "course").exists()
+    assert main(["assignments", "course", "--sources", str(ROOT)]) == 0
+    monkeypatch.chdir(ROOT)
+    assert main(["assignments", str(tmp_path / "from a clone")]) == 0
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -160,10 +182,12 @@ def test_assignments_are_found_within_an_installed_package(tmp_path, monkeypatch
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def test_every_package_is_listed_and_the_assignments_travel():
+def test_every_package_is_listed_and_the_assignments_stay_in_the_repository():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     there = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "minivivit").rglob("__init__.py")}
-    assert set(settings["packages"]) == there | {"minivivit.assignments"}
-    assert settings["package-dir"] == {"minivivit.assignments": "notebooks/assignments"}
-    kinds = {Path(pattern).suffix for pattern in settings["package-data"]["minivivit.assignments"]}
-    assert {path.suffix for path in assignments.course_files(SOURCES).values()} <= kinds
+    assert set(settings["packages"]) == there
+    assert settings.keys() == {"packages", "package-data"}
+    assert settings["package-data"] == {"minivivit": ["py.typed", "bundled/**"]}
+    for path in (ROOT / "minivivit").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not {seed for name in NAMES for seed in hidden_seeds(json.dumps(read_notebook(name))) if seed in text}

@@ -91,8 +91,14 @@ class ComputesWhenLookedAt:
 def test_who_borrows_the_answer_gets_nothing(cheat, named):
     report = checks.softmax(cheat, seed=3)
     assert report.score == 0
-    assert "the score is 0" in report.text
+    assert "this case earns nothing" in " ".join(report.text.split())
     assert named in report.text
+
+
+def test_only_the_case_that_used_what_is_not_allowed_earns_nothing():
+    report = checks.softmax(lambda x: softmax_forward(x)[0] if x.dtype == numpy.float32 else right(x), seed=3)
+    assert 0.8 < report.score < 1
+    assert len(report.faults) == 1
 
 
 def test_another_framework_is_refused(monkeypatch):
@@ -121,6 +127,38 @@ def test_who_imports_and_does_not_call_is_not_refused():
         return right(x)
 
     assert checks.softmax(imports, seed=3)
+
+
+def test_an_import_that_is_new_and_never_used_costs_nothing(monkeypatch):
+    """The code of a library runs at its first import, and calls much; the student's function does not."""
+    for name in [name for name in sys.modules if name.startswith("scipy.cluster")]:
+        monkeypatch.delitem(sys.modules, name)
+
+    def imports(x):
+        import scipy.cluster.vq  # noqa: F401
+        from scipy import cluster  # noqa: F401
+
+        return right(x)
+
+    report = checks.softmax(imports, seed=3)
+    assert report, report.text
+    report = checks.softmax(lambda x: (scipy.cluster.vq.whiten(x), right(x))[1], seed=3)
+    assert "calls scipy.cluster.vq.whiten" in report.text
+
+
+def test_a_framework_that_is_imported_and_never_used_costs_nothing(tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("def helper():\n    return 1\n\nclass Tensor:\n    one = helper()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+
+    def imports(x):
+        import torch  # noqa: F401
+
+        return right(x)
+
+    report = checks.softmax(imports, seed=3)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert report, report.text
 
 
 def test_who_looks_up_a_public_name_is_not_refused(monkeypatch):

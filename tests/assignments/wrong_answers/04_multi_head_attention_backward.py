@@ -41,7 +41,7 @@ def linear_backward(dy, x, weight):
 
 
 # %% linear_backward: the package's, through a back door
-# says: the score is 0
+# says: this case earns nothing
 def linear_backward(dy, x, weight):
     import importlib
 
@@ -125,7 +125,7 @@ def attention_backward(doutput, query, key, value):
 
 
 # %% attention_backward: the package's
-# says: the score is 0
+# says: this case earns nothing
 def attention_backward(doutput, query, key, value):
     from minivivit.ops.attention import attention_backward as theirs
     from minivivit.ops.attention import attention_forward

@@ -97,7 +97,7 @@ def transformer_layer(x, params, num_heads, eps):
 
 
 # %% transformer_layer: the package's
-# says: the score is 0
+# says: this case earns nothing
 def transformer_layer(x, params, num_heads, eps):
     from minivivit.layers.transformer_layer import transformer_layer_forward
 
@@ -213,7 +213,7 @@ def factorised_encoder(tokens, params, num_times, num_heads, eps):
 
 
 # %% factorised_encoder: built on the package's stack of layers
-# says: the score is 0
+# says: this case earns nothing
 def factorised_encoder(tokens, params, num_times, num_heads, eps):
     from minivivit.layers.layer_stack import layer_stack_forward
 

@@ -50,7 +50,7 @@ def cross_entropy(logits, labels):
 
 
 # %% cross_entropy: the package's
-# says: the score is 0
+# says: this case earns nothing
 def cross_entropy(logits, labels):
     from minivivit.ops.cross_entropy import cross_entropy_forward
 
@@ -210,7 +210,7 @@ def training_step(model, pixel_values, labels, velocity, learning_rate, momentum
 
 
 # %% training_step: the package's optimiser
-# says: the score is 0
+# says: this case earns nothing
 def training_step(model, pixel_values, labels, velocity, learning_rate, momentum):
     from minivivit.training.optimisers.sgd import SGD
 

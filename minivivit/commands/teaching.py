@@ -1,0 +1,160 @@
+"""``minivivit assignments`` and ``minivivit grade``: lay out a course, and grade what comes back."""
+
+import argparse
+import secrets
+import shlex
+from pathlib import Path
+from typing import Any
+
+from minivivit.commands.arguments import natural
+from minivivit.commands.text_table import printable, text_table
+from minivivit.errors import InputError
+from minivivit.files.atomic import atomic_directory, atomic_path
+
+LAYING_OUT = """\
+Lay out a course in DIR, a directory that is new or empty: six assignments, from tubelet embedding to training, and a
+page for instructors on each.
+
+With  --for nbgrader  they are notebooks with solutions and hidden tests; with  --for gradescope  what students get, and
+autograders to upload; with  --for pytest  plain Python files with tests, a template repository for GitHub Classroom.
+
+This runs in a clone of minivivit's repository: an installed copy, which students have too, holds no solutions.
+DIR/README.md tells how to go on."""
+
+EXAMPLES_OF_LAYING_OUT = """\
+examples:
+  minivivit assignments course
+  cd course && nbgrader generate_assignment 01_tubelet_embedding
+  minivivit assignments course --for gradescope --seed 2027"""
+
+NEXT = {
+    "nbgrader": "next (with  pip install 'minivivit[teaching]'):  cd {} && nbgrader generate_assignment {}",
+    "gradescope": "next: hand out what is in {0}/students, and upload {0}/autograders/{1}.zip",
+    "pytest": "next: make a template repository of {}/{}",
+}
+
+
+def add_assignments_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments to `parser`."""
+    parser.description, parser.epilog = LAYING_OUT, EXAMPLES_OF_LAYING_OUT
+    parser.add_argument("directory", metavar="DIR", help="where to write the course: a new or an empty directory")
+    parser.add_argument(
+        "--for", dest="system", choices=tuple(NEXT), default="nbgrader", help="the course system (default: nbgrader)"
+    )
+    parser.add_argument(
+        "--seed", type=natural, metavar="N", help="of all hidden tests; keep it secret (default: a new one each time)"
+    )
+    parser.add_argument("--sources", metavar="DIR", help="a clone of minivivit's repository (default: this one)")
+
+
+def run_assignments(arguments: argparse.Namespace) -> None:
+    """Write the course, and say what to do with it."""
+    from minivivit.grading.layouts import LAYOUTS, find_sources
+    from minivivit.grading.tasks import ASSIGNMENTS
+
+    directory = Path(arguments.directory)
+    seed = secrets.randbelow(10**9) if arguments.seed is None else arguments.seed
+    files = LAYOUTS[arguments.system](find_sources(arguments.sources), seed)
+    with atomic_directory(directory) as course:
+        for place, data in files.items():
+            (course / place).parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(course / place) as temporary:
+                temporary.write_bytes(data)
+    print(f"{printable(directory)}: {len(ASSIGNMENTS)} assignments for {arguments.system} ({', '.join(ASSIGNMENTS)})")
+    if arguments.system != "pytest":
+        print(f"hidden seeds: drawn from {seed} (--seed {seed} makes the same course again)")
+    print(NEXT[arguments.system].format(printable(shlex.quote(str(directory))), next(iter(ASSIGNMENTS))))
+    print(f"{printable(directory / 'README.md')} tells how to hand out and to grade")
+
+
+GRADING = """\
+Grade a submission: a notebook, a Python file, or a folder or zip file of them, a whole class at once.
+
+The students' code runs in processes of its own, which see inputs and nothing else, with limits on memory, time, prints,
+files and processes, and without network where the system has namespaces (Linux). Points are given for answers, by
+comparing them with what is computed here afterwards. A crash costs the task that crashed.
+
+Of a course that 'minivivit assignments' laid out for nbgrader, give the course's directory: what is in submitted/ is
+graded, and points and feedback go into its gradebook."""
+
+EXAMPLES_OF_GRADING = """\
+examples:
+  minivivit grade 03_layer_norm_and_gelu.ipynb     what the tasks earned, and why not more
+  minivivit grade downloads --json grades.json     all files in a folder, and the results for a program
+  minivivit grade course                           an nbgrader course: into its gradebook"""
+
+
+def add_grade_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments to `parser`."""
+    parser.description, parser.epilog = GRADING, EXAMPLES_OF_GRADING
+    parser.add_argument("submission", metavar="SUBMISSION", help="a notebook, a Python file, a folder or a zip file")
+    parser.add_argument("--assignment", metavar="NAME", help="which one it is; by default the content says it")
+    parser.add_argument("--json", metavar="FILE", help="write the results for a program to read")
+    parser.add_argument(
+        "--seed", type=natural, metavar="N", help="of all inputs; the same for everybody (default: a new one each time)"
+    )
+
+
+def run_grade(arguments: argparse.Namespace) -> None:
+    """Grade, print, and write what is to be written."""
+    from minivivit.files.json_file import write_json
+    from minivivit.grading.batch import grade
+    from minivivit.grading.results import as_json
+
+    path = Path(arguments.submission)
+    if arguments.json:
+        _check_place(Path(arguments.json))
+    seed = secrets.randbelow(10**9) if arguments.seed is None else arguments.seed
+    if (path / "nbgrader_config.py").is_file():
+        from minivivit.grading.gradebook import grade_course
+
+        results = grade_course(path, seed=seed, assignment=arguments.assignment)
+    else:
+        results = grade(path, seed=seed, assignment=arguments.assignment)
+    if arguments.json:
+        write_json(arguments.json, as_json(results, seed))
+    for result in results:
+        _print_result(result, whole=len(results) == 1)
+    _print_fences(results)
+    print(f"seed: {seed} (--seed {seed} draws the same inputs again)")
+
+
+def _check_place(place: Path) -> None:
+    """Refuse a place for the results that cannot be written, before an hour's work."""
+    if place.is_dir() or not place.parent.is_dir():
+        reason = "is a directory" if place.is_dir() else "lies in no directory that is there"
+        raise InputError(f"{place} {reason}; expected the name of a file to write")
+
+
+def _print_result(result: Any, whole: bool) -> None:
+    """A table of the tasks, and, of a single submission, all that was found."""
+    total = f"{result.points:g} of {result.of} points, {result.assignment}" if result.tasks else "not graded"
+    print(f"{printable(result.file)}: {total}")
+    for problem in result.problems:
+        print(f"  note: {printable(problem)}")
+    if whole:
+        for task in result.tasks:
+            print("".join(f"{printable(line)}\n" for line in task.text.splitlines()), end="")
+    if result.tasks:
+        rows = [[task.task, f"{task.points:g}", str(task.of)] for task in result.tasks]
+        print(text_table(["task", "points", "of"], rows) if whole else "  " + _in_a_line(result))
+
+
+def _in_a_line(result: Any) -> str:
+    return ", ".join(f"{task.task} {task.points:g}/{task.of}" for task in result.tasks)
+
+
+def _print_fences(results: Any) -> None:
+    """Say where the system lacks what walls students' code off."""
+    words = {
+        "network": "the network",
+        "files": "the files that this user can read",
+        "processes": "other processes of this user",
+        "limits": "more memory, files or processes than it should have",
+    }
+    lacking = {name for result in results for name, done in result.fences.items() if name in words and not done}
+    if lacking:
+        print(
+            "this system did not wall the students' code off from", ", ".join(words[name] for name in sorted(lacking))
+        )
+        print("(only Python's own hooks did): grade in a container, as the course's README tells")

@@ -1,0 +1,129 @@
+"""What a process may still do once it holds a student's code: limits of the system, and a hook on Python's own doings.
+
+The hook is the second fence, and the only one where the system has no namespaces: it says in words what is not allowed.
+Code that takes Python itself apart can get around it, and then still knows nothing of what is expected.
+"""
+
+import contextlib
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+MEMORY = 2 << 30  # bytes of address space
+FILE_SIZE = 16 << 20  # bytes of a file
+FILES = 64  # open at once
+PROCESSES = 16  # threads count too
+# Seconds of computing beyond a limit, for code that no exception stops.
+GRACE = 2
+# Seconds of computing between one word to stop and the next.
+AGAIN = 0.25
+
+# What Python says before it does something (https://docs.python.org/3/library/audit_events.html).
+_PROCESSES = ("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.", "os.startfile")
+_NETWORK = ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostby", "socket.sendto", "urllib.")
+_ATTACKS = ("ctypes.dlopen", "ctypes.dlsym", "ctypes.call_function", "os.kill", "signal.pthread_kill")
+_PATHS = ("open", "os.", "shutil.", "glob.", "sqlite3.", "pathlib.")
+_LISTINGS = ("os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.chdir", "glob.", "pathlib.")
+_HARMLESS = ("os.putenv", "os.unsetenv")
+
+
+class TooSlow(BaseException):
+    """Raised in a student's code when its time is over; no ``except Exception`` holds it."""
+
+
+def limit_resources(processes: bool) -> list[str]:
+    """Set the system's limits for this process and its children; the names of those that could not be set.
+
+    `processes` says whether the number of processes is counted for this process alone, and not for its whole user.
+    """
+    if importlib.util.find_spec("resource") is None:
+        return ["memory", "files", "processes"]
+    import resource
+
+    wanted = {"memory": ("RLIMIT_AS", MEMORY), "size of files": ("RLIMIT_FSIZE", FILE_SIZE)}
+    wanted |= {"open files": ("RLIMIT_NOFILE", FILES), "core": ("RLIMIT_CORE", 0)}
+    if processes:
+        wanted["processes"] = ("RLIMIT_NPROC", PROCESSES)
+    failed = [] if processes else ["processes"]
+    for name, (limit, value) in wanted.items():
+        try:
+            resource.setrlimit(getattr(resource, limit), (value, value))
+        except (AttributeError, ValueError, OSError):
+            failed.append(name)
+    return failed
+
+
+@contextlib.contextmanager
+def limited_time(seconds: float):  # type: ignore[no-untyped-def]
+    """Raise `TooSlow` in the body once it has computed for `seconds`, again and again; end the process a little later.
+
+    Where the system cannot do so, only who started this process watches its time.
+    """
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    import resource
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TooSlow
+
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    limit = int(usage.ru_utime + usage.ru_stime + seconds + GRACE) + 1
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
+    signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds, AGAIN)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def guard(readable: Sequence[str], writable: Sequence[str]) -> None:
+    """From now on, let Python open and list only files within the given directories, and start no process."""
+    may_read = tuple(os.path.realpath(path) for path in (*readable, *writable))
+    may_write = tuple(os.path.realpath(path) for path in writable)
+    devices = ("/dev/null", "/dev/urandom", "/dev/zero")
+    sys.addaudithook(_hook(may_read, may_write, devices))
+
+
+def _hook(may_read: tuple[str, ...], may_write: tuple[str, ...], devices: tuple[str, ...]) -> Callable:
+    realpath, fsdecode, separator, writes = os.path.realpath, os.fsdecode, os.sep, _writes
+
+    def lies_in(path: Any, places: tuple[str, ...]) -> bool:
+        if isinstance(path, int):
+            return True
+        try:
+            found = realpath(fsdecode(path))
+        except Exception:
+            return False
+        return found in devices or any(found == place or found.startswith(place + separator) for place in places)
+
+    def hook(event: str, arguments: tuple) -> None:
+        if event.startswith(_PROCESSES):
+            raise PermissionError("no process may be started while grading")
+        if event.startswith(_NETWORK):
+            raise PermissionError("there is no network while grading")
+        if event.startswith(_ATTACKS):
+            raise PermissionError(f"{event} is not allowed while grading")
+        if event.startswith(_PATHS) and event not in _HARMLESS and arguments:
+            reads = not writes(arguments) if event == "open" else event.startswith(_LISTINGS)
+            places, path = may_read if reads else may_write, arguments[0]
+            if isinstance(path, str | bytes | os.PathLike) and not lies_in(path, places):
+                raise PermissionError(f"{fsdecode(path)[:200]!r} may not be opened or changed while grading")
+
+    return hook
+
+
+def _writes(arguments: tuple) -> bool:
+    """Whether the arguments of the event "open", (path, mode, flags), are for writing."""
+    mode = arguments[1]
+    if isinstance(mode, str):
+        return any(letter in mode for letter in "wax+")
+    flags = arguments[2] if len(arguments) > 2 else 0
+    return bool(isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR))

@@ -1,0 +1,135 @@
+"""Grade an nbgrader course: points and feedback go into its gradebook, through nbgrader's own interface."""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from minivivit.errors import InputError, MissingExtraError
+from minivivit.files.atomic import write_text
+from minivivit.grading.batch import examine_all
+from minivivit.grading.graded_notebook import graded_notebook
+from minivivit.grading.handed_in import HandedIn, find_handed_in
+from minivivit.grading.results import SubmissionResult
+from minivivit.grading.tasks import ASSIGNMENTS
+
+
+def grade_course(course: Path, *, seed: int, assignment: str | None = None) -> list[SubmissionResult]:
+    """Grade what lies at ``submitted/STUDENT/ASSIGNMENT/`` and write it into the gradebook and into ``autograded/``.
+
+    Parameters
+    ----------
+    course : Path
+        The directory that `minivivit assignments` laid out.
+    seed : int
+        Of all inputs.
+    assignment : str, optional
+        Only this one.
+
+    Returns
+    -------
+    results : list of SubmissionResult
+        One for each student and assignment; `file` is its place under ``submitted/``.
+
+    Raises
+    ------
+    InputError
+        When nothing is handed in, or there is no such assignment.
+    MissingExtraError
+        When nbgrader is not installed.
+    """
+    if assignment is not None and assignment not in ASSIGNMENTS:
+        raise InputError(f"there is no assignment {assignment[:100]!r}; there are {', '.join(ASSIGNMENTS)}")
+    settings = _settings(course)
+    submitted = course / settings.submitted_directory
+    if not submitted.is_dir():
+        raise InputError(f"{submitted} does not exist; put what was handed in at submitted/STUDENT/ASSIGNMENT/")
+    chosen = _one_for_each(find_handed_in(submitted), assignment)
+    if not chosen:
+        raise InputError(f"{submitted} holds nothing of {assignment or 'an assignment'}")
+    results = examine_all(chosen, seed=seed)
+    for file, result in zip(chosen, results, strict=True):
+        if result.tasks:
+            _record(settings, course, file, result)
+    return results
+
+
+def _settings(course: Path) -> Any:
+    """nbgrader's settings of the course."""
+    try:
+        from nbgrader.coursedir import CourseDirectory
+        from traitlets.config.loader import PyFileConfigLoader
+    except ImportError:
+        raise MissingExtraError("nbgrader", "teaching", "writing into a course's gradebook") from None
+    config = PyFileConfigLoader("nbgrader_config.py", path=str(course)).load_config()
+    config.CourseDirectory.root = os.path.abspath(course)
+    return CourseDirectory(config=config)
+
+
+def _one_for_each(handed_in: Iterable[HandedIn], assignment: str | None) -> list[HandedIn]:
+    """Of each student and assignment the file to be graded: the one with the assignment's name, or else the last."""
+    found: dict[tuple[str, str], HandedIn] = {}
+    odd = []
+    for file in handed_in:
+        student, _, rest = file.name.partition("/")
+        folder = rest.partition("/")[0]
+        if folder not in ASSIGNMENTS:
+            if assignment is None:
+                odd.append(replace(file, problem="expected at STUDENT/ASSIGNMENT/, with the assignment's full name"))
+        elif assignment in (None, folder):
+            known = found.get((student, folder))
+            exact = file.name == f"{student}/{folder}/{folder}.ipynb"
+            if known is None or exact or (not known.name.endswith(f"/{folder}.ipynb") and not file.problem):
+                found[student, folder] = replace(file, assignment=folder)
+    return [*found.values(), *odd]
+
+
+def _record(settings: Any, course: Path, file: HandedIn, result: SubmissionResult) -> None:
+    """Write the points of one student, and the notebook that feedback is made of; what cannot be is a problem told."""
+    from nbgrader.api import Gradebook, InvalidEntry, MissingEntry
+
+    student, name, *_ = file.name.split("/")
+    try:
+        with Gradebook(settings.db_url, settings.course_id) as gradebook:
+            gradebook.update_or_create_student(student)
+            given = course / settings.submitted_directory / student / name
+            timestamp = settings.get_existing_timestamp(str(given))
+            also = {"timestamp": timestamp} if timestamp else {}
+            gradebook.update_or_create_submission(name, student, **also)
+            notebook = gradebook.find_submission_notebook(name, name, student)
+            _write_grades(notebook, result)
+            gradebook.db.commit()
+    except MissingEntry:
+        result.problems.append(f"not in the gradebook: run  nbgrader generate_assignment {name}  and grade again")
+        return
+    except InvalidEntry as error:
+        result.problems.append(f"not in the gradebook: {' '.join(str(error).split())[:300]}")
+        return
+    source = course / settings.source_directory / name / f"{name}.ipynb"
+    data = file.read() if _is_notebook(file) else b""
+    text = graded_notebook(source.read_text(encoding="utf-8"), data, result)
+    place = course / settings.autograded_directory / student / name
+    place.mkdir(parents=True, exist_ok=True)
+    write_text(place / f"{name}.ipynb", text)
+
+
+def _is_notebook(file: HandedIn) -> bool:
+    return re.search(r"\.ipynb$", file.name, re.IGNORECASE) is not None
+
+
+def _write_grades(notebook: Any, result: SubmissionResult) -> None:
+    """Set the automatic scores of a submitted notebook, and what the checks said as comments to the answers.
+
+    What is graded by hand keeps its score.
+    """
+    tasks = {task.task: task for task in result.tasks}
+    for grade in notebook.grades:
+        task = tasks.get(grade.name.removeprefix("test_"))
+        if task is not None:
+            grade.auto_score = task.points
+        grade.needs_manual_grade = task is None and grade.manual_score is None
+    for comment in notebook.comments:
+        task = tasks.get(comment.name)
+        comment.auto_comment = task.text.strip() if task is not None and task.points < task.of else None

@@ -1,0 +1,148 @@
+"""A class at once: names as browsers and course systems make them, zip files, and what cannot be read, each by itself."""
+
+import io
+import json
+import os
+import zipfile
+
+import pytest
+from submissions import ATTENTION, notebook
+
+from minivivit.cli import main
+from minivivit.errors import InputError
+from minivivit.grading import batch, handed_in
+from minivivit.grading.batch import grade
+from minivivit.grading.handed_in import find_handed_in
+
+GELU = b"import math\nfrom scipy.special import erf\ndef gelu(x):\n    return x * (1 + erf(x / math.sqrt(2))) / 2\n"
+
+
+def zipped(files) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def test_a_folder_is_searched_for_what_was_handed_in(tmp_path):
+    for name in (
+        "Müller, Ä_1234_assignsubmission_file_/03 layer norm (1).ipynb",
+        "smithjohn_LATE_123_456_03-1.IPYNB",
+        ".ipynb_checkpoints/03-checkpoint.ipynb",
+        "a/__pycache__/x.py",
+        "a/test_gelu.py",
+        "a/conftest.py",
+        "a/answers.py",
+        "notes.txt",
+        ".hidden.py",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_bytes(GELU)
+    os.symlink("/etc/passwd", tmp_path / "link.py")
+    inner = zipped({"deep/b.py": GELU})
+    (tmp_path / "class.zip").write_bytes(
+        zipped({"../../x.py": GELU, "/abs.py": GELU, "__MACOSX/x.py": b"", "inner.zip": inner, "dir/": b""})
+    )
+    found = find_handed_in(tmp_path)
+    assert [file.name for file in found] == [
+        "class.zip!../../x.py",
+        "class.zip!/abs.py",
+        "class.zip!inner.zip!deep/b.py",
+        "link.py",
+        "smithjohn_LATE_123_456_03-1.IPYNB",
+        "Müller, Ä_1234_assignsubmission_file_/03 layer norm (1).ipynb",
+        "a/answers.py",
+    ]
+    assert {file.name: file.problem for file in found if file.problem} == {
+        "link.py": "a link or a device; hand in the file itself"
+    }
+    assert all(file.read() == GELU for file in found if not file.problem)
+    assert not list(tmp_path.parent.glob("x.py"))
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", zipped({"a.py": GELU})[:60], b"PK\x05\x06" + bytes(18) + b"x" * 7])
+def test_a_zip_file_that_is_none_is_one_problem(tmp_path, data):
+    (tmp_path / "a.zip").write_bytes(data)
+    (tmp_path / "b.py").write_bytes(GELU)
+    files = find_handed_in(tmp_path)
+    assert files[-1].name == "b.py"
+    assert len(files) == 1 or "hand it in again" in files[0].problem
+
+
+def test_zip_files_that_grow_are_refused_before_they_have_grown(tmp_path, monkeypatch):
+    monkeypatch.setattr(handed_in, "LARGEST", 1 << 20)
+    (tmp_path / "bomb.zip").write_bytes(
+        zipped({"a.py": bytes(1 << 24), "b.zip": zipped({"c.py": b""}) + bytes(1 << 21)})
+    )
+    (first, second) = find_handed_in(tmp_path)
+    with pytest.raises(InputError, match="more than 1,048,576 bytes"):
+        first.read()
+    assert "more than 1,048,576 bytes in another" in second.problem
+    monkeypatch.setattr(handed_in, "MOST_ENTRIES", 3)
+    (tmp_path / "bomb.zip").write_bytes(zipped({f"{number}.py": b"" for number in range(5)}))
+    assert "too many entries" in find_handed_in(tmp_path)[0].problem
+
+
+def test_damaged_zip_files_cost_themselves_alone(tmp_path):
+    import random
+
+    whole, rng = zipped({"a.py": GELU * 20, "b.ipynb": b"{}", "c.zip": zipped({"d.py": GELU})}), random.Random(0)
+    for _ in range(200):
+        damaged = bytearray(whole)
+        for _ in range(3):
+            damaged[rng.randrange(len(whole))] = rng.randrange(256)
+        (tmp_path / "a.zip").write_bytes(damaged)
+        try:
+            for file in find_handed_in(tmp_path / "a.zip"):
+                if not file.problem:
+                    file.read()
+        except (InputError, OSError):
+            continue
+
+
+def test_a_class_is_graded_and_each_problem_is_its_own(tmp_path, capsys):
+    (tmp_path / "right.py").write_bytes(GELU)
+    (tmp_path / "b.ipynb").write_bytes(b"{}")
+    (tmp_path / "c (1).ipynb").write_bytes(notebook(ATTENTION, {"softmax": "def softmax(x):\n    return x\n"}))
+    assert main(["grade", str(tmp_path), "--json", str(tmp_path / "grades.json"), "--seed", "7"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    rows = {row["file"]: row for row in json.loads((tmp_path / "grades.json").read_text())["submissions"]}
+    assert list(rows) == ["b.ipynb", "c (1).ipynb", "right.py"]
+    assert rows["right.py"]["points"] == 2
+    assert rows["c (1).ipynb"]["points"] == 10
+    assert rows["b.ipynb"]["tasks"] == []
+    assert "no list of cells" in rows["b.ipynb"]["problems"][0]
+    for part in ("b.ipynb: not graded", "c (1).ipynb: 10 of 13 points", "gelu 2/2", "seed: 7"):
+        assert part in out
+    assert main(["grade", str(tmp_path / "right.py"), "--seed", "7"]) == 0
+    assert "gelu: all" in capsys.readouterr().out
+
+
+def test_an_examiner_that_ends_costs_one_submission(tmp_path, monkeypatch):
+    for number in range(3):
+        (tmp_path / f"{number}.py").write_bytes(GELU)
+    usual = batch._Examiner.examine
+
+    def examine(self, request, data):
+        if request["name"] == "1.py":
+            self._process = self._process or batch._started()
+            self._process.kill()
+        return usual(self, request, data)
+
+    monkeypatch.setattr(batch._Examiner, "examine", examine)
+    results = grade(tmp_path, seed=1, num_processes=1)
+    assert [result.points for result in results] == [2, 0, 2]
+    assert results[1].problems == ["grading it ended the grader's process; look at it by hand"]
+
+
+@pytest.mark.parametrize("name", ["nowhere", "a.txt", "empty"])
+def test_nothing_to_grade_is_said(tmp_path, name):
+    (tmp_path / "a.txt").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="notebook"):
+        grade(tmp_path / name, seed=0)
+    with pytest.raises(InputError, match="there is no assignment"):
+        grade(tmp_path, seed=0, assignment="07")
