@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from left_out import or_left_out
 
 ROOT = Path(__file__).parent.parent
 MOST_PROCESSES = 4
@@ -24,33 +25,9 @@ def pytest_configure(config):
     ours = "|".join(map(re.escape, ["minivivit", *sorted(shared)]))
     config.addinivalue_line("filterwarnings", rf"error:::({ours})(\.|\Z)")
     if ALONE:
-        threading.Thread.start = _or_left_out(threading.Thread.start, "a thread")
-        subprocess.Popen.__init__ = _or_left_out(subprocess.Popen.__init__, "a process")
-        os.fork = _or_left_out(os.fork, "a process")
-
-
-def _or_left_out(start, what):
-    """`start`, where the platform may refuse it: a test that starts `what` itself is left out, and says why.
-
-    The package is not: where it asks, it gets the error that the platform has for everybody, and must do without.
-    """
-
-    def start_or_leave_out(*arguments, **options):
-        try:
-            return start(*arguments, **options)
-        except (RuntimeError, OSError) as error:
-            if _asked_by_a_test(sys._getframe(1)):
-                pytest.skip(f"needs {what}, and none can be started here ({error})")
-            raise
-
-    return start_or_leave_out
-
-
-def _asked_by_a_test(frame):
-    """Whether a test's own code called, be it through Python's library; not the package, nor another library."""
-    while frame is not None and frame.f_globals["__name__"].partition(".")[0] in sys.stdlib_module_names:
-        frame = frame.f_back
-    return frame is not None and Path(frame.f_code.co_filename).is_relative_to(ROOT / "tests")
+        threading.Thread.start = or_left_out(threading.Thread.start, "a thread")
+        subprocess.Popen.__init__ = or_left_out(subprocess.Popen.__init__, "a process")
+        os.fork = or_left_out(os.fork, "a process")
 
 
 @pytest.hookimpl(optionalhook=True)

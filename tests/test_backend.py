@@ -435,6 +435,7 @@ def numpy_without_blas(monkeypatch):
 
     blas = SimpleNamespace(**{name: partial(counted, name) for name in multiply})
     monkeypatch.setattr(backend, "_scipy_blas", lambda: blas)
+    monkeypatch.setattr(backend, "SMALL_PRODUCT", 1 << 12)
     return products
 
 

@@ -383,7 +383,8 @@ def _finish(
     else:
         lines = [f"{task.name}: all {right.partition(' ')[0]} cases right (score {score:.2f})"]
     if not student_call.has_time_limit():
-        notes += "  (no time limit: no thread can start here, so a loop that does not end must be stopped by hand)\n"
+        said = "no time limit: no thread can start here, so a loop that does not end must be stopped by hand"
+        notes = f"  ({said})\n{notes}"
     text = "\n".join(lines) + "\n" + notes
     if not quiet:
         print(text, end="")

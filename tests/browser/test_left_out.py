@@ -4,7 +4,7 @@ import contextlib
 import threading
 
 import pytest
-from conftest import _or_left_out
+from left_out import or_left_out
 
 from minivivit.backend import parallel_blocks
 from minivivit.checks.student_call import has_time_limit
@@ -14,7 +14,7 @@ def refuse(*arguments):
     raise RuntimeError("can't start new thread")
 
 
-start = _or_left_out(refuse, "a thread")
+start = or_left_out(refuse, "a thread")
 
 
 def test_a_test_that_starts_one_is_left_out_and_says_why():

@@ -86,7 +86,7 @@ def test_where_the_wrong_entries_are_is_said():
         (lambda x: right(x).sum(axis=0), "took an axis away"),
         (lambda x: right(x)[None] * numpy.ones((3,) + (1,) * x.ndim), "a sum over the first axes is missing"),
         (lambda x: numpy.zeros_like(x), "it is 0 everywhere"),
-        (lambda x: (right(x) * 5).astype(int), "has dtype int64"),
+        (lambda x: (right(x) * 5).astype("int64"), "has dtype int64"),
         (lambda x: -right(x), "the sign is turned"),
         (lambda x: 3 * right(x), "a factor: all is 3 times"),
         (lambda x: right(x) + 7, "the same number is added to every entry"),
