@@ -137,7 +137,10 @@ def their_class():
         if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
             pytest.skip("without AVX2 torchvision resizes bytes as floats")
         transformers.logging.set_verbosity_error()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # for frames as small as these, waiting for one another takes the longest
         yield Theirs
+        torch.set_num_threads(threads)
 
 
 def random_settings(rng):
@@ -196,7 +199,7 @@ def assert_same(ours, theirs):
 def test_random_settings_and_videos(their_class):
     rng = numpy.random.default_rng(30)
     compared = refused = 0
-    for _ in range(500):
+    for _ in range(400):
         settings, (videos, frames) = random_settings(rng), random_videos(rng)
         arguments = {"return_tensors": "np"} if rng.random() < 0.6 else {}
         if rng.random() < 0.3:
@@ -212,7 +215,7 @@ def test_random_settings_and_videos(their_class):
             continue
         assert_same(VivitVideoProcessor(**settings)(videos, **arguments), theirs)
         compared += 1
-    assert compared > 300
+    assert compared > 250
     assert refused > 20
 
 
