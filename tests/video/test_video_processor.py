@@ -246,6 +246,17 @@ def test_the_input_is_left_as_it_was(clip):
     numpy.testing.assert_array_equal(clip, before)
 
 
+@pytest.mark.gpu
+def test_the_gpu_gives_the_same_bits(clip):
+    cupy = pytest.importorskip("cupy")
+    for settings in ({}, {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}):
+        processor = VivitVideoProcessor(**(SMALL | settings))
+        for given in ([clip, clip[:, :25]], clip[..., :1]):
+            result = processor(given, return_tensors="np", backend="cupy").pixel_values
+            assert isinstance(result, cupy.ndarray)
+            numpy.testing.assert_array_equal(result.get(), processor(given, return_tensors="np").pixel_values)
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Sampling frames
 # --------------------------------------------------------------------------------------------------------------------
