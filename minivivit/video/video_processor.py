@@ -1,8 +1,8 @@
 """`VivitVideoProcessor`: transformers' newer way from the frames of a video to the pixel values that the model takes.
 
 For each clip: convert to RGB, resize (bytes, as PyTorch), centre crop, rescale, normalise. The steps and settings are
-those of `VivitImageProcessor`, and the results nearly: with the published defaults, one grey level apart in 0.6 % of
-the values, as PyTorch's fixed-point weights are not Pillow's (`minivivit.video.torch_resize`).
+those of `VivitImageProcessor`, and the results nearly: with the published defaults 0.1 to 1 % of the values are one
+grey level apart, as PyTorch's fixed-point weights are not Pillow's (`minivivit.video.torch_resize`).
 """
 
 import os
