@@ -8,7 +8,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor
+from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor, VivitVideoProcessor
 from minivivit.cli import main
 from minivivit.commands import classify
 from minivivit.models.top_classes import class_probabilities
@@ -246,3 +246,32 @@ def test_pairs_in_the_table(capsys, clip, kitchen):
     code, out, _ = run(capsys, clip, "--model", kitchen, "--top-k", "2")
     assert code == 0
     assert all(re.fullmatch(r"noun \d \+ verb \d +0\.\d{4}", row) for row in out.splitlines()[2:])
+
+
+@pytest.mark.parametrize("views", [None, "2x3"])
+def test_the_file_in_the_models_directory_chooses_the_processor(capsys, clip, tmp_path, monkeypatch, views):
+    """With a video processor's file, what the model sees is the video processor's pixels, sampling left out."""
+    VivitForVideoClassification.from_pretrained(TINY).save_pretrained(tmp_path / "m")
+    processor = VivitVideoProcessor(size={"shortest_edge": 18}, crop_size=16, do_sample_frames=True, num_frames=2)
+    processor.save_pretrained(tmp_path / "m")
+    seen = []
+    forward = VivitForVideoClassification.forward
+    monkeypatch.setattr(
+        VivitForVideoClassification,
+        "forward",
+        lambda self, pixel_values, **options: (seen.append(pixel_values), forward(self, pixel_values, **options))[1],
+    )
+    code, _, err = run(capsys, clip, "--model", tmp_path / "m", *([] if views is None else ["--views", views]))
+    assert code == 0
+    assert "the video processor samples frames, which is left out here" in err
+    video, plain = numpy.load(clip), {"do_sample_frames": False, "return_tensors": "np"}
+    if views is None:
+        expected = [processor(video[[2, 4, 7, 9]], **plain).pixel_values]
+    else:
+        expected = [
+            crop[None] for row in temporal_views(2, 4, 2, 12) for crop in three_spatial_crops(video[row], processor)
+        ]
+    assert len(seen) == len(expected)
+    for ours, theirs in zip(seen, expected, strict=True):
+        numpy.testing.assert_array_equal(ours, theirs)
+    assert numpy.abs(expected[0] - PROCESSOR(video[[2, 4, 7, 9]], return_tensors="np").pixel_values).max() > 1e-3

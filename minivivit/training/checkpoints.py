@@ -8,6 +8,8 @@ In the output directory of a training::
     best/    config.json, model.safetensors, preprocessor_config.json   the model that did best on the validation clips
     .next-checkpoint/                                                   while a checkpoint is made, and after a kill
 
+(A model that began with a video processor has ``video_preprocessor_config.json`` in place of the other.)
+
 These are plain directories and files, so that every system has them. A checkpoint is first written into
 ``.next-checkpoint``, whole and brought to the disk; its state is written last, and from that instant on the checkpoint
 counts. Then each file is moved to its place, over the file of the checkpoint before, and the state is moved last. A

@@ -5,6 +5,7 @@ five. The frames of one clip are of one shape; clips may differ.
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -64,6 +65,9 @@ class VideoMetadata(Mapping):
         return [int(index) / self.fps for index in self.frames_indices]
 
 
+# A video with more frames than that, six days at 30 a second, is taken for a mistake.
+MAX_FRAMES = 2**24
+
 Clip = tuple[numpy.ndarray, VideoMetadata]  # (frames, channels, height, width), and what is known of it
 Sampler = Callable[[VideoMetadata], numpy.ndarray]  # which frames to take
 
@@ -84,6 +88,8 @@ def uniform_indices(total: int, num_frames: int | None, fps: float | None, video
         not known.
     """
     (total,) = checked_counts(total_num_frames=total)
+    if total > MAX_FRAMES:
+        raise InputError(f"total_num_frames is {quoted(total)}; expected {MAX_FRAMES:,} at most")
     if fps is not None and num_frames is not None:
         raise InputError("num_frames and fps are both given; they exclude each other: give one")
     if fps is not None:
@@ -94,20 +100,20 @@ def uniform_indices(total: int, num_frames: int | None, fps: float | None, video
                 "video_metadata={'total_num_frames': ..., 'fps': ...}, or give num_frames in place of fps"
             )
         _check_rate(video_fps, "the video's own fps")
-        num_frames = max(1, int(min(total / video_fps * fps, 2.0**62)))
+        num_frames = max(1, int(min(total / float(video_fps) * float(fps), 2.0**62)))
     if num_frames is None:
         return numpy.arange(total)
     (num_frames,) = checked_counts(num_frames=num_frames)
     if num_frames > total:
         raise InputError(
-            f"{num_frames:,} frames are asked for, and the video has {total:,}; give fewer num_frames or fps"
+            f"{quoted(num_frames)} frames are asked for, and the video has {total:,}; give fewer num_frames or fps"
         )
     return numpy.arange(num_frames) * total // num_frames
 
 
 def _check_rate(rate: Any, name: str) -> None:
     number = isinstance(rate, int | float | numpy.number) and not isinstance(rate, bool)
-    if not (number and 0 < rate < float("inf")):
+    if not (number and 0 < rate <= sys.float_info.max):
         raise InputError(f"{name} is {quoted(rate)}; expected a number above 0")
 
 

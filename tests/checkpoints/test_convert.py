@@ -9,7 +9,7 @@ import numpy
 import pytest
 from scenic_goldens import DATA, Golden, flat, nested
 
-from minivivit import InputError, VivitConfig, VivitForVideoClassification, VivitImageProcessor
+from minivivit import InputError, VivitConfig, VivitForVideoClassification, VivitImageProcessor, VivitVideoProcessor
 from minivivit.checkpoints import load_scenic, to_scenic
 from minivivit.checkpoints.convert import SCENIC_PRESETS, hugging_face_to_scenic, scenic_to_hugging_face
 from minivivit.checkpoints.names import scenic_parameters
@@ -134,6 +134,23 @@ def test_the_answers_survive_the_way_there_and_back(tmp_path, capsys):
         path.write_text("{}" if path.name == "config.json" else path.read_text())
     with pytest.raises(InputError, match="does not fit the config"):
         convert(tmp_path / "scenic", tmp_path / "new", "--preset", "vivit-b-16x2-kinetics400")
+
+
+def test_a_video_processor_goes_along(tmp_path):
+    VivitForVideoClassification(small_config(), backend="numpy").save_pretrained(tmp_path / "hf")
+    processor = VivitVideoProcessor(size={"height": 8, "width": 12}, resample=3, num_frames=4)
+    processor.save_pretrained(tmp_path / "hf")
+    convert(tmp_path / "hf", tmp_path / "scenic")
+    files = {"checkpoint", "config.json", "video_preprocessor_config.json"}
+    assert set(os.listdir(tmp_path / "scenic")) == files
+    convert(tmp_path / "scenic", tmp_path / "again")
+    assert VivitVideoProcessor.from_pretrained(tmp_path / "again").to_dict() == processor.to_dict()
+    (tmp_path / "hf" / "video_preprocessor_config.json").write_text('{"resample": 77}')
+    with pytest.raises(InputError, match=r"video_preprocessor_config\.json: resample is 77"):
+        convert(tmp_path / "hf", tmp_path / "out")
+    VivitImageProcessor().save_pretrained(tmp_path / "again")  # beside the other: both go along
+    convert(tmp_path / "again", tmp_path / "both")
+    assert set(os.listdir(tmp_path / "both")) == files | {"preprocessor_config.json"}
 
 
 def test_a_preset_says_what_it_passes_over(tmp_path, monkeypatch, capsys):

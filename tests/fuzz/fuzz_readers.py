@@ -32,7 +32,7 @@ sys.path.append(str(Path(__file__).parent.parent / "files"))
 from file_writers import assemble, legacy_storage, tensor, write_legacy_file
 
 import minivivit
-from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor, VivitModel
+from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor, VivitModel, VivitVideoProcessor
 from minivivit.checkpoints.convert import CHECKPOINT, is_scenic
 from minivivit.checkpoints.image_model import init_from_image_model
 from minivivit.checkpoints.image_source import open_image_source
@@ -293,9 +293,10 @@ def _read_config(place: Path, rng: Random) -> None:
 
 def _make_processors(place: Path) -> None:
     settings = VivitImageProcessor(size=12, crop_size={"height": 8, "width": 10}).to_dict()
+    video = VivitVideoProcessor(size={"height": 9, "width": 11}, crop_size=8, resample=3, do_sample_frames=True)
     contents = {
         "preprocessor_config.json": settings,
-        "video_preprocessor_config.json": {**settings, "resample": 3, "size": {"height": 9, "width": 11}},
+        "video_preprocessor_config.json": {**video.to_dict(), "num_frames": 2},
         "processor_config.json": {"image_processor": settings, "processor_class": "x"},
     }
     for number, (name, content) in enumerate(contents.items()):
@@ -309,7 +310,7 @@ def _read_processor(place: Path, rng: Random) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of numbers beyond float32, which the model then refuses
         processor(frames, return_tensors="np")
-    VivitImageProcessor.from_dict(json.loads(processor.to_json_string()))
+    type(processor).from_dict(json.loads(processor.to_json_string()))
 
 
 def _make_settings(place: Path) -> None:

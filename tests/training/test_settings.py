@@ -11,7 +11,7 @@ import sys
 import pytest
 from tiny_training import TINY, write_clips
 
-from minivivit import InputError
+from minivivit import InputError, VivitVideoProcessor
 from minivivit.cli import main
 from minivivit.commands.train import _given_settings, add_train_arguments, run_train
 from minivivit.training.data.motion.clips import MOTION_CLASSES
@@ -218,6 +218,23 @@ def test_who_names_no_model_learns_which_one_it_is(tmp_path, config_file, capsys
     assert re.fullmatch("minivivit: note: .* has no fitting classifier.bias, classifier.weight: drawn afresh.*", second)
     processor = json.loads((tmp_path / "tuned" / "last" / "preprocessor_config.json").read_text())
     assert (processor["size"], processor["do_normalize"]) == ({"shortest_edge": 18}, True)
+
+
+def test_a_video_processor_stays_one(tmp_path, config_file):
+    """Trained, resumed, evaluated and converted: the model keeps the file that it was saved with, and no other."""
+    assert minivivit_train("motion", "--output", tmp_path / "motion", "--config", config_file) == 0
+    (tmp_path / "motion" / "best" / "preprocessor_config.json").unlink()
+    processor = VivitVideoProcessor(size=18, crop_size=16, resample=3, num_frames=2)
+    processor.save_pretrained(tmp_path / "motion" / "best")
+    folder = write_clips(tmp_path / "clips", clips=2)
+    options = [folder, "--output", tmp_path / "run", "--batch-size", 2, "--model", tmp_path / "motion" / "best"]
+    assert minivivit_train(*options, "--epochs", 1) == 0
+    assert minivivit_train(*options[:3], "--epochs", 2, "--resume") == 0
+    files = {path.name for path in (tmp_path / "run" / "last").iterdir()}
+    assert "video_preprocessor_config.json" in files
+    assert "preprocessor_config.json" not in files
+    assert VivitVideoProcessor.from_pretrained(tmp_path / "run" / "last").to_dict() == processor.to_dict()
+    assert main(["evaluate", "--model", str(tmp_path / "run" / "best"), "--data", str(folder)]) == 0
 
 
 def test_a_training_that_cannot_begin_has_one_line_to_say(tmp_path, config_file):

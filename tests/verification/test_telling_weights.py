@@ -6,7 +6,7 @@ import numpy
 import pytest
 from model_cases import clip_for, tiny_config
 
-from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor
+from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor, VivitVideoProcessor
 from minivivit.cli import main
 from minivivit.verification.comparison.verdict import compare
 from minivivit.verification.tensors.source import open_source
@@ -81,6 +81,9 @@ def test_trace_writes_the_perturbed_model_beside_it(fresh, capsys):
     files = ("model.safetensors", "config.json", "preprocessor_config.json", "vivit.encoder.layer.0.safetensors")
     for file in files:
         assert (fresh / "one" / file).read_bytes() == (fresh / "two" / file).read_bytes()
+    VivitVideoProcessor(size=8).save_pretrained(fresh / "fresh")
+    assert trace(capsys, fresh, fresh / "two", "--model", fresh / "fresh", "--perturb", "7")[0] == 0
+    assert (fresh / "two" / "video_preprocessor_config.json").is_file()
     metadata = open_source(fresh / "one").metadata
     assert metadata["model"] == str(fresh / "one")
     assert metadata["perturbed"] == {"seed": 7, "model": str(fresh / "fresh")}

@@ -246,6 +246,17 @@ def test_the_input_is_left_as_it_was(clip):
     numpy.testing.assert_array_equal(clip, before)
 
 
+@pytest.mark.gpu
+def test_the_gpu_gives_the_same_bits(clip):
+    cupy = pytest.importorskip("cupy")
+    for settings in ({}, {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}):
+        processor = VivitVideoProcessor(**(SMALL | settings))
+        for given in ([clip, clip[:, :25]], clip[..., :1]):
+            result = processor(given, return_tensors="np", backend="cupy").pixel_values
+            assert isinstance(result, cupy.ndarray)
+            numpy.testing.assert_array_equal(result.get(), processor(given, return_tensors="np").pixel_values)
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Sampling frames
 # --------------------------------------------------------------------------------------------------------------------
@@ -502,6 +513,10 @@ SAMPLE = {"do_sample_frames": True}
             SAMPLE | {"fps": 1e300, "video_metadata": {"total_num_frames": 4, "fps": 1e-300}},
             "frames are asked for",
         ),
+        (CLIP, SAMPLE | {"num_frames": 10**400}, "frames are asked for"),
+        (CLIP, SAMPLE | {"fps": 10**400}, "fps is"),
+        (CLIP, SAMPLE | {"video_metadata": {"total_num_frames": 10**12}}, "expected 16,777,216 at most"),
+        (CLIP, SAMPLE | {"num_frames": 2, "video_metadata": {"total_num_frames": 10**400}}, "total_num_frames is"),
         (CLIP, SAMPLE | {"num_frames": 4, "video_metadata": {"total_num_frames": 40}}, "the clip has 4 frames"),
         (CLIP, {"video_metadata": [{"total_num_frames": 4}] * 2}, "2 entries for 1 videos"),
         (CLIP, {"video_metadata": {"fps": 4}}, "lacks total_num_frames"),
