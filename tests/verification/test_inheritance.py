@@ -75,8 +75,8 @@ def test_queries_and_keys_err_by_no_more_than_any_probabilities_could():
     )
     assert less == pytest.approx(4e-3 * rms)
     fine = budgets | {f"gradient.{attention}.query": NOISY | {"relative_l2": 1e-3}}
-    least, _ = inheritance.floor(f"gradient.{attention}.query", shape, fine, "float16")
-    assert least == pytest.approx(2 * 2**-11 * rms)
+    least, _ = inheritance.floor(f"gradient.{attention}.query", shape, fine, "float32")
+    assert least == pytest.approx(2 * 2**-24 * rms)
     assert inheritance.floor(f"gradient.{attention}.query", shape, {}, "float16") == NOTHING
 
 

@@ -20,7 +20,8 @@ it is made of has bounds too, and from these follow some for it. They need no fa
 
   and that of dK by at most sqrt(n) more, with Q for K, since all n queries may attend to one key. Where ours is not
   lost to rounding, a right program may still take sum P dP in another way, as dO O^T: then dP and that sum do not
-  cancel to the last bit, and 2 u takes the place of the last factor. n rows of such errors add up to sqrt(n) of one.
+  cancel to the last bit, and 2 u takes the place of the last factor. That is heeded in float32 and float64.
+  n rows of such errors add up to sqrt(n) of one.
 - What such a gradient goes into, which is all before that attention, is as uncertain as the share that it has in the
   gradient of the norm before the attention.
 """
@@ -40,8 +41,11 @@ FORWARD = re.compile(r"(?!gradient\.)(?P<attention>.+\.(temporal_|spatial_)?atte
 # Scores are the sums of many products: the largest error of them over the rms that follows from those of their factors.
 LARGEST_OF_SCORES = 8.0
 
-# Scores off by so much move a probability by half of itself.
-LOST = 0.2
+# Scores off by so much may move a probability to several times itself.
+LOST = 1.0
+
+# Of coarser unit roundoffs our own run says where it is lost, and 2 u of the bound would be more than most gradients.
+FINE = 2.0**-20
 
 # (of rms, of max_abs)
 Floor = tuple[float, float]
@@ -142,9 +146,12 @@ class Inheritance:
         names = f"gradient.{attention}", f"{attention}.value", f"{attention}.{'key' if is_query else 'query'}"
         factors = math.prod(_rms_of_ours(budgets.get(each)) for each in names)
         rows = 1 if is_query else shape[-2]
+        bound = 2 * math.sqrt(shape[-1] / self.heads * rows) * factors
         lost = budgets[name]["relative_l2"] > NOISE
+        if not lost and u > FINE:
+            return NOTHING
         uncertain = max(4 * min(0.25, self._of_scores(attention, budgets)) if lost else 0.0, 2 * u)
-        rms = 2 * math.sqrt(shape[-1] / self.heads * rows) * factors * uncertain
+        rms = bound * uncertain
         return rms, rms * _crest(budgets[name])
 
     def _of_scores(self, attention: str, budgets: Budgets) -> float:
