@@ -1,13 +1,14 @@
 """The measuring instrument: what `compare` says of every planted fault, and of right ports.
 
 python tests/parity/port_report.py [--kind full|coarse] [--dtype float32|float16|bfloat16]
-    [--pairing map|order] [--fresh] [--only WORDS] [--place PLACE] [--right] [--workers 2] [--verbose]
+    [--pairing map|order] [--fresh] [--only WORDS] [--place PLACE] [--right [--drawn SEED]] [--workers 2] [--verbose]
 """
 
 import argparse
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import json
 import multiprocessing
 import sys
@@ -19,7 +20,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent.par
 
 from port.gallery import PORT_FAULTS  # noqa: E402
 from port.measure import Column, Finding, measure  # noqa: E402
-from port.right_pairs import RIGHT_PAIRS, false_alarm  # noqa: E402
+from port.right_pairs import RIGHT_PAIRS, RightPair, drawn_pairs, false_alarm  # noqa: E402
 
 WORKERS = 2
 
@@ -29,9 +30,15 @@ def measured(index: int, column: Column) -> Finding:
     return measure(PORT_FAULTS[index], column)
 
 
-def alarm(index: int) -> str:
+def alarm(index: int, seed: int | None, number: int) -> str:
     """What is reported of a right pair; in a worker."""
-    return false_alarm(RIGHT_PAIRS[index])
+    return false_alarm(pairs_of(seed, number)[index])
+
+
+@functools.cache
+def pairs_of(seed: int | None, number: int) -> list[RightPair]:
+    """The right pairs that are listed, or so many that are drawn."""
+    return RIGHT_PAIRS if seed is None else drawn_pairs(seed, number)
 
 
 def chosen(arguments: argparse.Namespace) -> list[int]:
@@ -78,13 +85,14 @@ def totals(findings: list[Finding]) -> str:
     )
 
 
-def report_right_pairs(words: str, workers: int) -> None:
+def report_right_pairs(words: str, workers: int, seed: int | None, number: int) -> None:
     """Print those of which something is reported."""
-    jobs = [index for index, pair in enumerate(RIGHT_PAIRS) if words in pair.name.lower()]
-    alarms = run(alarm, jobs, workers)
+    pairs = pairs_of(seed, number)
+    jobs = [index for index, pair in enumerate(pairs) if words in pair.name.lower()]
+    alarms = run(alarm, jobs, workers, seed, number)
     for index, said in zip(jobs, alarms, strict=True):
         if said:
-            print(f"{RIGHT_PAIRS[index].name}\n    {said}")
+            print(f"{pairs[index].name}\n    {said}")
     print(f"{len(jobs)} right pairs: {sum(map(bool, alarms))} false alarms")
 
 
@@ -96,6 +104,10 @@ def main() -> None:
     parser.add_argument("--pairing", choices=("map", "order"), default="map")
     parser.add_argument("--fresh", action="store_true", help="freshly initialised weights")
     parser.add_argument("--right", action="store_true", help="the right pairs in place of the faults")
+    parser.add_argument(
+        "--drawn", type=int, metavar="SEED", help="with --right: pairs drawn at random, not those listed"
+    )
+    parser.add_argument("--number", type=int, default=150, help="of them (default: 150)")
     parser.add_argument("--only", metavar="WORDS", help="faults whose names hold these words")
     parser.add_argument("--place", help="a part of the network, or m1, m2, m3")
     parser.add_argument("--workers", type=int, default=WORKERS)
@@ -103,7 +115,8 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="write the findings")
     arguments = parser.parse_args()
     if arguments.right:
-        report_right_pairs((arguments.only or "").lower(), arguments.workers)
+        words = (arguments.only or "").lower()
+        report_right_pairs(words, arguments.workers, arguments.drawn, arguments.number)
         return
     column = Column(arguments.kind == "coarse", arguments.dtype, arguments.pairing, arguments.fresh)
     findings = run(measured, chosen(arguments), arguments.workers, column)

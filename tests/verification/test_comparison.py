@@ -9,7 +9,15 @@ from counting import CountedName, num_calls
 from model_cases import clip_for, tiny_config, tiny_model
 
 from minivivit.errors import InputError
-from minivivit.verification.comparison.judgement import FACTORS, GRADIENT_FACTORS, NOISE_FACTORS, budgets_in, judge
+from minivivit.verification.comparison.judgement import (
+    FACTORS,
+    GRADIENT_FACTORS,
+    MOST,
+    NOISE_FACTORS,
+    SYSTEMATIC,
+    budgets_in,
+    judge,
+)
 from minivivit.verification.comparison.verdict import compare
 from minivivit.verification.rounding.budget import rounding_budgets
 from minivivit.verification.tensors.error import TensorError, unit_roundoff
@@ -112,7 +120,7 @@ def test_one_wrong_entry_is_found_by_its_size(ours):
 
 def test_what_is_allowed_grows_with_the_budget_and_by_kind():
     error = TensorError(max_abs=1e-6, relative_l2=1e-6, rms=1e-6, where=(0,))
-    budget = {"relative_l2": 1e-6 / FACTORS[0] - U, "max_abs": 1.0, "rms": 1e-7}
+    budget = {"relative_l2": 1e-6 / FACTORS[0] - U, "max_abs": 1e-7, "rms": 1e-7}  # all entries carry it
     allowed, excess = judge("x", error, budget, None, 100, "float32")
     assert allowed == pytest.approx(1e-6)
     assert excess == pytest.approx(1)
@@ -121,10 +129,14 @@ def test_what_is_allowed_grows_with_the_budget_and_by_kind():
     )
     # of few entries: the tensor before, in absolute terms
     before = {"relative_l2": 1.0, "max_abs": 2.0, "rms": 1e-6 - U}
+    assert judge("x", error, budget, None, 1, "float32")[1] == pytest.approx(1)
     assert judge("x", error, budget, before, 1, "float32")[1] == pytest.approx(1 / FACTORS[0])
     assert judge("x", error, budget, before, 100, "float32")[1] == pytest.approx(1)
     # nothing but rounding
     noise = {"relative_l2": 1.0, "max_abs": 1e-6, "rms": 1e-6}
+    # what its inputs explain is allowed at least
+    assert judge("x", error, budget, None, 100, "float32", (2e-6, 2e-6))[1] == pytest.approx(1 / 2)
+    assert judge("x", error, budget, None, 100, "float32", (1e-9, 1e-9))[1] == pytest.approx(1)
     bad = TensorError(max_abs=39e-6, relative_l2=39.0, rms=39e-6, where=(0,))
     assert NOISE_FACTORS == (40, 40)
     assert judge("gradient.x", bad, noise, None, 100, "float32")[1] == pytest.approx(39 / 40, rel=1e-3)
@@ -134,6 +146,32 @@ def test_what_is_allowed_grows_with_the_budget_and_by_kind():
     assert math.isnan(judge("x", error, unbounded, None, 100, "float32")[1])
     assert judge("x", overflown, unbounded, None, 100, "float32")[1] == math.inf
     assert judge("x", overflown, budget, None, 100, "float32")[1] == math.inf
+    # where ours is 0 throughout, only the largest error is judged
+    of_zeros = {"relative_l2": 1.7976931348623157e308, "max_abs": 1e-9, "rms": 1e-9}
+    theirs = TensorError(max_abs=2e-9, relative_l2=math.inf, rms=1e-9, where=(0,))
+    assert judge("gradient.x", theirs, of_zeros, None, 100, "float32")[1] == pytest.approx(2 / 40)
+    theirs = TensorError(max_abs=2e-7, relative_l2=math.inf, rms=1e-7, where=(0,))
+    assert judge("gradient.x", theirs, of_zeros, None, 100, "float32")[1] == pytest.approx(200 / 40)
+
+
+def test_more_is_allowed_where_few_entries_carry_the_error():
+    """As many times more as the norms of two draws of few errors differ by chance."""
+
+    def allowed(carriers, name="x", samples=1, relative=1e-3):
+        budget = {"relative_l2": relative, "rms": 1e-3, "max_abs": 1e-3 * math.sqrt(1000 / carriers)}
+        error = TensorError(max_abs=1e-3, relative_l2=1e-3, rms=1e-3, where=(0,))
+        return judge(name, error, budget, None, 1000, "float32", samples=samples)[0] / (relative + U)
+
+    assert allowed(1000) == allowed(100) == pytest.approx(FACTORS[0])
+    for carriers in (20, 12):
+        quotients = numpy.random.default_rng(carriers).chisquare(carriers, (2, 1_000_000))
+        largest = numpy.sort(numpy.sqrt(quotients[0] / quotients[1]))[-5]  # of a million
+        assert largest < allowed(carriers) / SYSTEMATIC < 2 * largest
+    assert allowed(3) == allowed(1.0) == pytest.approx(MOST * FACTORS[0])
+    assert allowed(40, samples=2) == pytest.approx(allowed(20))  # two clips may be the same
+    assert allowed(12, "gradient.x") == pytest.approx(GRADIENT_FACTORS[0])
+    assert allowed(3, "gradient.x") == pytest.approx(MOST * GRADIENT_FACTORS[0])
+    assert allowed(3, "gradient.x", relative=0.5) > MOST * NOISE_FACTORS[0]  # nothing but rounding
 
 
 def budgeted(tensors, **budgets):

@@ -19,11 +19,17 @@ budget's, each with its share of u as above:
     gradients       0.8    2.6     9.6     20        1.0    3.7    14.4     40
 
 A gradient strays further: where rounding moves an argument of ReLU past 0, its derivative jumps; and how a sum over all
-tokens is taken (in PyTorch's bfloat16 even the number of threads tells) differs more than how one over a row is. Two
+tokens is taken (in PyTorch's bfloat16 even the number of threads tells) differs more than how one over a row is. Three
 kinds of tensor need another rule:
 
-- Of few entries (`FEW`): a sum of few rounding errors may nearly vanish in our run. The loss is one number. Such a
-  tensor takes the larger one of its budget and that of the tensor before it, in absolute terms.
+- Whose error few entries carry, as where a softmax is saturated or one feature is a hundred times the others. The
+  norms of two draws of k independent errors of one size differ by chance: the square of their quotient has the F
+  distribution of k and k degrees of freedom, and is larger than F(k) once in 1 / `CHANCE` times. k is at least
+  (||d|| / max abs(d))**2 of one clip, since two may be the same, and the first factor is at least
+  `SYSTEMATIC` sqrt(F(k)), which is 4 for k = 40 and 11 for 11. Both factors are raised in proportion, up to `MOST`
+  times if it is not nothing but rounding.
+- Of few entries altogether (`FEW`): a sum of few rounding errors may nearly vanish in our run. The loss is one number.
+  Such a tensor takes the larger one of its budget and that of the tensor before it, in absolute terms.
 - Nothing but rounding, as the gradient of the key's bias is, which is 0 in exact arithmetic: where the budget says so
   (relative_l2 above `NOISE`), entries depend on the order of every sum, and both factors are `NOISE_FACTORS`.
 """
@@ -32,6 +38,8 @@ import itertools
 import math
 import sys
 from collections.abc import Mapping
+
+from scipy.special import fdtri
 
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import quoted
@@ -42,6 +50,11 @@ from minivivit.verification.tensors.source import TensorSource
 FACTORS, GRADIENT_FACTORS, NOISE_FACTORS = (4.0, 10.0), (20.0, 40.0), (40.0, 40.0)
 FEW = 8
 NOISE = 0.1
+# How often a right tensor may be called wrong by chance, and the quotient of errors that two right programs have.
+CHANCE, SYSTEMATIC = 1e-7, 1.6
+# Where that would be more than so many times the factors, so many are allowed, unless it is nothing but rounding: else
+# next to nothing would be judged.
+MOST = 4.0
 # A trace's JSON has no infinity: where a precision overflows, its budget is the largest number.
 UNBOUNDED = 1e300
 BUDGET_KEYS = ("relative_l2", "max_abs", "rms")
@@ -50,7 +63,14 @@ Budget = dict[str, float]
 
 
 def judge(
-    name: str, error: TensorError, budget: Budget, before: Budget | None, size: int, precision: str
+    name: str,
+    error: TensorError,
+    budget: Budget,
+    before: Budget | None,
+    size: int,
+    precision: str,
+    floor: tuple[float, float] = (0.0, 0.0),
+    samples: int = 1,
 ) -> tuple[float, float]:
     """What is allowed of a tensor, and how many times that its error is.
 
@@ -67,6 +87,12 @@ def judge(
     size : int
         Number of entries.
     precision : str
+    floor : tuple of float
+        The rms and the largest error that those of its inputs explain, see
+        `minivivit.verification.comparison.inheritance`: no less is allowed.
+    samples : int
+        Entries of the first axis where it counts clips, or times or places of clips. They may be all the same, as those
+        of black or still clips are, and so may be their errors: they are no independent draws.
 
     Returns
     -------
@@ -77,16 +103,25 @@ def judge(
         Infinite where one is NaN or infinite and the other is not, whatever the budget: float64 has the number, and
         theirs has lost it. NaN where all is finite and the budget is not: what bounds nothing judges nothing.
     """
-    allowed, allowed_maximum = limits(name, error, budget, before, size, precision)
+    allowed, allowed_maximum = limits(name, error, budget, before, size, precision, floor, samples)
     if error.num_nonfinite:
         return allowed, math.inf
-    if max(allowed, allowed_maximum) >= UNBOUNDED:
+    if is_unbounded(budget):
         return allowed, math.nan
-    return allowed, max(times(error.relative_l2, allowed), times(error.max_abs, allowed_maximum))
+    # Where ours is 0 throughout, no error has a relative size.
+    relative = 0.0 if math.isinf(error.relative_l2) or allowed >= UNBOUNDED else times(error.relative_l2, allowed)
+    return allowed, max(relative, times(error.max_abs, allowed_maximum))
 
 
 def limits(
-    name: str, error: TensorError, budget: Budget, before: Budget | None, size: int, precision: str
+    name: str,
+    error: TensorError,
+    budget: Budget,
+    before: Budget | None,
+    size: int,
+    precision: str,
+    floor: tuple[float, float] = (0.0, 0.0),
+    samples: int = 1,
 ) -> tuple[float, float]:
     """The largest relative_l2 and the largest max_abs that rounding explains, see `judge`."""
     u = unit_roundoff(precision)
@@ -96,12 +131,25 @@ def limits(
         relative, largest = max(relative, before["rms"] / rms_of_ours), max(largest, before["max_abs"])
     factors = GRADIENT_FACTORS if name.startswith("gradient.") else FACTORS
     factors = NOISE_FACTORS if budget["relative_l2"] > NOISE else factors
-    return factors[0] * (relative + u), factors[1] * (largest + 2 * u * rms_of_ours)
+    spread = _spread(budget, size, samples)
+    more = max(1.0, spread / factors[0])
+    more = more if factors is NOISE_FACTORS else min(more, MOST)
+    inherited = floor[0] / rms_of_ours if rms_of_ours else 0.0
+    allowed = max(more * factors[0] * (relative + u), inherited)
+    return allowed, max(more * factors[1] * (largest + 2 * u * rms_of_ours), floor[1])
+
+
+def _spread(budget: Budget, size: int, samples: int) -> float:
+    """How many times the norm of our own run's error that of a right one may be by chance."""
+    if size < FEW or not 0 < budget["max_abs"] < UNBOUNDED:
+        return 1.0
+    carriers = max(1.0, size / max(samples, 1) * (budget["rms"] / budget["max_abs"]) ** 2)
+    return SYSTEMATIC / math.sqrt(float(fdtri(carriers, carriers, CHANCE)))
 
 
 def is_unbounded(budget: Budget) -> bool:
     """Whether the precision overflows there, so that its budget bounds nothing."""
-    return max(budget[key] for key in BUDGET_KEYS) >= UNBOUNDED
+    return budget["max_abs"] >= UNBOUNDED
 
 
 def times(error: float, allowed: float) -> float:

@@ -13,7 +13,9 @@ from minivivit.backend import Array
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed, quoted
 from minivivit.verification.comparison.evidence.cause import Cause
+from minivivit.verification.comparison.evidence.evidence import num_samples
 from minivivit.verification.comparison.evidence.where import Place
+from minivivit.verification.comparison.inheritance import NOTHING, Floor, Inheritance
 from minivivit.verification.comparison.judgement import Budget, is_unbounded, judge
 from minivivit.verification.comparison.likely_causes import likely_causes, places_of
 from minivivit.verification.comparison.mapping import Counterpart, Pair
@@ -322,20 +324,20 @@ def compare(
         notes=notes,
         config=config if isinstance(config, dict) else {},
     )
+    inheritance = Inheritance(ours.shapes, comparison.heads)
     for pair in pairs:
         row, blocks = compare_pair(pair, ours, theirs, comparison, find_layouts)
-        row = _worked(row, working, blocks) if tolerances is None and blocks is not None else row
+        if tolerances is None and blocks is not None:
+            row = _worked(row, working, inheritance, blocks)
         if tolerances is None and row.status == "unjudged" and not working.may_judge():
             raise InputError(_no_budget(ours, working.now))
         comparison.precision = working.now
         comparison.rows.append(row)
         if on_row is not None:
             on_row(row)
-    if tolerances is None:
-        _judge_the_rest(comparison, working)
+    _judge_the_rest(comparison, working)
     _settle_layout(comparison, ours, theirs, model, working)
-    comparison.notes += [*_left_out(ours, "ours"), *_left_out(theirs, "theirs"), *working.note()]
-    comparison.notes += _notes(comparison, ours, working)
+    comparison.notes += [*_left_out(ours, "ours"), *_left_out(theirs, "theirs"), *_notes(comparison, ours, working)]
     if comparison.first_divergent is not None:
         comparison.places += places_of(comparison, ours, theirs, model)
         comparison.causes += likely_causes(comparison, ours, theirs, model)
@@ -458,7 +460,7 @@ def _tolerance_excess(
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _worked(row: Row, working: WorkingPrecision, blocks: Blocks) -> Row:
+def _worked(row: Row, working: WorkingPrecision, inheritance: Inheritance, blocks: Blocks) -> Row:
     """The row, judged in the precision that theirs works in there.
 
     Where that overflows in our own run, and theirs is finite, a coarser one of more range judges if there is one.
@@ -466,17 +468,25 @@ def _worked(row: Row, working: WorkingPrecision, blocks: Blocks) -> Row:
     storage = None
     if row.error is not None and row.error.where is not None:
         storage = working.see(row.name, row.error, blocks)
-    judged = _judged(row, *working.budgets(working.now), working.now, storage)
+
+    def judged_by(precision: str, storage: Storage | None = None) -> Row:
+        budgets, before = working.budgets(precision)
+        floor = inheritance.floor(row.name, row.shape, budgets, precision)
+        return _judged(row, budgets, before, precision, storage, floor)
+
+    judged = judged_by(working.now, storage)
     if row.error is not None and storage is None and judged.status != "equal":
         suspected = working.suspects(row.error.relative_l2, row.name) if judged.status == "diverged" else None
-        other = judged if suspected is None else _judged(row, *working.budgets(suspected), suspected)
+        other = judged if suspected is None else judged_by(suspected)
         if suspected is not None and other.status == "rounding":
             working.become(suspected)
-            return other
+            judged = other
         working.latest = {}
     if judged.status == "unjudged" and judged.budget is not None:
-        others = (_judged(row, *working.budgets(name), name) for name in _coarser(working.now))
-        return next((other for other in others if other.status != "unjudged"), judged)
+        others = map(judged_by, _coarser(working.now))
+        judged = next((other for other in others if other.status != "unjudged"), judged)
+    if judged.status == "rounding" and judged.error is not None:
+        inheritance.accept(row.name, judged.error)
     return judged
 
 
@@ -490,6 +500,7 @@ def _judged(
     before: Mapping[str, Budget],
     precision: str,
     storage: Storage | None = None,
+    floor: Floor = NOTHING,
 ) -> Row:
     """The row with a status, by the budget of its tensor and that of the tensor before it."""
     error, budget = row.error, budgets.get(row.name)
@@ -502,7 +513,7 @@ def _judged(
     if budget is None:
         return row
     arguments = budget, before.get(row.name), math.prod(row.shape), precision
-    allowed, excess = judge(row.name, error, *arguments)
+    allowed, excess = judge(row.name, error, *arguments, floor, num_samples(row.name, row.shape))
     if storage is not None and not is_unbounded(budget):
         allowed, excess = storage.judge(row.name, *arguments)
     status = "unjudged" if math.isnan(excess) else "diverged" if excess > 1 else "rounding"
@@ -540,7 +551,7 @@ def _left_out(source: TensorSource, whose: str) -> list[str]:
 
 
 def _notes(comparison: Comparison, ours: TensorSource, working: WorkingPrecision) -> list[str]:
-    notes = []
+    notes = working.note()
     hiding = ours.metadata.get("hiding_weights")
     if comparison.agrees and isinstance(hiding, list) and hiding:
         notes.append(

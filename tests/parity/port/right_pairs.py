@@ -176,8 +176,28 @@ def _right_pairs() -> list[RightPair]:
 RIGHT_PAIRS = _right_pairs()
 
 
+def drawn_pairs(seed: int, number: int) -> list[RightPair]:
+    """Pairs that no limit was set by: ways, configs, weights and clips drawn at random."""
+    rng, found = numpy.random.default_rng(seed), []
+    for index in range(number):
+        kind, clips = str(rng.choice(["m1", "m2", "m3"])), str(rng.choice(["moving", "moving", "black", "still"]))
+        # Not both: in half precision nothing but chaos would be left of the gradients.
+        weights, outliers = ((1, 1), (3, 1), (8, 1), (0.01, 1), (1, 20), (1, 60), (1, 100))[rng.integers(7)]
+        own = seed * 1000 + index
+        changes = random_changes(own) if rng.random() < 0.6 else ()
+        setting = Setting(kind, bool(rng.random() < 0.1), weights, outliers, clips, changes, own)
+        dtype, how = str(rng.choice(PRECISIONS)), str(rng.choice(list(WAYS)))
+        if how == "autocast":
+            dtype = "float32"
+        if dtype == "float16" and max(weights, outliers) > 1:
+            how = "scale first"
+        column = Column(bool(rng.random() < 0.2), dtype, "map", setting.fresh)
+        found.append(RightPair(how, setting, column, bool(rng.random() < 0.7), int(rng.choice([1, 1, 2]))))
+    return found
+
+
 def false_alarm(pair: RightPair) -> str:
-    """What is reported of it; "" for nothing."""
+    """What is reported of it; "" for nothing, and where its own precision overflows: then it is no right port."""
     before = torch.get_num_threads()
     torch.set_num_threads(pair.threads)
     try:
@@ -187,12 +207,15 @@ def false_alarm(pair: RightPair) -> str:
         return f"{type(error).__name__}: {error}"
     finally:
         torch.set_num_threads(before)
+    if comparison is None:
+        return ""
     if pair.column.pairing == "sorted" and "alphabetical" in " ".join(comparison.notes):
         return ""  # which says that the order is not that of execution
     return "" if exit_code(comparison) == 0 and not comparison.hints else comparison.verdict
 
 
 def _theirs(pair: RightPair) -> Any:
+    """The comparison; None where theirs overflows."""
     port = make_port(pair.setting, pair.column.dtype)
     WAYS[pair.how](port)
     casting: Callable[[], Any] = contextlib.nullcontext
@@ -200,6 +223,8 @@ def _theirs(pair: RightPair) -> Any:
         casting = lambda: torch.autocast("cpu", torch.bfloat16)  # noqa: E731
     with casting():
         values = record(port, pair.column.coarse, pair.gradients)
+    if not all(value.isfinite().all() for value in values.values()):
+        return None
     return compare_port(port, pair.column, pair.gradients, values)[0]
 
 
