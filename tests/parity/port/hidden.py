@@ -12,6 +12,13 @@ INSIDE = {
     "times reversed inside the temporal attention": "what leaves the layers is right",
 }
 
+# In full recordings, paired by a map that names layouts: reported as an error of the map, with exit code 2.
+OTHER_SHAPES = {
+    "batch_first forgotten": "query, key and value come out as (tokens, clips, hidden)",
+    "space and time exchanged": "scores come out of another shape",
+    "spatial attention over time": "scores come out of another shape",
+}
+
 FLOAT16 = {
     "TF32 in the convolution": "0.68 of rounding",
     "kernel through float16": "0.48 of rounding",

@@ -21,6 +21,8 @@ from minivivit.verification.comparison.whole_layers.stack_mistakes import stack_
 from minivivit.verification.comparison.whole_layers.stream_mistakes import activation_mistakes, sum_mistakes
 from minivivit.verification.comparison.whole_layers.trial import Trial
 
+# Mistakes at several steps: the first of them alone, which is all that a tensor inside the layer shows, is another one.
+AT_SEVERAL_STEPS = ("post-norm instead of pre-norm", "activation after the second layer")
 LAYER = r"(?P<stem>(?:.*\.)?layer\.)(?P<number>\d+)"
 
 
@@ -43,7 +45,8 @@ def layer_hypotheses(evidence: Evidence, name: str, inputs: str) -> Iterator[Hyp
         return
     others = _other_layers(evidence, name)
     for mistake in _mistakes(trial, others):
-        yield from trial.tried(mistake)
+        if not trial.target or mistake.cause not in AT_SEVERAL_STEPS:
+            yield from trial.tried(mistake)
     for mistake in scaled_branch_mistakes(evidence, trial.layer, trial.x, trial.parameters, trial.target):
         yield from trial.tried(mistake, is_fit=True)
     if not trial.target:
@@ -66,7 +69,10 @@ def _trial(evidence: Evidence, name: str, inputs: str) -> Trial | None:
     if ours.shape[:2] != evidence.sample_shape(evidence.name)[:2]:
         return None  # times or places of Model 3's attentions
     target = evidence.name[len(name) + 1 :]
-    if not evidence.is_ours(layer.run(ours, parameters, target=target)):
+    try:
+        if not evidence.is_ours(layer.run(ours, parameters, target=target)):
+            return None
+    except (KeyError, ValueError):  # other weights, or another grid than the config's
         return None
     layer.kept.clear()
     theirs = evidence.read_theirs(inputs)
