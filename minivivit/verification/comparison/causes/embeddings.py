@@ -16,13 +16,7 @@ def embedding_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
     if z is None:
         return
     yield from dropout_hypotheses(evidence, z)
-    if evidence.config is not None:
-        yield Hypothesis(
-            "extra layer norm",
-            "with a norm without weight and bias applied to it",
-            "ViViT normalises what goes into each branch, and not the embeddings",
-            plain_layer_norm(z, evidence.config.layer_norm_eps),
-        )
+    yield from _normalised(evidence, z)
     tokens = evidence.sample(f"{evidence.name}.patch_embeddings")
     positions = evidence.parameter(f"{evidence.name}.position_embeddings")
     cls_token = evidence.parameter(f"{evidence.name}.cls_token")
@@ -62,6 +56,17 @@ def embedding_hypotheses(evidence: Evidence) -> Iterator[Hypothesis]:
             sequence + numpy.roll(positions, shift, 1),
         )
     yield from _other_grids(evidence, sequence, positions, num_cls)
+
+
+def _normalised(evidence: Evidence, z: numpy.ndarray) -> Iterator[Hypothesis]:
+    """A norm before the layers."""
+    if evidence.config is not None:
+        yield Hypothesis(
+            "extra layer norm",
+            "with a norm without weight and bias applied to it",
+            "ViViT normalises what goes into each branch, and not the embeddings",
+            plain_layer_norm(z, evidence.config.layer_norm_eps),
+        )
 
 
 def _encoder_positions(evidence: Evidence, encoder: str) -> Iterator[Hypothesis]:

@@ -97,6 +97,7 @@ class Shared:
         self.fits: dict[str, Any] = {}  # numbers that were fitted to the first sample
         self.kept: dict[str, numpy.ndarray] = {}  # whole tensors of ours
         self.kept_runs: dict[str, numpy.ndarray] = {}  # what a mistake that mixes samples makes of all of them
+        self.rival = numpy.inf  # error of the best fit of the first sample, even of one too poor to be claimed
         # (cause, mistake) of what is still in question; None before the first sample was examined
         self.wanted: set[tuple[str, str]] | None = None
 
@@ -223,6 +224,8 @@ class Evidence:
                 error = relative_error(hypothesis.tensor, target)
                 reference = leading(ours, hypothesis.tensor)
                 error_of_ours = numpy.inf if reference is None else relative_error(reference, target)
+                if hypothesis.is_fit and error <= min(self._limit(hypothesis), error_of_ours / CLOSER):
+                    self.shared.rival = min(self.shared.rival, error)
                 if self._explains(error, error_of_ours, hypothesis):
                     found.append(
                         Claim(
@@ -265,6 +268,7 @@ class Evidence:
         fit = min((claim.error for claim in found if claim.is_fit), default=numpy.inf)
         if exact <= max(AS_WELL * fit, FLOAT32_CONSTANTS):
             found = [claim for claim in found if not claim.is_fit]
+        found = [claim for claim in found if claim.error <= AS_WELL * max(self.shared.rival, FLOAT32_CONSTANTS)]
         best = min((claim.error for claim in found), default=0.0)
         by_name: dict[str, Claim] = {}
         for claim in found:

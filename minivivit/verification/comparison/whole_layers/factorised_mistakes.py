@@ -21,7 +21,9 @@ def factorised_mistakes(layer: Layer) -> Iterator[Mistake]:
         for branch in branches:
             steps |= _folded(layer, branch.name, OTHER[branch.axis])
         names = " and ".join(branch.name for branch in branches)
-        yield Mistake("space and time exchanged", f"with the other axis attended over in {names}", ADVICE, steps)
+        yield Mistake(
+            "space and time exchanged", f"with the other axis attended over in {names}", ADVICE, steps, whole=True
+        )
     for branch in axes:
         yield from _reversed(layer, branch.name, branch.axis)
 
@@ -46,6 +48,7 @@ def _reversed(layer: Layer, name: str, axis: str) -> Iterator[Mistake]:
         f"with the {what} in reverse in {name}, and not put back",
         f"check the order of the {what}",
         {f"{name}.sequences": sequences},
+        whole=True,
     )
     for times_folded, words in ((1, "folded"), (2, "folded, and unfolded likewise,")):
 

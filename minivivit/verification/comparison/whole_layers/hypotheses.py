@@ -1,7 +1,6 @@
 """What could be wrong inside a layer, where theirs shows nothing between what enters it and what differs."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy
 
@@ -16,12 +15,19 @@ from minivivit.verification.comparison.whole_layers.parameter_mistakes import (
     other_layers_parameters,
     weight_mistakes,
 )
+from minivivit.verification.comparison.whole_layers.parameters import (
+    Layers,
+    later_layers,
+    layer_parameters,
+    other_layers,
+)
 from minivivit.verification.comparison.whole_layers.scaled_branches import scaled_branch_mistakes
 from minivivit.verification.comparison.whole_layers.stack_mistakes import stack_hypotheses
 from minivivit.verification.comparison.whole_layers.stream_mistakes import activation_mistakes, sum_mistakes
 from minivivit.verification.comparison.whole_layers.trial import Trial
 
-LAYER = r"(?P<stem>(?:.*\.)?layer\.)(?P<number>\d+)"
+# Mistakes at several steps: the first of them alone, which is all that a tensor inside the layer shows, is another one.
+AT_SEVERAL_STEPS = ("post-norm instead of pre-norm", "activation after the second layer")
 
 
 def layer_hypotheses(evidence: Evidence, name: str, inputs: str) -> Iterator[Hypothesis]:
@@ -41,9 +47,10 @@ def layer_hypotheses(evidence: Evidence, name: str, inputs: str) -> Iterator[Hyp
     trial = _trial(evidence, name, inputs) if _hides_steps(evidence, name) else None
     if trial is None:
         return
-    others = _other_layers(evidence, name)
+    others = other_layers(evidence, name)
     for mistake in _mistakes(trial, others):
-        yield from trial.tried(mistake)
+        if not trial.target or mistake.cause not in AT_SEVERAL_STEPS:
+            yield from trial.tried(mistake)
     for mistake in scaled_branch_mistakes(evidence, trial.layer, trial.x, trial.parameters, trial.target):
         yield from trial.tried(mistake, is_fit=True)
     if not trial.target:
@@ -54,19 +61,22 @@ def first_norm_hypotheses(evidence: Evidence, name: str, inputs: str) -> Iterato
     """What a layer's first norm computes where other layers, or this one, were run before it."""
     trial = _trial(evidence, name, inputs)
     if trial is not None:
-        stack = _later(name, _other_layers(evidence, name))
+        stack = later_layers(name, other_layers(evidence, name))
         yield from stack_hypotheses(trial.layer, trial.x, trial.parameters, stack, trial.is_wanted, trial.target)
 
 
 def _trial(evidence: Evidence, name: str, inputs: str) -> Trial | None:
     """The layer of ours, where it gives what our trace holds."""
-    layer, parameters, ours = _layer(evidence, name), _parameters(evidence, name), evidence.sample(inputs)
+    layer, parameters, ours = _layer(evidence, name), layer_parameters(evidence, name), evidence.sample(inputs)
     if layer is None or not parameters or ours is None or ours.ndim != 3:
         return None
     if ours.shape[:2] != evidence.sample_shape(evidence.name)[:2]:
         return None  # times or places of Model 3's attentions
     target = evidence.name[len(name) + 1 :]
-    if not evidence.is_ours(layer.run(ours, parameters, target=target)):
+    try:
+        if not evidence.is_ours(layer.run(ours, parameters, target=target)):
+            return None
+    except (KeyError, ValueError):  # other weights, or another grid than the config's
         return None
     layer.kept.clear()
     theirs = evidence.read_theirs(inputs)
@@ -74,7 +84,7 @@ def _trial(evidence: Evidence, name: str, inputs: str) -> Trial | None:
     return Trial(evidence, layer, theirs if theirs is not None and known else ours, parameters, target, inputs)
 
 
-def _mistakes(trial: Trial, others: dict[str, Parameters]) -> Iterator[Mistake]:
+def _mistakes(trial: Trial, others: Mapping[str, Parameters]) -> Iterator[Mistake]:
     layer, parameters = trial.layer, trial.parameters
     yield from attention_mistakes(layer, trial.x.shape[1])
     yield from activation_mistakes(layer)
@@ -87,9 +97,9 @@ def _mistakes(trial: Trial, others: dict[str, Parameters]) -> Iterator[Mistake]:
     yield from factorised_mistakes(layer)
 
 
-def _other_runs(trial: Trial, name: str, others: dict[str, Parameters]) -> Iterator[Hypothesis]:
+def _other_runs(trial: Trial, name: str, others: Layers) -> Iterator[Hypothesis]:
     """The stack's layers run in another way, and this one's attentions in the other order."""
-    stack = _later(name, others)
+    stack = later_layers(name, others)
     yield from stack_hypotheses(trial.layer, trial.x, trial.parameters, stack, trial.is_wanted)
     turned = other_order(trial.layer)
     if turned is not None:
@@ -125,41 +135,3 @@ def _hides_steps(evidence: Evidence, name: str) -> bool:
     names = list(evidence.ours.shapes)
     before = names[max(0, names.index(evidence.name) - 1)]
     return before.startswith(f"{name}.") and evidence.read_theirs(before) is None
-
-
-def _parameters(evidence: Evidence, name: str) -> Parameters:
-    """Of a layer, by their names inside it."""
-    found = {}
-    for full in evidence.parameter_names(re.escape(name) + r"\..*"):
-        parameter = evidence.parameter(full)
-        if parameter is not None:
-            found[full[len(name) + 1 :]] = parameter
-    return found
-
-
-def _other_layers(evidence: Evidence, name: str) -> dict[str, Parameters]:
-    """The parameters of all other layers, the nearest first."""
-    names = {
-        match[0]
-        for parameter in evidence.parameter_names(LAYER + r"\..*")
-        if (match := re.match(LAYER, parameter)) and match[0] != name
-    }
-    stem, number = _split(name)
-
-    def distance(other: str) -> tuple[bool, int, int]:
-        return _split(other)[0] != stem, abs(_split(other)[1] - number), -_split(other)[1]
-
-    return {other: _parameters(evidence, other) for other in sorted(names, key=distance)}
-
-
-def _later(name: str, others: dict[str, Parameters]) -> dict[str, Parameters]:
-    """Those that come after it in its stack, in their order."""
-    stem, number = _split(name)
-    later = (other for other in others if _split(other)[0] == stem and _split(other)[1] > number)
-    return {other: others[other] for other in sorted(later, key=_split)}
-
-
-def _split(name: str) -> tuple[str, int]:
-    """("vivit.encoder.layer.", 3)"""
-    stem, _, number = name.rpartition(".")
-    return f"{stem}.", int(number)

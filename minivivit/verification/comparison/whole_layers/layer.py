@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy
@@ -49,7 +50,7 @@ class Layer:
     branches : tuple of Branch
         The attentions, in their order.
     kept : dict
-        The sums of the attentions, for many mistakes leave them as they are.
+        What most mistakes leave as it is: norms, keys and values, sums.
     """
 
     config: VivitConfig
@@ -72,6 +73,15 @@ class Layer:
         """Whether every query sees every key of its sequence: not where half of the heads see times."""
         return self.config.attention_type != "factorised_dot_product"
 
+    def rows(self, most: int) -> int | None:
+        """How many tokens can be had, the first ones, without the others' output; None where they need all of it.
+
+        Over time first, those of the first time: it takes the keys of the others, and then no more of them.
+        """
+        if not self.scores_are_known or self.branches[0].axis == "spatial":
+            return None
+        return self.grid[1] if self.branches[0].axis else most
+
     def run(
         self,
         x: Array,
@@ -84,7 +94,7 @@ class Layer:
         """What it computes, (batch, tokens, hidden), at `target`, a name inside the layer; "" for its output.
 
         `steps` and `changed` parameters are in place of ours; `rows` is the number of tokens whose output is wanted,
-        the first ones, where that saves anything.
+        the first ones, as many as `rows` says.
         """
         for name, value in self._values(x, parameters, steps or {}, changed or {}, target, rows):
             if name == target:
@@ -98,26 +108,41 @@ class Layer:
         right, given, parameters = "layer.input" not in steps, x, {**parameters, **changed}
         stream = first = x if right else steps["layer.input"](x)
         for branch in self.branches:
-            touched = _touched(steps, changed, branch.name, branch.norm)
-            right = right and not touched
+            right_norm = right and not _touched(
+                steps, changed, f"{branch.name}.norm", f"{branch.name}.norm_input", branch.norm
+            )
+            right = right and not _touched(steps, changed, branch.name, branch.norm)
             kept = self.kept.get((branch.total, rows)) if right else None
             if kept and kept[0] is given and not target.startswith((branch.name, branch.norm)):
-                stream, first = kept[1], kept[2]
+                stream, first = kept[1]
                 yield branch.total, stream
                 continue
-            normalised = self._normalise(branch.name, branch.norm, stream, first, parameters, steps)
+            normalised = self._kept(
+                right_norm,
+                branch.norm,
+                stream,
+                partial(self._normalise, branch.name, branch.norm, stream, first, parameters, steps),
+            )
             yield branch.norm, normalised
-            if rows is not None and not branch.axis:
+            if rows is not None:
                 stream, first = stream[:, :rows], first[:, :rows]
             added = normalised
-            for name, added in self._attention(branch, normalised, parameters, steps, rows):
+            for name, added in self._attention(branch, normalised, parameters, steps, changed, rows):
                 yield name, added
             add = steps.get(f"{branch.name}.add", _add)
             stream = add(stream, added, normalised[:, : stream.shape[1]], first)
             if right:
-                self.kept[branch.total, rows] = given, stream, first
+                self.kept[branch.total, rows] = given, (stream, first)
             yield branch.total, stream
         yield from self._mlp(stream, first, parameters, steps)
+
+    def _kept(self, is_right: bool, key: str, source: Array, compute: Callable[[], Array]) -> Array:
+        """What is computed of `source` without a mistake is computed once."""
+        if not is_right:
+            return compute()
+        if key not in self.kept or self.kept[key][0] is not source:
+            self.kept[key] = source, compute()
+        return self.kept[key][1]
 
     def _mlp(self, stream: Array, first: Array, parameters: Parameters, steps: Steps) -> Iterator[tuple[str, Array]]:
         normalised = self._normalise("mlp", "layernorm_after", stream, first, parameters, steps)
@@ -144,21 +169,35 @@ class Layer:
         return steps.get(f"{branch}.norm", layer_norm)(stream, weight, bias, self.config.layer_norm_eps)
 
     def _attention(
-        self, branch: Branch, x: Array, parameters: Parameters, steps: Steps, rows: int | None
+        self, branch: Branch, x: Array, parameters: Parameters, steps: Steps, changed: Parameters, rows: int | None
     ) -> Iterator[tuple[str, Array]]:
         name = branch.name
         to, back = (steps.get(f"{name}.{step}") for step in ("sequences", "unfold"))
-        x = to(x) if to else to_sequences(x, self.grid, branch.axis)  # (sequences, tokens, hidden)
-        rows = None if branch.axis else rows
-        query = _linear(x[:, :rows], parameters, f"{name}.attention.query")
-        key, value = (_linear(x, parameters, f"{name}.attention.{part}") for part in ("key", "value"))
+        tokens, places = x.shape[1], self.grid[1]
+        folded = partial(to_sequences, x, (tokens // places, places), branch.axis)
+        x = to(x) if to else self._kept(True, f"{name}.sequences", x, folded)  # (sequences, tokens, hidden)
+        tokens = tokens if rows is None else min(rows, tokens)  # whose output is wanted
+        queries = {"": tokens, "temporal": tokens // places}.get(branch.axis, x.shape[1])
+        query = _linear(x if to else x[:, :queries], parameters, f"{name}.attention.query")
+        key, value = (
+            self._kept(
+                not _touched({}, changed, f"{name}.attention.{part}"),
+                f"{name}.{part}",
+                x,
+                partial(_linear, x, parameters, f"{name}.attention.{part}"),
+            )
+            for part in ("key", "value")
+        )
         yield from ((f"{name}.attention.{part}", y) for part, y in (("query", query), ("key", key), ("value", value)))
         split = steps.get(f"{name}.split", _split)
         context = self._attend(branch, split(query, key, value, self.heads), steps)
         merged = steps.get(f"{name}.merge", merge_heads)(context)
         yield f"{name}.attention", merged
         attended = _linear(merged, parameters, f"{name}.output.dense")
-        yield f"{name}.output.dense", back(attended) if back else from_sequences(attended, self.grid, branch.axis)
+        yield (
+            f"{name}.output.dense",
+            (back(attended) if back else from_sequences(attended, (tokens // places, places), branch.axis)),
+        )
 
     def _attend(self, branch: Branch, parts: tuple[Array, Array, Array], steps: Steps) -> Array:
         """(sequences, heads, tokens, head size)"""
@@ -177,7 +216,7 @@ class Layer:
 
 def _touched(steps: Steps, changed: Parameters, *names: str) -> bool:
     """Whether a part of the layer is another than ours."""
-    return any(key.startswith(tuple(f"{name}." for name in names)) for key in (*steps, *changed))
+    return any(f"{key}.".startswith(tuple(f"{name}." for name in names)) for key in (*steps, *changed))
 
 
 def to_sequences(tokens: Array, grid: tuple[int, int], axis: str) -> Array:

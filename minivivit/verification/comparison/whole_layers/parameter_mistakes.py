@@ -26,6 +26,10 @@ def weight_mistakes(layer: Layer, parameters: Parameters) -> Iterator[Mistake]:
     groups["in every linear map of the layer"] = maps
     groups["in the whole layer"] = [*maps, *_norms(parameters)]
     for mistaken in mistaken_weights(layer.config.hidden_size // layer.heads):
+        by_module = {
+            name: _changed(parameters, name, mistaken.change)
+            for name in [*maps, *(_norms(parameters) if mistaken.of_norms_too else [])]
+        }
         for where, names in groups.items():
             if mistaken.alone and len(names) > 1:
                 continue
@@ -33,7 +37,7 @@ def weight_mistakes(layer: Layer, parameters: Parameters) -> Iterator[Mistake]:
                 continue
             if mistaken.cause == "input columns permuted" and names[0] == "output.dense":
                 continue  # the rows of the first map in that order make the same
-            changed = _changed(parameters, names, mistaken.change)
+            changed = {key: array for name in names for key, array in by_module[name].items()}
             if changed:
                 yield Mistake(mistaken.cause, f"{mistaken.mistake} {where}", mistaken.advice, parameters=changed)
     yield from _twice_biased(parameters, maps)
@@ -50,16 +54,15 @@ def _twice_biased(parameters: Parameters, maps: list[str]) -> Iterator[Mistake]:
 
 
 def _changed(
-    parameters: Parameters, names: list[str], change: Callable[[str, numpy.ndarray], numpy.ndarray]
+    parameters: Parameters, name: str, change: Callable[[str, numpy.ndarray], numpy.ndarray]
 ) -> dict[str, numpy.ndarray]:
-    """Those parameters of some modules that a change makes others of."""
+    """Those parameters of a module that a change makes others of."""
     found = {}
-    for name in names:
-        for kind in ("weight", "bias"):
-            before = parameters.get(f"{name}.{kind}")
-            after = None if before is None else change(kind, before)
-            if before is not None and after is not None and not numpy.array_equal(before, after):
-                found[f"{name}.{kind}"] = numpy.ascontiguousarray(after)
+    for kind in ("weight", "bias"):
+        before = parameters.get(f"{name}.{kind}")
+        after = None if before is None else change(kind, before)
+        if before is not None and after is not None and not numpy.array_equal(before, after):
+            found[f"{name}.{kind}"] = numpy.ascontiguousarray(after)
     return found
 
 

@@ -13,7 +13,7 @@ from minivivit.verification.comparison.mistakes.mistaken_step import MistakenSte
 from minivivit.verification.comparison.whole_layers.layer import Layer, Parameters
 from minivivit.verification.comparison.whole_layers.mistake import Mistake, in_places, subsets
 
-STEPS, STEP = 12, 1e-4
+STEPS, STEP, ROWS = 12, 1e-4, 256
 # Factors closer than this to one that has another name are that one, and steps smaller than this are the last.
 SAME_FACTOR, SETTLED = 1e-4, 1e-12
 FARTHEST = 1e3
@@ -54,10 +54,12 @@ def _solved(
     theirs: numpy.ndarray,
     places: Mapping[str, str],
 ) -> float | None:
-    """The factor, where the search settles."""
+    """The factor, where the search settles; of the first tokens, where these can be had alone."""
+    rows = layer.rows(ROWS)
+    theirs = theirs[:, :rows]
 
     def computed(factor: float) -> numpy.ndarray:
-        return _scaled(factor, places).run(layer, x, parameters, target, None)
+        return _scaled(factor, places).run(layer, x, parameters, target, rows)[:, :rows]
 
     factor = 0.5
     for _ in range(STEPS):

@@ -9,8 +9,9 @@ from minivivit.verification.comparison.evidence.evidence import LARGEST_SAMPLE, 
 from minivivit.verification.comparison.whole_layers.layer import Layer, Parameters
 from minivivit.verification.comparison.whole_layers.mistake import Mistake
 
-# Where a layer has more tokens than this, a mistake is tried on so many first.
-ROWS = 256
+# Where a layer has more tokens than this, a mistake is tried on so many first; where it cannot be, and there are more
+# numbers than this, it is not tried.
+ROWS, LARGEST_WHOLE = 32, 1 << 20
 # So much closer to theirs must it come there than ours does: less than is asked of all tokens.
 CLOSER_ON_ROWS = 2.0
 
@@ -52,20 +53,20 @@ class Trial:
             yield Hypothesis(mistake.cause, mistake.mistake, mistake.advice, tensor, is_fit=is_fit)
 
     def _of_sample(self, mistake: Mistake) -> numpy.ndarray | None:
-        tokens = self.x.shape[1]
-        if mistake.whole and self.layer.heads * tokens**2 > LARGEST_SAMPLE:
-            return None  # scores of all tokens would not fit
-        if tokens > ROWS and not mistake.whole and not self._explains_rows(mistake):
+        rows = None if mistake.whole else self.layer.rows(ROWS)
+        if rows is None and self.x.size > LARGEST_WHOLE:
+            return None
+        if rows is not None and self.x.shape[1] > rows and not self._explains_rows(mistake, rows):
             return None
         return self._run(mistake, self.x, None)
 
-    def _explains_rows(self, mistake: Mistake) -> bool:
+    def _explains_rows(self, mistake: Mistake, number: int) -> bool:
         """Whether the first tokens come closer to theirs with the mistake."""
         ours, theirs = self.evidence.sample(self.evidence.name), self.evidence.read_theirs(self.evidence.name)
-        rows = self._run(mistake, self.x, ROWS)
+        rows = self._run(mistake, self.x, number)
         if ours is None or theirs is None or rows is None:
             return False
-        found, reference = (relative_error(tensor[:, :ROWS], theirs[:, :ROWS]) for tensor in (rows, ours))
+        found, reference = (relative_error(tensor[:, :number], theirs[:, :number]) for tensor in (rows, ours))
         return found * CLOSER_ON_ROWS <= reference
 
     def _of_batch(self, mistake: Mistake) -> numpy.ndarray | None:
