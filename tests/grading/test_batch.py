@@ -1,4 +1,4 @@
-"""A class at once: names as browsers and course systems make them, zip files, and what cannot be read, each by itself."""
+"""A class at once: names as browsers and course systems make them, zip files, and what cannot be read, by itself."""
 
 import io
 import json
@@ -105,17 +105,19 @@ def test_damaged_zip_files_cost_themselves_alone(tmp_path):
 def test_a_class_is_graded_and_each_problem_is_its_own(tmp_path, capsys):
     (tmp_path / "right.py").write_bytes(GELU)
     (tmp_path / "b.ipynb").write_bytes(b"{}")
-    (tmp_path / "c (1).ipynb").write_bytes(notebook(ATTENTION, {"softmax": "def softmax(x):\n    return x\n"}))
+    (tmp_path / "c (1).ipynb").write_bytes(
+        notebook(ATTENTION, {"split_heads": "split_heads = 3\n", "multi_head_attention": ""})
+    )
     assert main(["grade", str(tmp_path), "--json", str(tmp_path / "grades.json"), "--seed", "7"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     rows = {row["file"]: row for row in json.loads((tmp_path / "grades.json").read_text())["submissions"]}
     assert list(rows) == ["b.ipynb", "c (1).ipynb", "right.py"]
     assert rows["right.py"]["points"] == 2
-    assert rows["c (1).ipynb"]["points"] == 10
+    assert rows["c (1).ipynb"]["points"] == 8
     assert rows["b.ipynb"]["tasks"] == []
     assert "no list of cells" in rows["b.ipynb"]["problems"][0]
-    for part in ("b.ipynb: not graded", "c (1).ipynb: 10 of 13 points", "gelu 2/2", "seed: 7"):
+    for part in ("b.ipynb: not graded", "c (1).ipynb: 8 of 13 points", "gelu 2/2", "seed: 7"):
         assert part in out
     assert main(["grade", str(tmp_path / "right.py"), "--seed", "7"]) == 0
     assert "gelu: all" in capsys.readouterr().out

@@ -64,7 +64,7 @@ def seclude(
             done["files"] = _try(lambda: _hide_files(library, readable, hidden, directory))
     os.chdir(directory)
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        done["user"] = _try(_become_nobody)
+        done["user"] = _try(lambda: _become_nobody(directory))
     if library is not None:
         _give_up_privileges(library)
     return done
@@ -172,8 +172,9 @@ def _flags_of(path: str) -> int:
     return kept | (RELATIVE_TIMES if found & 4096 else 0) | NO_SETUID
 
 
-def _become_nobody() -> None:
+def _become_nobody(directory: str) -> None:
     number = FIRST_USER + os.getpid() % USERS
+    os.chown(directory, number, number)
     os.setgroups([])
     os.setresgid(number, number, number)
     os.setresuid(number, number, number)
