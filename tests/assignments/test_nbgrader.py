@@ -37,7 +37,9 @@ grades = {}
 with Gradebook("sqlite:///gradebook.db") as gradebook:
     for submission in gradebook.assignment_submissions(sys.argv[1]):
         found = submission.notebooks[0].grades
-        grades[submission.student.id] = {grade.name.removeprefix("test_"): grade.score for grade in found}
+        grades[submission.student.id] = {
+            grade.name.removeprefix("test_"): grade.score for grade in found if grade.name.startswith("test_")
+        }
 print(json.dumps(grades))
 """
 

@@ -46,7 +46,7 @@ def test_the_overflow_of_softmax_is_described(capsys):
     assert capsys.readouterr().out == report.text
     text = words(report)
     assert text.startswith(
-        "softmax: 4 of 7 cases right (score 0.57) case 4, x of shape (6, 2, 4) with entries near 1e4: "
+        "softmax: 9 of 13 cases right (score 0.69) case 4, x of shape (6, 2, 4) with entries near 1e4: "
     )
     assert "y: 48 of 48 entries are NaN; expected finite numbers." in text
     assert "subtract the row's maximum before exp." in text
@@ -140,7 +140,7 @@ def test_several_outputs_are_counted_apart():
         return dx, (dy * n).reshape(rows).sum(axis=0), 0 * weight
 
     report = checks.layer_norm_backward(without_bias, seed=1)
-    assert report.score == pytest.approx(2 / 3)
+    assert report.score == pytest.approx(0.9)  # dx counts for eight tenths
     assert "dbias: " in report.text
     assert "dx: " not in report.text
     assert "expected dx, dweight, dbias" in words(checks.layer_norm_backward(lambda dy, x, weight, eps: dy, seed=1))
