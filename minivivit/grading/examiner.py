@@ -5,7 +5,6 @@ submission. It is asked and answers in JSON lines, on what were its standard inp
 """
 
 import ctypes
-import importlib.util
 import json
 import os
 import sys
@@ -21,7 +20,7 @@ UNDUMPABLE = 4  # prctl's number
 
 def main() -> None:
     """Read requests until there are none: a line of JSON, and as many bytes as it says."""
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    requests, answers = sys.stdin.buffer, open(os.dup(1), "wb")
     os.dup2(2, 1)
     _bound()
     while line := requests.readline():
@@ -42,7 +41,7 @@ def _examined(request: dict, requests: BinaryIO) -> dict:
 
 def _bound() -> None:
     """Limit the memory, and let no other process of the same user look into it."""
-    if importlib.util.find_spec("resource") is not None:
+    if os.name == "posix":
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))

@@ -56,7 +56,7 @@ def seclude(
     """
     done = dict.fromkeys(("network", "files", "processes", "user"), False)
     library = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-    if library is not None:
+    if library is not None and hasattr(os, "fork"):
         done["network"] = _try(lambda: _unshare(library))
         if done["network"]:
             announce(_become_second_process(library))
