@@ -20,14 +20,15 @@ UNDUMPABLE = 4  # prctl's number
 
 def main() -> None:
     """Read requests until there are none: a line of JSON, and as many bytes as it says."""
-    requests, answers = sys.stdin.buffer, open(os.dup(1), "wb")
-    os.dup2(2, 1)
-    _bound()
-    while line := requests.readline():
-        request = json.loads(line)
-        answer = _examined(request, requests)
-        answers.write(json.dumps(answer).encode("ascii") + b"\n")
-        answers.flush()
+    requests = sys.stdin.buffer
+    with open(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)  # what anything here prints is no answer
+        _bound()
+        while line := requests.readline():
+            request = json.loads(line)
+            answer = _examined(request, requests)
+            answers.write(json.dumps(answer).encode("ascii") + b"\n")
+            answers.flush()
 
 
 def _examined(request: dict, requests: BinaryIO) -> dict:
