@@ -62,7 +62,7 @@ def seclude(
             done["processes"] = True
             done["files"] = _try(lambda: _hide_files(library, readable, hidden, directory))
     os.chdir(directory)
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
+    if hasattr(os, "geteuid") and hasattr(os, "chown") and os.geteuid() == 0:
         done["user"] = _try(lambda: _become_nobody(directory))
     if library is not None:
         _give_up_privileges(library)
