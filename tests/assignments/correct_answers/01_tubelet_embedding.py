@@ -96,6 +96,7 @@ def position_embedding(tokens, positions):
 def position_embedding(tokens, positions):
     return np.add(tokens, np.broadcast_to(positions, tokens.shape))
 
+
 # %% cut_tubelets: np.transpose and a view without copies
 # change: boxes.transpose(0, 1, 4, 6, 3, 2, 5, 7) => np.transpose(boxes, axes=[0, 1, 4, 6, 3, 2, 5, 7])
 

@@ -139,6 +139,7 @@ def multi_head_attention(x, params, num_heads):
     dense = params["output"]["dense"]
     return np.einsum("btk,jk->btj", merged, dense["weight"]) + dense["bias"]
 
+
 # %% softmax: np.max with None
 # change: x.max(axis=-1, keepdims=True) => np.max(x, axis=-1)[..., None]
 
@@ -194,7 +195,14 @@ def softmax(x):
 
 # %% softmax: the differences of all pairs
 def softmax(x):
-    return 1 / np.exp(np.minimum(np.where(np.isneginf(x)[..., :, None], np.inf, x[..., None, :] - np.where(np.isneginf(x), 0, x)[..., :, None]), 700)).sum(axis=-1)
+    return 1 / np.exp(
+        np.minimum(
+            np.where(
+                np.isneginf(x)[..., :, None], np.inf, x[..., None, :] - np.where(np.isneginf(x), 0, x)[..., :, None]
+            ),
+            700,
+        )
+    ).sum(axis=-1)
 
 
 # %% softmax: rows transposed
@@ -265,7 +273,10 @@ def attention_scores(query, key):
 
 # %% attention_scores: tensordot, sample by sample
 def attention_scores(query, key):
-    return np.stack([np.stack([np.tensordot(q, k, ([1], [1])) for q, k in zip(qs, ks)]) for qs, ks in zip(query, key)]) * query.shape[-1] ** -0.5
+    return (
+        np.stack([np.stack([np.tensordot(q, k, ([1], [1])) for q, k in zip(qs, ks)]) for qs, ks in zip(query, key)])
+        * query.shape[-1] ** -0.5
+    )
 
 
 # %% attention: matmul
@@ -289,7 +300,9 @@ def attention(query, key, value):
 
 # %% attention: query by query
 def attention(query, key, value):
-    return np.stack([softmax(attention_scores(query[:, :, i : i + 1], key)) @ value for i in range(query.shape[2])], axis=2)[:, :, :, 0]
+    return np.stack(
+        [softmax(attention_scores(query[:, :, i : i + 1], key)) @ value for i in range(query.shape[2])], axis=2
+    )[:, :, :, 0]
 
 
 # %% attention: head by head
@@ -359,7 +372,12 @@ def merge_heads(heads):
 
 # %% merge_heads: loops
 def merge_heads(heads):
-    return np.array([[np.concatenate([heads[b, h, t] for h in range(heads.shape[1])]) for t in range(heads.shape[2])] for b in range(len(heads))])
+    return np.array(
+        [
+            [np.concatenate([heads[b, h, t] for h in range(heads.shape[1])]) for t in range(heads.shape[2])]
+            for b in range(len(heads))
+        ]
+    )
 
 
 # %% multi_head_attention: einsum for the projections
@@ -396,7 +414,10 @@ def multi_head_attention(x, params, num_heads):
 
     found = []
     for sample in x:
-        q, k, v = (project(sample, params["attention"][n]).reshape(len(sample), num_heads, -1) for n in ("query", "key", "value"))
+        q, k, v = (
+            project(sample, params["attention"][n]).reshape(len(sample), num_heads, -1)
+            for n in ("query", "key", "value")
+        )
         heads = []
         for h in range(num_heads):
             s = q[:, h] @ k[:, h].T / math.sqrt(q.shape[-1])

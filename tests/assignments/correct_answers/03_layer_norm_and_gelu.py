@@ -93,6 +93,7 @@ def gelu_backward(dy, x):
     z = x.astype(np.float64)
     return dy * (0.5 + 0.5 * erf(z * math.sqrt(0.5)) + z * (2 * np.pi) ** -0.5 * np.exp(-np.square(z) / 2))
 
+
 # %% layer_norm: np.var
 # change: (centred * centred).mean(axis=-1, keepdims=True) => np.var(x, axis=-1, keepdims=True)
 

@@ -120,6 +120,7 @@ def multi_head_attention_backward(dy, x, params, num_heads):
     attention = {n: {"weight": b[1], "bias": b[2]} for n, b in zip(names, back)}
     return sum(b[0] for b in back), {"output": {"dense": {"bias": db, "weight": dw}}, "attention": attention}
 
+
 # %% linear_backward: matmul
 # change: dy @ weight => np.matmul(dy, weight)
 
@@ -175,7 +176,9 @@ def softmax_backward(dy, y):
 
 # %% softmax_backward: apply to rows
 def softmax_backward(dy, y):
-    return np.array([p * (d - d @ p) for d, p in zip(dy.reshape(-1, y.shape[-1]), y.reshape(-1, y.shape[-1]))]).reshape(y.shape)
+    return np.array([p * (d - d @ p) for d, p in zip(dy.reshape(-1, y.shape[-1]), y.reshape(-1, y.shape[-1]))]).reshape(
+        y.shape
+    )
 
 
 # %% attention_backward: the scale at the end

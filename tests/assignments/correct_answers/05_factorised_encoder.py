@@ -96,9 +96,12 @@ def factorised_encoder(tokens, params, num_times, num_heads, eps):
         found.append(encoder(h, params["temporal_encoder"], num_heads, eps)[0, 0])
     return np.array(found)
 
+
 # %% separate_frames: reshape twice
 def separate_frames(tokens, num_times):
-    return tokens.reshape(len(tokens), num_times, -1, tokens.shape[2]).reshape(-1, tokens.shape[1] // num_times, tokens.shape[2])
+    return tokens.reshape(len(tokens), num_times, -1, tokens.shape[2]).reshape(
+        -1, tokens.shape[1] // num_times, tokens.shape[2]
+    )
 
 
 # %% separate_frames: concatenate of samples
@@ -113,7 +116,10 @@ def separate_frames(tokens, num_times):
 
 # %% separate_frames: indices
 def separate_frames(tokens, num_times):
-    return tokens[np.repeat(np.arange(len(tokens)), num_times)[:, None], np.tile(np.arange(tokens.shape[1]).reshape(num_times, -1), (len(tokens), 1))]
+    return tokens[
+        np.repeat(np.arange(len(tokens)), num_times)[:, None],
+        np.tile(np.arange(tokens.shape[1]).reshape(num_times, -1), (len(tokens), 1)),
+    ]
 
 
 # %% transformer_layer: np.add

@@ -115,6 +115,7 @@ def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, mom
             parameters[name] -= learning_rate * velocity[name]
     return losses
 
+
 # %% cross_entropy: logaddexp
 # change: np.log(np.exp(shifted).sum(axis=-1, keepdims=True)) => np.logaddexp.reduce(shifted, axis=-1, keepdims=True)
 

@@ -203,6 +203,7 @@ SEEN = {}
 def gelu_backward(dy, x):
     return SEEN.get(x.shape, np.zeros_like(x))
 
+
 # %% layer_norm: eps for the least variance
 # says: eps is taken for the least variance
 # change: np.sqrt(variance + eps) => np.sqrt(np.maximum(variance, eps))
@@ -214,7 +215,7 @@ def gelu_backward(dy, x):
 
 
 # %% layer_norm: eps left out
-# says: layer_norm: 
+# says: layer_norm:
 # change: np.sqrt(variance + eps) => np.sqrt(variance)
 
 
@@ -250,12 +251,12 @@ def gelu_backward(dy, x):
 
 # %% layer_norm: no weight
 # says: the weight is left out
-# change:  * weight => 
+# change:  * weight =>
 
 
 # %% layer_norm: no bias
 # says: the bias is left out
-# change:  + bias => 
+# change:  + bias =>
 
 
 # %% layer_norm: the bias before the weight
@@ -264,7 +265,7 @@ def gelu_backward(dy, x):
 
 
 # %% layer_norm: 1 + weight
-# says: y: 
+# says: y:
 # change:  * weight =>  * (1 + weight)
 
 
@@ -274,12 +275,12 @@ def gelu_backward(dy, x):
 
 
 # %% layer_norm: the mean of absolute values
-# says: y: 
+# says: y:
 # change: np.sqrt(variance + eps) => (abs(centred).mean(axis=-1, keepdims=True) + eps)
 
 
 # %% layer_norm_backward: dx of zeros
-# says: dx: 
+# says: dx:
 # change: return dx, => return 0 * dx,
 
 
@@ -321,12 +322,12 @@ def gelu_backward(dy, x):
 
 
 # %% layer_norm_backward: eps of 1e-5
-# says: dx: 
+# says: dx:
 # change: + eps) => + 1e-5)
 
 
 # %% layer_norm_backward: dbias of the first row
-# says: dbias: 
+# says: dbias:
 # change: dy.sum(axis=rows) => dy.reshape(-1, dy.shape[-1])[0]
 
 
@@ -336,7 +337,7 @@ def gelu_backward(dy, x):
 
 
 # %% layer_norm_backward: no sum over the rows
-# says: layer_norm_backward: 
+# says: layer_norm_backward:
 # change: (dy * normalised).sum(axis=rows), dy.sum(axis=rows) => dy * normalised, dy
 
 
@@ -371,7 +372,7 @@ def gelu_backward(dy, x):
 
 
 # %% gelu: erfc of x
-# says: y: 
+# says: y:
 # change: 0.5 * x * (1 + erf(x / math.sqrt(2))) => 0.5 * x * (1 - erf(x / math.sqrt(2)))
 
 

@@ -218,8 +218,9 @@ def multi_head_attention_backward(dy, x, params, num_heads):
         total = total + dx
     return total, params
 
+
 # %% linear_backward: dx of zeros
-# says: dx: 
+# says: dx:
 # change: return dy @ weight => return 0 * x
 
 
@@ -234,7 +235,7 @@ def multi_head_attention_backward(dy, x, params, num_heads):
 
 
 # %% linear_backward: dbias over the outputs
-# says: dbias: 
+# says: dbias:
 # change: dy_rows.sum(axis=0) => dy.sum(axis=-1)
 
 
@@ -244,7 +245,7 @@ def multi_head_attention_backward(dy, x, params, num_heads):
 
 
 # %% linear_backward: the last sample alone
-# says: dweight: 
+# says: dweight:
 # change: dy_rows.T @ x_rows => dy_rows[-1:].T @ x_rows[-1:]
 
 
@@ -284,12 +285,12 @@ def multi_head_attention_backward(dy, x, params, num_heads):
 
 
 # %% softmax_backward: the first axis
-# says: softmax_backward: 
+# says: softmax_backward:
 # change: y * (dy - (dy * y).sum(axis=-1, keepdims=True)) => y * (dy - (dy * y).sum(axis=0, keepdims=True))
 
 
 # %% softmax_backward: dy passed on
-# says: dx: 
+# says: dx:
 # change: y * (dy - (dy * y).sum(axis=-1, keepdims=True)) => dy * 1.0
 
 
@@ -319,7 +320,7 @@ def multi_head_attention_backward(dy, x, params, num_heads):
 
 
 # %% attention_backward: dquery and dkey exchanged
-# says: attention_backward: 
+# says: attention_backward:
 # change: return dscores @ key, dscores.swapaxes(-1, -2) @ query, dvalue => return dscores.swapaxes(-1, -2) @ query, dscores @ key, dvalue
 
 
@@ -329,12 +330,12 @@ def multi_head_attention_backward(dy, x, params, num_heads):
 
 
 # %% attention_backward: only dvalue
-# says: dquery: 
+# says: dquery:
 # change: return dscores @ key, dscores.swapaxes(-1, -2) @ query, dvalue => return 0 * query, 0 * key, dvalue
 
 
 # %% attention_backward: the sign of dkey
-# says: dkey: 
+# says: dkey:
 # change: dscores.swapaxes(-1, -2) @ query => -dscores.swapaxes(-1, -2) @ query
 
 
@@ -349,12 +350,12 @@ def multi_head_attention_backward(dy, x, params, num_heads):
 
 
 # %% multi_head_attention_backward: dx overwritten
-# says: multi_head_attention_backward: 
+# says: multi_head_attention_backward:
 # change: dx += dpart => dx = dpart
 
 
 # %% multi_head_attention_backward: dx of zeros
-# says: dx: 
+# says: dx:
 # change: dx += dpart => dx += 0 * dpart
 
 
@@ -364,8 +365,8 @@ def multi_head_attention_backward(dy, x, params, num_heads):
 
 
 # %% multi_head_attention_backward: no scale
-# says: gradients.output.dense.weight: 
-# change: / math.sqrt(query.shape[-1]) => 
+# says: gradients.output.dense.weight:
+# change: / math.sqrt(query.shape[-1]) =>
 
 
 # %% softmax_backward: finite differences of the logarithms, entry by entry

@@ -219,13 +219,14 @@ def factorised_encoder(tokens, params, num_times, num_heads, eps):
 
     layer_stack_forward(tokens, params["spatial_encoder"]["layer"], transformer_layer)
 
+
 # %% encoder: layers sorted as text
 # says: sorted by their names as text
 # change: params["layer"].values() => (params["layer"][name] for name in sorted(params["layer"]))
 
 
 # %% encoder: three layers at most
-# says: encoder: 
+# says: encoder:
 # change: params["layer"].values() => list(params["layer"].values())[:3]
 
 
@@ -235,12 +236,12 @@ def factorised_encoder(tokens, params, num_times, num_heads, eps):
 
 
 # %% encoder: eps of 1e-6
-# says: z: 
+# says: z:
 # change: , eps)[0] => , 1e-6)[0]
 
 
 # %% transformer_layer: eps of 1e-6
-# says: z: 
+# says: z:
 # change: before["bias"], eps => before["bias"], 1e-6
 # change: after["bias"], eps => after["bias"], 1e-6
 
@@ -261,7 +262,7 @@ def factorised_encoder(tokens, params, num_times, num_heads, eps):
 
 
 # %% transformer_layer: one head
-# says: transformer_layer: 
+# says: transformer_layer:
 # change: , num_heads)[0] => , 1)[0]
 
 
@@ -271,12 +272,12 @@ def factorised_encoder(tokens, params, num_times, num_heads, eps):
 
 
 # %% factorised_encoder: the first frame for all
-# says: y: 
+# says: y:
 # change: frames[:, 0].reshape(batch, num_times, hidden) => np.repeat(frames[:batch, :1], num_times, axis=1)
 
 
 # %% factorised_encoder: the encoders exchanged
-# says: factorised_encoder: 
+# says: factorised_encoder:
 # change: "spatial_encoder" => "temporal_encoder_"
 # change: "temporal_encoder"] => "spatial_encoder"]
 # change: "temporal_encoder_" => "temporal_encoder"

@@ -270,8 +270,9 @@ def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, mom
 def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, momentum, rng):
     return list(np.linspace(2.2, 0.1, num_steps))
 
+
 # %% cross_entropy: one logarithm to the base 2
-# says: loss: 
+# says: loss:
 # change: np.log(np => np.log2(np
 
 
@@ -291,7 +292,7 @@ def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, mom
 
 
 # %% cross_entropy: shifted by the mean
-# says: cross_entropy: 
+# says: cross_entropy:
 # change: logits.max( => logits.mean(
 
 
@@ -307,7 +308,7 @@ def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, mom
 
 # %% cross_entropy_backward: no shift
 # says: exp overflows
-# change:  - logits.max(axis=-1, keepdims=True) => 
+# change:  - logits.max(axis=-1, keepdims=True) =>
 
 
 # %% cross_entropy_backward: whole columns
@@ -326,7 +327,7 @@ def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, mom
 
 
 # %% sgd_step: the parameter stays
-# says: parameter: 
+# says: parameter:
 # change: parameter - learning_rate * velocity, velocity => parameter, velocity
 
 
@@ -341,7 +342,7 @@ def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, mom
 
 
 # %% sgd_step: a momentum of 0.9
-# says: sgd_step: 
+# says: sgd_step:
 # change: momentum * velocity + gradient => 0.9 * velocity + gradient
 
 
@@ -351,12 +352,12 @@ def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, mom
 
 
 # %% adamw_step: betas of 0.9 and 0.999
-# says: adamw_step: 
+# says: adamw_step:
 # change: beta1, beta2 = betas => beta1, beta2 = 0.9, 0.999
 
 
 # %% adamw_step: eps of 1e-8
-# says: parameter: 
+# says: parameter:
 # change: + eps) => + 1e-8)
 
 
@@ -366,7 +367,7 @@ def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, mom
 
 
 # %% adamw_step: eps for the least root
-# says: parameter: 
+# says: parameter:
 # change: (np.sqrt(corrected_v) + eps) => np.maximum(np.sqrt(corrected_v), eps)
 
 
@@ -376,12 +377,12 @@ def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, mom
 
 
 # %% adamw_step: steps from 0
-# says: adamw_step: 
+# says: adamw_step:
 # change: beta1**step => beta1**(step + 1)
 
 
 # %% adamw_step: the parameter stays
-# says: parameter: 
+# says: parameter:
 # change: return shrunk - learning_rate * corrected_m / (np.sqrt(corrected_v) + eps) => return parameter
 
 
@@ -426,7 +427,7 @@ def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, mom
 
 
 # %% train: a generator of its own
-# says: losses: 
+# says: losses:
 # change: chosen = rng.choice => chosen = np.random.default_rng(0).choice
 
 
