@@ -1,7 +1,11 @@
 """Every wrong answer of the bank gets less than full marks in its task, and is told why; every right one gets full."""
 
+import itertools
+
 import pytest
 from assignment_cells import NAMES, bank, points, run_cells
+from bank import failures, surviving_mutants
+from mutants import mutants
 
 from minivivit.checks import student_call
 
@@ -13,6 +17,10 @@ def name_of(answer) -> str:
 
 
 def test_the_banks_are_large_enough():
+    assert len(WRONG) >= 250
+    assert len(RIGHT) >= 200
+    assert len({answer.source for answer in WRONG}) == len(WRONG)
+    assert len({answer.source for answer in RIGHT}) == len(RIGHT)
     for name in NAMES:
         assert sum(answer.assignment == name for answer in WRONG) >= 10
         assert {answer.task for answer in WRONG if answer.assignment == name} == set(points(name))
@@ -48,3 +56,25 @@ def test_a_wrong_answer_loses_points_in_its_task_and_is_told_why(answer, capsys,
 def test_a_right_answer_in_another_style_earns_all_points(answer, capsys):
     earned = run_cells(answer.assignment, {answer.task: answer.source}, only=answer.task)
     assert earned == {answer.task: points(answer.assignment)[answer.task]}, capsys.readouterr().out
+
+
+def test_the_references_broken_in_one_term_are_caught():
+    """One mutant in fifteen; `python tests/assignments/bank.py --only mutants` has them all."""
+    some = list(itertools.islice(mutants(), 0, None, 15))
+    assert len(some) > 50
+    assert [mutant.about for mutant in some if mutant.score(1) == 1] == []
+
+
+@pytest.mark.teaching
+@pytest.mark.parametrize("task", sorted({answer.task for answer in WRONG}))
+def test_every_answer_is_judged_rightly_at_twenty_seeds(task):
+    seeds = range(1000, 1020)
+    assert failures([answer for answer in WRONG if answer.task == task], seeds, is_right=False) == []
+    assert failures([answer for answer in RIGHT if answer.task == task], seeds, is_right=True) == []
+
+
+@pytest.mark.teaching
+def test_all_of_the_references_broken_in_one_term_are_caught():
+    number, survivors = surviving_mutants([1, 1000, 1001])
+    assert number > 900
+    assert survivors == []
