@@ -9,6 +9,7 @@ import copy
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,16 +150,20 @@ class _Change(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
-def broken(source: str, name: str) -> Iterator[tuple[str, str, ast.Module]]:
+def broken(source: str, name: str) -> Iterator[tuple[str, str, Callable[[], ast.Module]]]:
     """(the line, what was changed in it, the module with it) for the function or method of that name."""
     tree, lines = ast.parse(source), source.splitlines()
     for number, node in enumerate(_nodes(tree, name)):
         line = lines[getattr(node, "lineno", 1) - 1].strip()
         for which, (what, _) in enumerate(changes(node)):
-            whole = copy.deepcopy(tree)
-            old = _nodes(whole, name)[number]
-            new = list(changes(old))[which][1]
-            yield line, what, ast.fix_missing_locations(_Change(old, new).visit(whole))
+            yield line, what, partial(_changed, tree, name, number, which)
+
+
+def _changed(tree: ast.Module, name: str, number: int, which: int) -> ast.Module:
+    whole = copy.deepcopy(tree)
+    old = _nodes(whole, name)[number]
+    new = list(changes(old))[which][1]
+    return ast.fix_missing_locations(_Change(old, new).visit(whole))
 
 
 def _nodes(tree: ast.Module, name: str) -> list[ast.AST]:
@@ -311,19 +316,22 @@ def mutants(tasks: tuple[str, ...] = ()) -> Iterator[Mutant]:
         for task in points(name):
             if not tasks or task in tasks:
                 for line, what, changed in broken(solution(name, task), task):
-                    handed_in = Answer(name, task, what, "", ast.unparse(changed))
                     about = f"{task}: the solution, {line}: {what}"
-                    yield Mutant(task, about, lambda handed_in=handed_in: answered(handed_in))
+                    yield Mutant(task, about, partial(_of_solution, name, task, changed))
+
+
+def _of_solution(name: str, task: str, changed: Callable[[], ast.Module]) -> Callable:
+    return answered(Answer(name, task, "changed", "", ast.unparse(changed())))
 
 
 def _is_same(task: str, line: str, what: str) -> bool:
     return any(name in ("", task) and part in line and change in what for name, part, change in _SAME)
 
 
-def _of_module(tree: ast.Module, module: str, path: Path, answer: Callable) -> Callable[[], Callable]:
+def _of_module(changed: Callable[[], ast.Module], module: str, path: Path, answer: Callable) -> Callable[[], Callable]:
     def make() -> Callable:
         space: dict[str, Any] = {"__name__": f"minivivit.{module}", "__file__": str(path)}
-        exec(compile(tree, str(path), "exec"), space)
+        exec(compile(changed(), str(path), "exec"), space)
         return answer(space)
 
     return make
