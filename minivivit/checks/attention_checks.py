@@ -227,7 +227,7 @@ def _attention_cases(rng: Rng) -> list[Case]:
 
 
 def _score_cases(rng: Rng) -> list[Case]:
-    *cases, _again = _attention_cases(rng)
+    *cases, _other, _again = _attention_cases(rng)
     cases = [Case(case.about, {name: case.arguments[name] for name in ("query", "key")}) for case in cases]
     return with_the_first_once_more(cases)
 

@@ -33,7 +33,7 @@ Array = numpy.ndarray
 _SOFTMAX_FORWARD = "minivivit.ops.softmax.softmax_forward"
 _SOFTMAX_BACKWARD_NAME = "minivivit.ops.softmax.softmax_backward"
 _LINEAR_BACKWARD_NAME = "minivivit.ops.linear.linear_backward"
-_ATTENTION_BACKWARD_NAME = "minivivit.ops.attention.attention_backward"
+_ATTENTION_NAMES = ("minivivit.ops.attention.attention_forward", "minivivit.ops.attention.attention_backward")
 _HEADS = ("minivivit.layers.multi_head_attention.split_heads", "minivivit.layers.multi_head_attention.merge_heads")
 
 
@@ -68,8 +68,8 @@ def multi_head_attention_backward(student: Callable, **options: Any) -> Report:
 
     `dy` and `x` are (batch, tokens, hidden); `gradients` is a tree with the names and shapes of `params`.
     ``softmax_forward``, ``split_heads`` and ``merge_heads`` of the package may be called, and of the earlier tasks
-    ``linear_backward``, ``softmax_backward`` and ``attention_backward``. The options are those of
-    `minivivit.checks.run_check.run_check`.
+    ``linear_backward``, ``softmax_backward``, ``attention_forward`` and ``attention_backward``. The options are those
+    of `minivivit.checks.run_check.run_check`.
     """
     return run_check(_MULTI_HEAD_ATTENTION_BACKWARD, student, **options)
 
@@ -440,5 +440,5 @@ _MULTI_HEAD_ATTENTION_BACKWARD = Task(
         ),
         *((cause, _multi_head_with(attend_backward=attend)) for cause, attend in _WRONG_GRADIENTS),
     ],
-    may_use=(_SOFTMAX_FORWARD, _SOFTMAX_BACKWARD_NAME, _LINEAR_BACKWARD_NAME, _ATTENTION_BACKWARD_NAME, *_HEADS),
+    may_use=(_SOFTMAX_FORWARD, _SOFTMAX_BACKWARD_NAME, _LINEAR_BACKWARD_NAME, *_ATTENTION_NAMES, *_HEADS),
 )

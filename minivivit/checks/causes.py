@@ -200,11 +200,15 @@ def _common_factor(pairs: Sequence[tuple[Any, Any]]) -> str:
 
 
 def _changes_from_call_to_call(compared: Sequence[Compared]) -> bool:
-    """Whether one case was answered twice, and otherwise the second time."""
+    """Whether one case was answered twice, and otherwise the second time, or one got the right answer of another."""
     for number, one in enumerate(compared):
         for earlier in compared[:number]:
-            if earlier.case.arguments is one.case.arguments:
-                return any(_differ(*pair, one.case.dtype) for pair in zip(earlier.answers, one.answers, strict=True))
+            pairs = zip(earlier.answers, one.answers, strict=True)
+            differ = [_differ(*pair, one.case.dtype) for pair in pairs]
+            if earlier.case.arguments is one.case.arguments and any(differ):
+                return True
+            if one.wrong and not earlier.wrong and not any(differ):
+                return True
     return False
 
 

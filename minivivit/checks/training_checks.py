@@ -586,7 +586,7 @@ def _train_cases(rng: Rng) -> list[Case]:
     cases = []
     kind = str(rng.choice(_TYPES))
     clips = int(rng.integers(9, 14))
-    for num_steps, batch_size in ((2, int(rng.integers(2, 5))), (int(rng.integers(4, 6)), clips - 3), (1, clips)):
+    for num_steps, batch_size in ((2, int(rng.integers(1, 5))), (int(rng.integers(4, 6)), clips - 3), (1, clips)):
         pixel_values, labels = _clips(rng, clips)
         arguments = {"model": _tiny_model(rng, kind), "pixel_values": pixel_values, "labels": labels}
         settings: dict[str, Any] = {"num_steps": num_steps, "batch_size": batch_size}

@@ -5,7 +5,6 @@ submission. It is asked and answers in JSON lines, on what were its standard inp
 """
 
 import ctypes
-import importlib.util
 import json
 import os
 import sys
@@ -21,14 +20,15 @@ UNDUMPABLE = 4  # prctl's number
 
 def main() -> None:
     """Read requests until there are none: a line of JSON, and as many bytes as it says."""
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    _bound()
-    while line := requests.readline():
-        request = json.loads(line)
-        answer = _examined(request, requests)
-        answers.write(json.dumps(answer).encode("ascii") + b"\n")
-        answers.flush()
+    requests = sys.stdin.buffer
+    with open(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)  # what anything here prints is no answer
+        _bound()
+        while line := requests.readline():
+            request = json.loads(line)
+            answer = _examined(request, requests)
+            answers.write(json.dumps(answer).encode("ascii") + b"\n")
+            answers.flush()
 
 
 def _examined(request: dict, requests: BinaryIO) -> dict:
@@ -42,7 +42,7 @@ def _examined(request: dict, requests: BinaryIO) -> dict:
 
 def _bound() -> None:
     """Limit the memory, and let no other process of the same user look into it."""
-    if importlib.util.find_spec("resource") is not None:
+    if os.name == "posix":
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))

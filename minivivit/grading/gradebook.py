@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +93,8 @@ def _record(settings: Any, course: Path, file: HandedIn, result: SubmissionResul
 
     student, name, *_ = file.name.split("/")
     try:
-        with Gradebook(settings.db_url, settings.course_id) as gradebook:
+        with warnings.catch_warnings(), Gradebook(settings.db_url, settings.course_id) as gradebook:
+            warnings.simplefilter("ignore")  # what nbgrader's own code makes SQLAlchemy warn of
             gradebook.update_or_create_student(student)
             given = course / settings.submitted_directory / student / name
             timestamp = settings.get_existing_timestamp(str(given))

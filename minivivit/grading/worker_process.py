@@ -176,7 +176,7 @@ class Worker:
         try:
             while view:
                 view = view[self._process.stdin.write(view) :]
-        except OSError:
+        except (OSError, ValueError):  # ValueError: it has been ended, and the pipe is closed
             raise self._over("") from None
 
     def _next(self, deadline: float) -> dict[str, Any]:
@@ -296,13 +296,16 @@ def _how_it_ended(code: int | None) -> str:
 
 
 def _remove(directory: str) -> None:
-    """Remove a directory, whatever a student's code made of it."""
+    """Remove a directory, whatever a student's code made of it; nothing outside of it is touched."""
 
     def try_again(function: Callable, path: str, error: Any) -> None:
         with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(path), 0o700)
-            os.chmod(path, 0o700)
+            for place in (os.path.dirname(path), path):
+                is_inside = place == directory or place.startswith(directory + os.sep)
+                if is_inside and not os.path.islink(place):
+                    os.chmod(place, 0o700)
             function(path)
 
-    with contextlib.suppress(OSError, RecursionError):
-        shutil.rmtree(directory, onerror=try_again)
+    if os.path.isdir(directory):
+        with contextlib.suppress(OSError, RecursionError):
+            shutil.rmtree(directory, onerror=try_again)

@@ -1,13 +1,15 @@
 """The assignments' notebooks without Jupyter: their cells, run as Python, and the answers of the banks.
 
 A bank is a Python file of blocks. A block begins with `# %% TASK: TITLE` and is what a student wrote in place of the
-solution of that task; in a bank of wrong answers `# says: TEXT` follows, a part of what the check has to say.
+solution of that task; in a bank of wrong answers `# says: TEXT` follows, a part of what the check has to say. Lines
+`# change: OLD => NEW` stand for the notebook's solution with a text in it replaced.
 """
 
 import ast
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +28,7 @@ class Answer(NamedTuple):
     source: str
 
 
+@cache
 def read_notebook(assignment: str) -> dict[str, Any]:
     """The source notebook of an assignment, as JSON."""
     return json.loads((SOURCES / assignment / f"{assignment}.ipynb").read_text(encoding="utf-8"))
@@ -54,8 +57,42 @@ def bank(folder: str) -> list[Answer]:
             head, source = block.split("\n", 1)
             task, title = head.split(": ", 1)
             says = re.match(r"# says: (.*)\n", source)
-            answers.append(Answer(path.stem, task, title, says[1].strip() if says else "", source.strip("\n")))
+            changes = re.findall(r"^# change: (.*) => ?(.*)$", source, flags=re.MULTILINE)
+            source = changed_solution(path.stem, task, changes) if changes else source.strip("\n")
+            answers.append(Answer(path.stem, task, title, says[1].strip() if says else "", source))
     return answers
+
+
+def changed_solution(assignment: str, task: str, changes: list[tuple[str, str]]) -> str:
+    """The notebook's solution of a task with texts in it replaced, each of which it has."""
+    source = solution(assignment, task)
+    for old, new in changes:
+        assert old in source, (task, old)
+        source = source.replace(old, new)
+    return source
+
+
+def solution(assignment: str, task: str) -> str:
+    """The notebook's solution of a task."""
+    (cell,) = (cell for cell in read_notebook(assignment)["cells"] if grade_id(cell) == task)
+    return "".join(cell["source"])
+
+
+def answered(answer: Answer) -> Any:
+    """The function of an answer, defined after the imports and the solutions of the other tasks of its notebook."""
+    space: dict[str, Any] = {"__name__": "__main__"}
+    for cell in read_notebook(answer.assignment)["cells"]:
+        name = grade_id(cell)
+        if cell["cell_type"] == "code" and cell["id"] != "look" and not name.startswith("test_"):
+            source = answer.source if name == answer.task else "".join(cell["source"])
+            exec(compile(source, f"<{answer.task}: {answer.title}>", "exec"), space)
+    return space[answer.task]
+
+
+def shipped_seed(assignment: str, task: str) -> int:
+    """The seed of a task's hidden test, as it ships."""
+    (cell,) = (cell for cell in read_notebook(assignment)["cells"] if grade_id(cell) == f"test_{task}")
+    return max(int(seed) for seed in re.findall(r"seed=(\d+)", "".join(cell["source"])))
 
 
 def run_cells(assignment: str, answers: Mapping[str, str], only: str | None = None) -> dict[str, float]:

@@ -16,6 +16,12 @@ from minivivit.grading.tasks import ASSIGNMENTS
 ROOT = SOURCES.parents[1]
 
 
+def by_hand(name: str) -> int:
+    """Points of an assignment that are given by hand."""
+    cells = [cell for cell in read_notebook(name)["cells"] if grade_id(cell).startswith("derivation_")]
+    return sum(cell["metadata"]["nbgrader"]["points"] for cell in cells)
+
+
 def code_cells(name: str) -> list[dict]:
     return [cell for cell in read_notebook(name)["cells"] if cell["cell_type"] == "code"]
 
@@ -52,7 +58,7 @@ def test_every_task_has_a_solution_and_a_test_that_nbgrader_knows(name):
             "from minivivit import checks\n\n"
             rf"report = checks\.{task}\({task}, seed=1\)\n"
             "### BEGIN HIDDEN TESTS\n"
-            rf"report = checks\.{task}\({task}, seed=(\d+)\)\n"
+            rf"report = min\(report, checks\.{task}\({task}, seed=(\d+)\)\)\n"
             "### END HIDDEN TESTS\n"
             rf"report\.points\({worth}\)"
         )
@@ -69,6 +75,33 @@ def test_the_grader_knows_the_same_tasks_points_and_imports():
         assert ASSIGNMENTS[name].points == points(name)
         (imports,) = (cell for cell in code_cells(name) if grade_id(cell) == "imports")
         assert ASSIGNMENTS[name].given == "".join(imports["source"])
+
+
+def test_backward_assignments_ask_for_a_derivation_that_is_graded_by_hand():
+    for name in NAMES:
+        cells = [cell for cell in read_notebook(name)["cells"] if grade_id(cell).startswith("derivation_")]
+        assert bool(cells) == any("backward" in task for task in points(name))
+        for cell in cells:
+            flags = {"grade": True, "solution": True, "locked": False, "task": False, "schema_version": 3}
+            assert flags.items() <= cell["metadata"]["nbgrader"].items()
+            assert cell["cell_type"] == "markdown"
+            source = "".join(cell["source"])
+            assert source.startswith("### BEGIN SOLUTION\n")  # taken out when the assignment is given out
+            assert source.endswith("\n### END SOLUTION")
+            texts = "\n".join("".join(other["source"]) for other in read_notebook(name)["cells"])
+            worth = by_hand(name)
+            assert f"({worth} points, graded by hand)" in texts
+            page = (SOURCES / name / layouts.INSTRUCTORS_PAGE).read_text(encoding="utf-8")
+            rubric = page.partition(f"**The derivation, {worth} points by hand.**")[2].partition("\n**")[0]
+            assert sum(map(int, re.findall(r"^- (\d) points?: ", rubric, re.MULTILINE))) == worth
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebooks_say_what_may_come_and_what_may_not_be_used(name):
+    text = "".join(read_notebook(name)["cells"][0]["source"])
+    assert "**What may come.**" in text
+    assert "Not allowed are other functions of\n  SciPy" in text
+    assert ("finite differences do not" in text) == any("backward" in task for task in points(name))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -111,7 +144,8 @@ def test_instructors_have_a_page_with_goals_time_points_and_mistakes(name):
         stated |= zip(re.findall(r"\w+", tasks), map(int, worth.split(" + ")), strict=True)
     assert stated == points(name)
     overview = (SOURCES / "course" / "README.md").read_text(encoding="utf-8")
-    assert f"| `{name}` | {sum(points(name).values())} |" in overview
+    total = f"{sum(points(name).values())} + {by_hand(name)}" if by_hand(name) else f"{sum(points(name).values())}"
+    assert f"| `{name}` | {total} |" in overview
 
 
 # --------------------------------------------------------------------------------------------------------------------

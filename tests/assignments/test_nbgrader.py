@@ -9,6 +9,7 @@ import importlib.util
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -36,7 +37,9 @@ grades = {}
 with Gradebook("sqlite:///gradebook.db") as gradebook:
     for submission in gradebook.assignment_submissions(sys.argv[1]):
         found = submission.notebooks[0].grades
-        grades[submission.student.id] = {grade.name.removeprefix("test_"): grade.score for grade in found}
+        grades[submission.student.id] = {
+            grade.name.removeprefix("test_"): grade.score for grade in found if grade.name.startswith("test_")
+        }
 print(json.dumps(grades))
 """
 
@@ -130,7 +133,10 @@ def test_students_get_neither_solutions_nor_hidden_tests(name, courses, grades):
     (released,) = (courses[name] / "release").rglob("*.*")
     text = released.read_text(encoding="utf-8")
     assert text.count("raise NotImplementedError()") == len(points(name))
-    for secret in ("BEGIN SOLUTION", "HIDDEN TESTS", "seed=58"):
+    (source,) = (courses[name] / "source" / name).glob("*.ipynb")
+    seeds = re.findall(r"checks\.\w+\(\w+, (seed=(?!1\))\d+)\)", source.read_text(encoding="utf-8"))
+    assert len(seeds) == len(points(name))
+    for secret in ("BEGIN SOLUTION", "HIDDEN TESTS", *seeds):
         assert secret not in text
     assert "Before you hand this in" in text
 

@@ -63,7 +63,7 @@ def test_every_task_has_its_public_check():
 @pytest.mark.parametrize("name", TASKS)
 def test_the_reference_gets_full_marks_whatever_the_seed(name, capsys):
     task = trusted(TASKS[name])
-    seeds = range(1 if name in COSTLY else 4)
+    seeds = range(1 if name in COSTLY else 2)  # tests/assignments/bank.py has many more
     for seed in seeds:
         report = run_check(task, on_copies(task, task.reference), seed=seed)
         assert report, report.text

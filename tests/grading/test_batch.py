@@ -1,4 +1,4 @@
-"""A class at once: names as browsers and course systems make them, zip files, and what cannot be read, each by itself."""
+"""A class at once: names as browsers and course systems make them, zip files, and what cannot be read, by itself."""
 
 import io
 import json
@@ -13,8 +13,9 @@ from minivivit.errors import InputError
 from minivivit.grading import batch, handed_in
 from minivivit.grading.batch import grade
 from minivivit.grading.handed_in import find_handed_in
+from minivivit.grading.results import SubmissionResult, TaskResult
 
-GELU = b"import math\nfrom scipy.special import erf\ndef gelu(x):\n    return x * (1 + erf(x / math.sqrt(2))) / 2\n"
+MERGE = b"def merge_heads(heads):\n    moved = heads.swapaxes(1, 2)\n    return moved.reshape(*moved.shape[:2], -1)\n"
 
 
 def zipped(files) -> bytes:
@@ -31,7 +32,7 @@ def test_a_folder_is_searched_for_what_was_handed_in(tmp_path):
         "smithjohn_LATE_123_456_03-1.IPYNB",
         ".ipynb_checkpoints/03-checkpoint.ipynb",
         "a/__pycache__/x.py",
-        "a/test_gelu.py",
+        "a/test_heads.py",
         "a/conftest.py",
         "a/answers.py",
         "notes.txt",
@@ -39,11 +40,11 @@ def test_a_folder_is_searched_for_what_was_handed_in(tmp_path):
     ):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True, parents=True)
-        path.write_bytes(GELU)
+        path.write_bytes(MERGE)
     os.symlink("/etc/passwd", tmp_path / "link.py")
-    inner = zipped({"deep/b.py": GELU})
+    inner = zipped({"deep/b.py": MERGE})
     (tmp_path / "class.zip").write_bytes(
-        zipped({"../../x.py": GELU, "/abs.py": GELU, "__MACOSX/x.py": b"", "inner.zip": inner, "dir/": b""})
+        zipped({"../../x.py": MERGE, "/abs.py": MERGE, "__MACOSX/x.py": b"", "inner.zip": inner, "dir/": b""})
     )
     found = find_handed_in(tmp_path)
     assert [file.name for file in found] == [
@@ -58,14 +59,14 @@ def test_a_folder_is_searched_for_what_was_handed_in(tmp_path):
     assert {file.name: file.problem for file in found if file.problem} == {
         "link.py": "a link or a device; hand in the file itself"
     }
-    assert all(file.read() == GELU for file in found if not file.problem)
+    assert all(file.read() == MERGE for file in found if not file.problem)
     assert not list(tmp_path.parent.glob("x.py"))
 
 
-@pytest.mark.parametrize("data", [b"", b"PK", zipped({"a.py": GELU})[:60], b"PK\x05\x06" + bytes(18) + b"x" * 7])
+@pytest.mark.parametrize("data", [b"", b"PK", zipped({"a.py": MERGE})[:60], b"PK\x05\x06" + bytes(18) + b"x" * 7])
 def test_a_zip_file_that_is_none_is_one_problem(tmp_path, data):
     (tmp_path / "a.zip").write_bytes(data)
-    (tmp_path / "b.py").write_bytes(GELU)
+    (tmp_path / "b.py").write_bytes(MERGE)
     files = find_handed_in(tmp_path)
     assert files[-1].name == "b.py"
     assert len(files) == 1 or "hand it in again" in files[0].problem
@@ -88,8 +89,8 @@ def test_zip_files_that_grow_are_refused_before_they_have_grown(tmp_path, monkey
 def test_damaged_zip_files_cost_themselves_alone(tmp_path):
     import random
 
-    whole, rng = zipped({"a.py": GELU * 20, "b.ipynb": b"{}", "c.zip": zipped({"d.py": GELU})}), random.Random(0)
-    for _ in range(200):
+    whole, rng = zipped({"a.py": MERGE * 20, "b.ipynb": b"{}", "c.zip": zipped({"d.py": MERGE})}), random.Random(0)
+    for _ in range(60):
         damaged = bytearray(whole)
         for _ in range(3):
             damaged[rng.randrange(len(whole))] = rng.randrange(256)
@@ -103,27 +104,27 @@ def test_damaged_zip_files_cost_themselves_alone(tmp_path):
 
 
 def test_a_class_is_graded_and_each_problem_is_its_own(tmp_path, capsys):
-    (tmp_path / "right.py").write_bytes(GELU)
+    (tmp_path / "right.py").write_bytes(MERGE)
     (tmp_path / "b.ipynb").write_bytes(b"{}")
-    (tmp_path / "c (1).ipynb").write_bytes(notebook(ATTENTION, {"softmax": "def softmax(x):\n    return x\n"}))
+    (tmp_path / "c (1).ipynb").write_bytes(
+        notebook(ATTENTION, {"split_heads": "split_heads = 3\n", "multi_head_attention": ""})
+    )
     assert main(["grade", str(tmp_path), "--json", str(tmp_path / "grades.json"), "--seed", "7"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     rows = {row["file"]: row for row in json.loads((tmp_path / "grades.json").read_text())["submissions"]}
     assert list(rows) == ["b.ipynb", "c (1).ipynb", "right.py"]
-    assert rows["right.py"]["points"] == 2
-    assert rows["c (1).ipynb"]["points"] == 10
+    assert rows["right.py"]["points"] == 1
+    assert rows["c (1).ipynb"]["points"] == 8
     assert rows["b.ipynb"]["tasks"] == []
     assert "no list of cells" in rows["b.ipynb"]["problems"][0]
-    for part in ("b.ipynb: not graded", "c (1).ipynb: 10 of 13 points", "gelu 2/2", "seed: 7"):
+    for part in ("b.ipynb: not graded", "c (1).ipynb: 8 of 13 points", "merge_heads 1/1", "seed: 7"):
         assert part in out
-    assert main(["grade", str(tmp_path / "right.py"), "--seed", "7"]) == 0
-    assert "gelu: all" in capsys.readouterr().out
 
 
 def test_an_examiner_that_ends_costs_one_submission(tmp_path, monkeypatch):
     for number in range(3):
-        (tmp_path / f"{number}.py").write_bytes(GELU)
+        (tmp_path / f"{number}.py").write_bytes(MERGE)
     usual = batch._Examiner.examine
 
     def examine(self, request, data):
@@ -134,8 +135,21 @@ def test_an_examiner_that_ends_costs_one_submission(tmp_path, monkeypatch):
 
     monkeypatch.setattr(batch._Examiner, "examine", examine)
     results = grade(tmp_path, seed=1, num_processes=1)
-    assert [result.points for result in results] == [2, 0, 2]
+    assert [result.points for result in results] == [1, 0, 1]
     assert results[1].problems == ["grading it ended the grader's process; look at it by hand"]
+
+
+def test_of_a_single_submission_all_that_was_found_is_shown(tmp_path, capsys, monkeypatch):
+    tasks = [
+        TaskResult("merge_heads", 0.5, 1, "merge_heads: 2 of 4 cases right (score 0.50)\n  case 1: \x1b[2J wrong\n")
+    ]
+    result = SubmissionResult("a.py", ATTENTION, tasks, ["odd"], {"network": False, "files": True})
+    monkeypatch.setattr(batch, "grade", lambda *arguments, **keywords: [result])
+    assert main(["grade", str(tmp_path / "a.py"), "--seed", "7"]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    for part in ("0.5 of 1 points", "note: odd", "2 of 4 cases right", "did not wall", "the network", "seed: 7"):
+        assert part in out
 
 
 @pytest.mark.parametrize("name", ["nowhere", "a.txt", "empty"])

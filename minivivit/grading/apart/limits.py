@@ -5,7 +5,6 @@ Code that takes Python itself apart can get around it, and then still knows noth
 """
 
 import contextlib
-import importlib.util
 import os
 import signal
 import sys
@@ -40,21 +39,21 @@ def limit_resources(processes: bool) -> list[str]:
 
     `processes` says whether the number of processes is counted for this process alone, and not for its whole user.
     """
-    if importlib.util.find_spec("resource") is None:
-        return ["memory", "files", "processes"]
-    import resource
+    if os.name == "posix":
+        import resource
 
-    wanted = {"memory": ("RLIMIT_AS", MEMORY), "size of files": ("RLIMIT_FSIZE", FILE_SIZE)}
-    wanted |= {"open files": ("RLIMIT_NOFILE", FILES), "core": ("RLIMIT_CORE", 0)}
-    if processes:
-        wanted["processes"] = ("RLIMIT_NPROC", PROCESSES)
-    failed = [] if processes else ["processes"]
-    for name, (limit, value) in wanted.items():
-        try:
-            resource.setrlimit(getattr(resource, limit), (value, value))
-        except (AttributeError, ValueError, OSError):
-            failed.append(name)
-    return failed
+        wanted = {"memory": ("RLIMIT_AS", MEMORY), "size of files": ("RLIMIT_FSIZE", FILE_SIZE)}
+        wanted |= {"open files": ("RLIMIT_NOFILE", FILES), "core": ("RLIMIT_CORE", 0)}
+        if processes:
+            wanted["processes"] = ("RLIMIT_NPROC", PROCESSES)
+        failed = [] if processes else ["processes"]
+        for name, (limit, value) in wanted.items():
+            try:
+                resource.setrlimit(getattr(resource, limit), (value, value))
+            except (AttributeError, ValueError, OSError):
+                failed.append(name)
+        return failed
+    return ["memory", "files", "processes"]
 
 
 @contextlib.contextmanager
@@ -66,22 +65,28 @@ def limited_time(seconds: float):  # type: ignore[no-untyped-def]
     if not hasattr(signal, "setitimer"):
         yield
         return
-    import resource
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise TooSlow
 
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    limit = int(usage.ru_utime + usage.ru_stime + seconds + GRACE) + 1
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
+    _limit_computing(seconds + GRACE)
     signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, seconds, AGAIN)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _limit_computing(seconds: float) -> None:
+    """Let the system end this process when it has computed for `seconds` more."""
+    if os.name == "posix":
+        import resource
+
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        limit = int(usage.ru_utime + usage.ru_stime + seconds) + 1
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
 def guard(readable: Sequence[str], writable: Sequence[str]) -> None:

@@ -10,7 +10,6 @@ for want of the system's permission: then the process goes on without it, and sa
 
 import ctypes
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -18,7 +17,7 @@ NEW_USER, NEW_MOUNTS, NEW_NETWORK, NEW_PROCESSES, NEW_IPC = 0x10000000, 0x000200
 READ_ONLY, NO_SETUID, NO_DEVICES, REMOUNT, BIND, RECURSIVE, PRIVATE = 0x1, 0x2, 0x4, 0x20, 0x1000, 0x4000, 0x40000
 NO_PROGRAMS, NO_ACCESS_TIMES, NO_DIRECTORY_TIMES, RELATIVE_TIMES = 0x8, 0x400, 0x800, 0x200000
 DETACH = 2
-SET_DEATH_SIGNAL, NO_NEW_PRIVILEGES = 1, 38
+SET_DEATH_SIGNAL, NO_NEW_PRIVILEGES, KILL = 1, 38, 9
 # System calls that the C library has no function for.
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 DEVICES = ("/dev/null", "/dev/urandom", "/dev/zero")
@@ -56,15 +55,15 @@ def seclude(
     """
     done = dict.fromkeys(("network", "files", "processes", "user"), False)
     library = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-    if library is not None:
+    if library is not None and hasattr(os, "fork"):
         done["network"] = _try(lambda: _unshare(library))
         if done["network"]:
             announce(_become_second_process(library))
             done["processes"] = True
             done["files"] = _try(lambda: _hide_files(library, readable, hidden, directory))
     os.chdir(directory)
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        done["user"] = _try(_become_nobody)
+    if hasattr(os, "geteuid") and hasattr(os, "chown") and os.geteuid() == 0:
+        done["user"] = _try(lambda: _become_nobody(directory))
     if library is not None:
         _give_up_privileges(library)
     return done
@@ -108,7 +107,7 @@ def _become_second_process(library: ctypes.CDLL) -> int:
     number = int.from_bytes(os.read(told, 4), "big")
     os.close(told)
     os.close(tells)
-    library.prctl(SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+    library.prctl(SET_DEATH_SIGNAL, KILL, 0, 0, 0)
     inner = os.fork()
     if inner:
         _leave_as(inner)
@@ -172,8 +171,9 @@ def _flags_of(path: str) -> int:
     return kept | (RELATIVE_TIMES if found & 4096 else 0) | NO_SETUID
 
 
-def _become_nobody() -> None:
+def _become_nobody(directory: str) -> None:
     number = FIRST_USER + os.getpid() % USERS
+    os.chown(directory, number, number)
     os.setgroups([])
     os.setresgid(number, number, number)
     os.setresuid(number, number, number)

@@ -15,7 +15,8 @@ import numpy
 # Libraries that students import by habit, within a function too.
 FRAMEWORKS = ("torch", "tensorflow", "jax", "keras", "flax", "transformers", "cupy", "sklearn", "autograd", "numba")
 OTHERS = ("einops", "matplotlib", "pandas", "IPython")
-ALLOWED = "allowed are NumPy, Python's own library and scipy.special.erf"
+ALLOWED = "allowed are NumPy, Python's own library, and erf, erfc and ndtr of scipy.special"
+OF_SCIPY = ("erf", "erfc", "ndtr")
 
 
 class NotAllowedError(RuntimeError):
@@ -88,11 +89,9 @@ class Finder:
 
 
 def keep_of_scipy(finder: Finder) -> None:
-    """Leave of SciPy, where it is imported, the special functions of one entry to one entry, such as `erf`."""
-    ufuncs = {}
-    if "scipy.special" in sys.modules:
-        special = vars(sys.modules["scipy.special"])
-        ufuncs = {name: thing for name, thing in special.items() if isinstance(thing, numpy.ufunc)}
+    """Leave of SciPy, where it is imported, the functions that are allowed."""
+    special = vars(sys.modules["scipy.special"]) if "scipy.special" in sys.modules else {}
+    kept = {name: special[name] for name in OF_SCIPY if name in special}
     for name in [name for name in sys.modules if name.partition(".")[0] == "scipy"]:
         del sys.modules[name]
     for name in ("scipy", "scipy.special"):
@@ -100,7 +99,7 @@ def keep_of_scipy(finder: Finder) -> None:
         module.__dict__.update(_ask=finder.ask, __path__=[])
         sys.modules[name] = module
     vars(sys.modules["scipy"])["special"] = sys.modules["scipy.special"]
-    vars(sys.modules["scipy.special"]).update(ufuncs)
+    vars(sys.modules["scipy.special"]).update(kept)
 
 
 def stand_in_for_tqdm() -> types.ModuleType:

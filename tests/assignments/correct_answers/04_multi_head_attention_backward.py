@@ -119,3 +119,104 @@ def multi_head_attention_backward(dy, x, params, num_heads):
     back = [linear_backward(merge_heads(d), x, params["attention"][n]["weight"]) for n, d in zip(names, back)]
     attention = {n: {"weight": b[1], "bias": b[2]} for n, b in zip(names, back)}
     return sum(b[0] for b in back), {"output": {"dense": {"bias": db, "weight": dw}}, "attention": attention}
+
+
+# %% linear_backward: matmul
+# change: dy @ weight => np.matmul(dy, weight)
+
+
+# %% linear_backward: dweight by einsum
+# change: dy_rows.T @ x_rows => np.einsum("ij,ik->jk", dy_rows, x_rows)
+
+
+# %% linear_backward: dbias by a product with ones
+# change: dy_rows.sum(axis=0) => np.ones(len(dy_rows), dy.dtype) @ dy_rows
+
+
+# %% linear_backward: dweight as outer products
+# change: dy_rows.T @ x_rows => sum(np.outer(d, row) for d, row in zip(dy_rows, x_rows))
+
+
+# %% linear_backward: dweight transposed twice
+# change: dy_rows.T @ x_rows => (x_rows.T @ dy_rows).T
+
+
+# %% linear_backward: dbias over all axes but one
+# change: dy_rows.sum(axis=0) => dy.sum(axis=tuple(range(dy.ndim - 1)))
+
+
+# %% linear_backward: dx row by row
+# change: return dy @ weight => return np.array([d @ weight for d in dy_rows]).reshape(x.shape)
+
+
+# %% softmax_backward: the product first
+def softmax_backward(dy, y):
+    return dy * y - y * (dy * y).sum(axis=-1, keepdims=True)
+
+
+# %% softmax_backward: einsum of both
+def softmax_backward(dy, y):
+    return y * (dy - np.einsum("...k,...k->...", dy, y)[..., None])
+
+
+# %% softmax_backward: the Jacobians of all rows
+def softmax_backward(dy, y):
+    return ((np.eye(y.shape[-1]) * y[..., None, :] - y[..., :, None] * y[..., None, :]) @ dy[..., None])[..., 0]
+
+
+# %% softmax_backward: matmul of rows
+def softmax_backward(dy, y):
+    return y * (dy - (dy[..., None, :] @ y[..., :, None])[..., 0])
+
+
+# %% softmax_backward: centred by the weighted mean
+def softmax_backward(dy, y):
+    return y * (dy - np.add.reduce(y * dy, axis=-1, keepdims=True) / y.sum(axis=-1, keepdims=True))
+
+
+# %% softmax_backward: apply to rows
+def softmax_backward(dy, y):
+    return np.array([p * (d - d @ p) for d, p in zip(dy.reshape(-1, y.shape[-1]), y.reshape(-1, y.shape[-1]))]).reshape(
+        y.shape
+    )
+
+
+# %% attention_backward: the scale at the end
+# change: softmax_backward(dprobs, probs) * scale => softmax_backward(dprobs, probs)
+# change: return dscores @ key, dscores.swapaxes(-1, -2) @ query, dvalue => return scale * (dscores @ key), scale * (dscores.swapaxes(-1, -2) @ query), dvalue
+
+
+# %% attention_backward: dkey by einsum
+# change: dscores.swapaxes(-1, -2) @ query => np.einsum("bhqk,bhqd->bhkd", dscores, query)
+
+
+# %% attention_backward: the softmax written out
+# change: softmax_backward(dprobs, probs) => probs * (dprobs - (dprobs * probs).sum(axis=-1, keepdims=True))
+
+
+# %% attention_backward: the sum from the output
+# change: softmax_backward(dprobs, probs) => probs * (dprobs - (doutput * (probs @ value)).sum(axis=-1, keepdims=True))
+
+
+# %% attention_backward: the package's softmax, backward
+# change: dscores = softmax_backward(dprobs, probs) => from minivivit.ops.softmax import softmax_backward as given; dscores = given(dprobs, {"y": probs})
+
+
+# %% attention_backward: matmul
+# change: doutput @ value.swapaxes(-1, -2) => np.matmul(doutput, np.swapaxes(value, 2, 3))
+
+
+# %% multi_head_attention_backward: dx as one sum
+# change: dx += dpart => dx = dx + dpart
+
+
+# %% multi_head_attention_backward: the package's linear map, backward
+# change: dmerged, dweight, dbias = linear_backward(dy, merge_heads(probs @ value), dense["weight"]) => from minivivit.ops.linear import linear_backward as given; dmerged, dweight, dbias = given(dy, {"x": merge_heads(probs @ value), "weight": dense["weight"], "has_bias": True})
+
+
+# %% multi_head_attention_backward: the package's attention, there and back
+# change: dheads = attention_backward(split_heads(dmerged, num_heads), query, key, value) => from minivivit.ops.attention import attention_backward as given, attention_forward; dheads = given(split_heads(dmerged, num_heads), attention_forward(query, key, value)[1])
+
+
+# %% multi_head_attention_backward: a tree filled in another order
+# change: gradients = {"attention": {}, "output": {"dense": {"weight": dweight, "bias": dbias}}} => gradients = {"output": {"dense": {"bias": dbias, "weight": dweight}}, "attention": {}}

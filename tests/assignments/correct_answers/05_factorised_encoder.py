@@ -95,3 +95,74 @@ def factorised_encoder(tokens, params, num_times, num_heads, eps):
         h = encoder(frames, params["spatial_encoder"], num_heads, eps)[None, :, 0]
         found.append(encoder(h, params["temporal_encoder"], num_heads, eps)[0, 0])
     return np.array(found)
+
+
+# %% separate_frames: reshape twice
+def separate_frames(tokens, num_times):
+    return tokens.reshape(len(tokens), num_times, -1, tokens.shape[2]).reshape(
+        -1, tokens.shape[1] // num_times, tokens.shape[2]
+    )
+
+
+# %% separate_frames: concatenate of samples
+def separate_frames(tokens, num_times):
+    return np.concatenate([sample.reshape(num_times, -1, sample.shape[-1]) for sample in tokens])
+
+
+# %% separate_frames: vstack
+def separate_frames(tokens, num_times):
+    return np.vstack([np.stack(np.split(sample, num_times)) for sample in tokens])
+
+
+# %% separate_frames: indices
+def separate_frames(tokens, num_times):
+    return tokens[
+        np.repeat(np.arange(len(tokens)), num_times)[:, None],
+        np.tile(np.arange(tokens.shape[1]).reshape(num_times, -1), (len(tokens), 1)),
+    ]
+
+
+# %% transformer_layer: np.add
+# change: return y + mlp_forward => return np.add(y, mlp_forward
+# change: params, "gelu")[0] => params, "gelu")[0])
+
+
+# %% transformer_layer: the MLP by keywords
+# change: mlp_forward(normalised, params, "gelu")[0] => mlp_forward(x=normalised, params=params, activation="gelu", keep_cache=False)[0]
+
+
+# %% transformer_layer: explicit attention
+# change: params["attention"], num_heads)[0] => params["attention"], num_heads, explicit=True)[0]
+
+
+# %% transformer_layer: a norm of its own
+# change: layer_norm_forward(y, after["weight"], after["bias"], eps)[0] => (y - y.mean(axis=-1, keepdims=True)) / np.sqrt(y.var(axis=-1, keepdims=True) + eps) * after["weight"] + after["bias"]
+
+
+# %% encoder: layers by number
+# change: for layer in params["layer"].values(): => for layer in (params["layer"][str(i)] for i in range(len(params["layer"]))):
+
+
+# %% encoder: layers sorted by number
+# change: for layer in params["layer"].values(): => for layer in (params["layer"][name] for name in sorted(params["layer"], key=int)):
+
+
+# %% encoder: functools.reduce
+# change: for layer in params["layer"].values(): => import functools; z = functools.reduce(lambda a, p: transformer_layer(a, p, num_heads, eps), params["layer"].values(), z)
+# change:         z = transformer_layer(z, layer, num_heads, eps) =>     assert z.ndim == 3
+
+
+# %% encoder: positions of CLS and tokens apart
+# change: np.concatenate([first, tokens], axis=1) + params["position_embeddings"] => np.concatenate([first + params["position_embeddings"][:, :1], tokens + params["position_embeddings"][:, 1:]], axis=1)
+
+
+# %% factorised_encoder: split and stack
+# change: frames[:, 0].reshape(batch, num_times, hidden) => np.stack(np.split(frames[:, 0], batch))
+
+
+# %% factorised_encoder: its own reshape
+# change: separate_frames(tokens, num_times) => tokens.reshape(batch * num_times, -1, hidden)
+
+
+# %% factorised_encoder: take
+# change: [:, 0] => .take(0, axis=1)

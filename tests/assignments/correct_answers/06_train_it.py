@@ -114,3 +114,110 @@ def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, mom
             velocity[name] = momentum * velocity[name] + gradients[name]
             parameters[name] -= learning_rate * velocity[name]
     return losses
+
+
+# %% cross_entropy: logaddexp
+# change: np.log(np.exp(shifted).sum(axis=-1, keepdims=True)) => np.logaddexp.reduce(shifted, axis=-1, keepdims=True)
+
+
+# %% cross_entropy: take_along_axis
+# change: -log_probs[np.arange(len(labels)), labels].mean() => -np.take_along_axis(log_probs, labels[:, None], axis=1).mean()
+
+
+# %% cross_entropy: a sum over the batch
+# change: .mean() => .sum() / len(labels)
+
+
+# %% cross_entropy: a float
+# change: return -log_probs[np.arange(len(labels)), labels].mean() => return float(np.mean([-row[label] for row, label in zip(log_probs, labels)]))
+
+
+# %% cross_entropy: softplus of differences
+def cross_entropy(logits, labels):
+    z = logits.astype(float)
+    picked = z[np.arange(len(labels)), labels][:, None]
+    return np.logaddexp.reduce(z - picked, axis=1).mean()
+
+
+# %% cross_entropy_backward: one-hot by eye
+# change: dlogits[np.arange(len(labels)), labels] -= 1 => dlogits = dlogits - np.eye(logits.shape[1])[labels]
+
+
+# %% cross_entropy_backward: np.subtract.at
+# change: dlogits[np.arange(len(labels)), labels] -= 1 => np.subtract.at(dlogits, (np.arange(len(labels)), labels), 1)
+
+
+# %% cross_entropy_backward: times 1/N
+# change: return dlogits / len(labels) => return dlogits * (1 / logits.shape[0])
+
+
+# %% cross_entropy_backward: through the log-probabilities
+# change: powers = np.exp(logits - logits.max(axis=-1, keepdims=True)) => z = logits - logits.max(axis=-1, keepdims=True); powers = np.exp(z - np.log(np.exp(z).sum(axis=-1, keepdims=True)))
+
+
+# %% sgd_step: written out
+def sgd_step(parameter, gradient, velocity, learning_rate, momentum):
+    new = velocity * momentum
+    new = new + gradient
+    return np.subtract(parameter, learning_rate * new), new
+
+
+# %% sgd_step: a list
+def sgd_step(parameter, gradient, velocity, learning_rate, momentum):
+    v = momentum * velocity + gradient
+    return [parameter - v * learning_rate, v]
+
+
+# %% sgd_step: the step in two parts
+def sgd_step(parameter, gradient, velocity, learning_rate, momentum):
+    return parameter - learning_rate * momentum * velocity - learning_rate * gradient, momentum * velocity + gradient
+
+
+# %% sgd_step: np.multiply
+def sgd_step(parameter, gradient, velocity, learning_rate, momentum):
+    v = np.add(np.multiply(momentum, velocity), gradient)
+    return parameter + (-learning_rate) * v, v
+
+
+# %% adamw_step: the decay as a difference
+# change: parameter * (1 - learning_rate * weight_decay) => parameter - learning_rate * weight_decay * parameter
+
+
+# %% adamw_step: powers by multiplication
+# change: v / (1 - beta2**step) => v / (1 - float(np.prod(np.full(step, beta2))))
+
+
+# %% adamw_step: np.power and np.square
+# change: gradient**2 => np.square(gradient)
+
+
+# %% adamw_step: the running mean moved
+# change: m = beta1 * m + (1 - beta1) * gradient => m = m + (1 - beta1) * (gradient - m)
+
+
+# %% adamw_step: the root by a power
+# change: np.sqrt(corrected_v) => corrected_v**0.5
+
+
+# %% training_step: np.copyto
+# change: parameter[...] = new_parameter => np.copyto(parameter, new_parameter)
+
+
+# %% training_step: slices
+# change: velocity[name][...] = new_velocity => velocity[name] *= 0; velocity[name] += new_velocity
+
+
+# %% training_step: sorted names
+# change: model.state_dict().items() => sorted(model.state_dict().items())
+
+
+# %% train: a list comprehension of indices, drawn beforehand
+# change: chosen = rng.choice(len(labels), batch_size, replace=False) => chosen = rng.choice(np.arange(len(labels)), size=batch_size, replace=False)
+
+
+# %% train: an array of losses
+# change: return losses => return np.array(losses, dtype=float)
+
+
+# %% train: zeros by multiplication
+# change: np.zeros_like(parameter) => 0 * parameter

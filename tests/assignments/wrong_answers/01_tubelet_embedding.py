@@ -170,3 +170,163 @@ def position_embedding(tokens, positions):
     while i < tokens.shape[1]:
         z[:, i] = tokens[:, i] + positions[0, i]
     return z
+
+
+# %% cut_tubelets: as many tubelets as begin, not as fit
+# says: raises ValueError
+# change: frames // t, height // h, width // w => -(-frames // t), -(-height // h), -(-width // w)
+
+
+# %% cut_tubelets: the remainder dropped in front
+# says: drop it at the end
+# change: : n_t * t, :, : n_h * h, : n_w * w => frames - n_t * t :, :, height - n_h * h :, width - n_w * w :
+
+
+# %% cut_tubelets: rows and columns of a tubelet exchanged
+# says: rows and columns within a tubelet are exchanged
+# change: 3, 2, 5, 7 => 3, 2, 7, 5
+
+
+# %% cut_tubelets: time fastest, by the transpose
+# says: time varies slowest
+# change: 0, 1, 4, 6, 3 => 0, 4, 6, 1, 3
+
+
+# %% cut_tubelets: columns before rows, by the transpose
+# says: rows come first
+# change: 0, 1, 4, 6, 3 => 0, 1, 6, 4, 3
+
+
+# %% cut_tubelets: three channels, always
+# says: raises ValueError
+# change: channels * t * h * w => 3 * t * h * w
+
+
+# %% cut_tubelets: axes of length 1 taken away
+# says: has shape
+# change: channels * t * h * w) => channels * t * h * w).squeeze()
+
+
+# %% cut_tubelets: in float16
+# says: float16, a lower precision
+# change: channels * t * h * w) => channels * t * h * w).astype(np.float16)
+
+
+# %% cut_tubelets: height and width of a tubelet exchanged
+# says: cut_tubelets:
+# change: t, h, w = tubelet_size => t, w, h = tubelet_size
+
+
+# %% cut_tubelets: the last frames first
+# says: the right numbers in the wrong places
+# change: whole = video[ => whole = video[:, ::-1][
+
+
+# %% cut_tubelets: the first channel only
+# says: cut_tubelets:
+# change: batch, n_t * n_h * n_w, channels * t * h * w) => batch, n_t * n_h * n_w, channels, -1)[:, :, 0]
+
+
+# %% tubelet_embedding: one bias for all
+# says: tokens:
+# change: + bias => + bias[0]
+
+
+# %% tubelet_embedding: the bias subtracted
+# says: tokens:
+# change: + bias => - bias
+
+
+# %% tubelet_embedding: the kernels turned round, as a convolution in mathematics
+# says: tokens:
+# change: weight.reshape( => weight[..., ::-1, ::-1, ::-1].reshape(
+
+
+# %% tubelet_embedding: the kernels with the channels last
+# says: tokens:
+# change: weight.reshape( => weight.transpose(0, 2, 3, 4, 1).reshape(
+
+
+# %% tubelet_embedding: nothing below 0
+# says: tokens:
+# change: tubelets @ kernels.T + bias => np.maximum(tubelets @ kernels.T + bias, 0)
+
+
+# %% tubelet_embedding: three channels, always
+# says: raises ValueError
+# change: weight.reshape(len(weight), -1) => weight.reshape(len(weight), 3 * weight[0, 0].size)
+
+
+# %% tubelet_embedding: tubelets as large as they were in the first example
+# says: tubelet_embedding:
+# change: weight.shape[2:] => (2, 4, 3)
+
+
+# %% cls_token: zeros in front
+# says: zeros are put in front
+# change: np.broadcast_to(cls, => 0 * np.broadcast_to(cls,
+
+
+# %% cls_token: added to every token
+# says: it is a token of its own
+# change: return np.concatenate([first, tokens], axis=1) => return tokens + first
+
+
+# %% cls_token: twice
+# says: has shape
+# change: [first, tokens] => [first, first, tokens]
+
+
+# %% cls_token: one number of it
+# says: z:
+# change: (cls, (len => (cls.mean(), (len
+
+
+# %% cls_token: an axis too many
+# says: has shape
+# change: [first, tokens], axis=1) => [first, tokens], axis=1)[None]
+
+
+# %% position_embedding: multiplied
+# says: they are added
+# change: tokens + positions => tokens * positions
+
+
+# %% position_embedding: left out
+# says: the positions are left out
+# change: tokens + positions => tokens + 0 * positions
+
+
+# %% position_embedding: the first for all
+# says: gets the position of the first
+# change: tokens + positions => tokens + positions[:, :1]
+
+
+# %% position_embedding: subtracted
+# says: z:
+# change: tokens + positions => tokens - positions
+
+
+# %% position_embedding: one number a place
+# says: z:
+# change: tokens + positions => tokens + positions.mean(axis=-1, keepdims=True)
+
+
+# %% position_embedding: scaled by the root of hidden
+# says: z:
+# change: tokens + positions => tokens + tokens.shape[-1] ** 0.5 * positions
+
+
+# %% position_embedding: shifted by one
+# says: shifted by one
+# change: tokens + positions => tokens + np.roll(positions, 1, axis=1)
+
+
+# %% position_embedding: for the first sample
+# says: the positions reach the first sample only
+# change: tokens + positions => tokens + positions * (np.arange(len(tokens)) == 0)[:, None, None]
+
+
+# %% position_embedding: in the other order
+# says: z:
+# change: tokens + positions => tokens + positions[:, ::-1]

@@ -82,7 +82,7 @@ def softmax(x):
 
 
 # %% softmax: the visible test by heart
-# says: softmax: all 7 cases right (score 1.00) softmax: 0 of 7 cases right
+# says: softmax: all 13 cases right (score 1.00) softmax: 0 of 13 cases right
 from minivivit.checks.attention_checks import _softmax_cases
 from minivivit.ops.softmax import softmax_forward
 
@@ -217,3 +217,363 @@ def multi_head_attention(x, params, num_heads):
     scores = query @ key.swapaxes(-1, -2) / math.sqrt(hidden // num_heads)
     dense = params["output"]["dense"]
     return (softmax(scores) @ value).reshape(batch, tokens, hidden) @ dense["weight"].T + dense["bias"]
+
+
+# %% softmax: shifted by the least entry
+# says: shifted by its least entry
+# change: x.max(axis=-1, keepdims=True) => x.min(axis=-1, keepdims=True)
+
+
+# %% softmax: shifted by the mean
+# says: shifted by its mean
+# change: x.max(axis=-1, keepdims=True) => x.mean(axis=-1, keepdims=True)
+
+
+# %% softmax: shifted by the first entry
+# says: shifted by its first entry
+# change: x.max(axis=-1, keepdims=True) => x[..., :1]
+
+
+# %% softmax: shifted by the last entry
+# says: entries are NaN
+# change: x.max(axis=-1, keepdims=True) => x[..., -1:]
+
+
+# %% softmax: shifted by the median
+# says: entries are NaN
+# change: x.max(axis=-1, keepdims=True) => np.median(x, axis=-1, keepdims=True)
+
+
+# %% softmax: shifted by the largest absolute value
+# says: entries are NaN
+# change: x.max(axis=-1, keepdims=True) => abs(x).max(axis=-1, keepdims=True)
+
+
+# %% softmax: shifted by a constant
+# says: y:
+# change: x.max(axis=-1, keepdims=True) => 1e4
+
+
+# %% softmax: shifted by the maximum along the columns
+# says: y:
+# change: x.max(axis=-1, keepdims=True) => x.max(axis=0, keepdims=True)
+
+
+# %% softmax: shifted by half of the maximum
+# says: entries are
+# change: x.max(axis=-1, keepdims=True) => x.max(axis=-1, keepdims=True) / 2
+
+
+# %% softmax: the mean for the sum
+# says: the mean of a row stands where its sum belongs
+# change: powers.sum( => powers.mean(
+
+
+# %% softmax: divided by the largest
+# says: y:
+# change: powers.sum( => powers.max(
+
+
+# %% softmax: a tiny number in the denominator
+# says: y:
+# change: return powers / powers.sum(axis=-1, keepdims=True) => return powers / (powers.sum(axis=-1, keepdims=True) + 1e-6)
+
+
+# %% softmax: entries cut off at 50
+# says: y:
+# change: np.exp(x - x.max => np.exp(np.clip(x, -50, 50) - np.clip(x, -50, 50).max
+
+
+# %% softmax: 2 to the power of x
+# says: 2 is raised to x
+# change: np.exp(x => np.exp2(x
+
+
+# %% softmax: the sign of x turned
+# says: the sign of x is turned
+# change: np.exp(x - x.max => np.exp(x.min(axis=-1, keepdims=True) - x - 0 * x.max
+
+
+# %% softmax: the logarithm of it
+# says: this is the logarithm
+# change: return powers / powers.sum(axis=-1, keepdims=True) => return np.log(powers / powers.sum(axis=-1, keepdims=True))
+
+
+# %% softmax: in float32
+# says: a lower precision
+# change: np.exp(x -  => np.exp(x.astype(np.float32) -
+
+
+# %% softmax: rounded to six places
+# says: a lower precision
+# change: return powers / powers.sum(axis=-1, keepdims=True) => return (powers / powers.sum(axis=-1, keepdims=True)).round(6)
+
+
+# %% softmax: NaN made 0
+# says: softmax:
+# change: np.exp(x - x.max(axis=-1, keepdims=True)) => np.nan_to_num(np.exp(x), posinf=0)
+
+
+# %% softmax: -inf taken for 0
+# says: -inf, as a mask makes them
+# change: np.exp(x - x.max => np.exp(np.where(np.isfinite(x), x, 0) - x.max
+
+
+# %% softmax: the rows sorted
+# says: the right numbers in the wrong places
+# change: return powers / => return np.sort(powers) /
+
+
+# %% softmax: 1 for the largest
+# says: y:
+# change: return powers / powers.sum(axis=-1, keepdims=True) => return (x == x.max(axis=-1, keepdims=True)) * 1.0
+
+
+# %% softmax: over the second axis
+# says: softmax:
+# change: axis=-1 => axis=1
+
+
+# %% softmax: squared
+# says: y:
+# change: powers = np.exp(x - x.max(axis=-1, keepdims=True)) => powers = np.exp(x - x.max(axis=-1, keepdims=True)) ** 2
+
+
+# %% attention_scores: multiplied by the root
+# says: ; divide
+# change: / math.sqrt(query.shape[-1]) => * math.sqrt(query.shape[-1])
+
+
+# %% attention_scores: the number of keys
+# says: the scale is of the number of keys
+# change: / math.sqrt(query.shape[-1]) => / math.sqrt(key.shape[-2])
+
+
+# %% attention_scores: the number of queries
+# says: the scale is of the number of queries
+# change: / math.sqrt(query.shape[-1]) => / math.sqrt(query.shape[-2])
+
+
+# %% attention_scores: the root of the root
+# says: scores:
+# change: / math.sqrt(query.shape[-1]) => / query.shape[-1] ** 0.25
+
+
+# %% attention_scores: 8, as in the first model
+# says: scores:
+# change: / math.sqrt(query.shape[-1]) => / 8
+
+
+# %% attention_scores: rounded down
+# says: scores:
+# change: / math.sqrt(query.shape[-1]) => // math.sqrt(query.shape[-1])
+
+
+# %% attention_scores: heads times size
+# says: scores:
+# change: / math.sqrt(query.shape[-1]) => / math.sqrt(query.shape[-1] * query.shape[1])
+
+
+# %% attention_scores: already a softmax
+# says: the softmax is already applied
+# change: return query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1]) => return softmax(query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1]))
+
+
+# %% attention_scores: heads taken for tokens
+# says: raises ValueError
+# change: swapaxes(-1, -2) => swapaxes(1, 2)
+
+
+# %% attention_scores: one sample and one head taken away
+# says: has shape
+# change: / math.sqrt(query.shape[-1]) => / math.sqrt(query.shape[-1]) + 0; return scores.squeeze()
+# change: return query => scores = query
+
+
+# %% attention: no softmax
+# says: the softmax is left out
+# change: softmax(attention_scores(query, key)) @ value => attention_scores(query, key) @ value
+
+
+# %% attention: the keys mixed
+# says: the keys are mixed
+# change: softmax(attention_scores(query, key)) @ value => softmax(attention_scores(query, key)) @ key
+
+
+# %% attention: the probabilities
+# says: these are the probabilities
+# change: softmax(attention_scores(query, key)) @ value => softmax(attention_scores(query, key))
+
+
+# %% attention: no shift
+# says: the softmax overflows
+# change: softmax(attention_scores(query, key)) @ value => np.exp(attention_scores(query, key)) / np.exp(attention_scores(query, key)).sum(axis=-1, keepdims=True) @ value
+
+
+# %% attention: one maximum for all
+# says: one maximum for the whole array
+# change: softmax(attention_scores(query, key)) @ value => np.exp(attention_scores(query, key) - attention_scores(query, key).max()) / np.exp(attention_scores(query, key) - attention_scores(query, key).max()).sum(axis=-1, keepdims=True) @ value
+
+
+# %% attention: shifted by the least score
+# says: by a row's least score
+# change: softmax(attention_scores(query, key)) @ value => np.exp(attention_scores(query, key) - attention_scores(query, key).min(axis=-1, keepdims=True)) / np.exp(attention_scores(query, key) - attention_scores(query, key).min(axis=-1, keepdims=True)).sum(axis=-1, keepdims=True) @ value
+
+
+# %% attention: shifted by the mean
+# says: by a row's mean
+# change: softmax(attention_scores(query, key)) @ value => np.exp(attention_scores(query, key) - attention_scores(query, key).mean(axis=-1, keepdims=True)) / np.exp(attention_scores(query, key) - attention_scores(query, key).mean(axis=-1, keepdims=True)).sum(axis=-1, keepdims=True) @ value
+
+
+# %% attention: shifted by the first score
+# says: by a row's first score
+# change: softmax(attention_scores(query, key)) @ value => np.exp(attention_scores(query, key) - attention_scores(query, key)[..., :1]) / np.exp(attention_scores(query, key) - attention_scores(query, key)[..., :1]).sum(axis=-1, keepdims=True) @ value
+
+
+# %% attention: scaled twice
+# says: output:
+# change: softmax(attention_scores(query, key)) @ value => softmax(attention_scores(query, key) / math.sqrt(query.shape[-1])) @ value
+
+
+# %% attention: the query added
+# says: output:
+# change: softmax(attention_scores(query, key)) @ value => softmax(attention_scores(query, key)) @ value + query
+
+
+# %% attention: hard attention
+# says: output:
+# change: softmax(attention_scores(query, key)) @ value => (attention_scores(query, key) == attention_scores(query, key).max(axis=-1, keepdims=True)) @ value
+
+
+# %% split_heads: heads behind tokens and features
+# says: has shape
+# change: transpose(0, 2, 1, 3) => transpose(0, 2, 3, 1)
+
+
+# %% split_heads: heads in front of samples
+# says: has shape
+# change: transpose(0, 2, 1, 3) => transpose(2, 0, 1, 3)
+
+
+# %% split_heads: no transpose at all
+# says: tokens and heads are not exchanged
+# change: .transpose(0, 2, 1, 3) =>
+
+
+# %% split_heads: the heads in the other order
+# says: the right numbers in the wrong places
+# change: .transpose(0, 2, 1, 3) => .transpose(0, 2, 1, 3)[:, ::-1]
+
+
+# %% split_heads: an axis of length 1 taken away
+# says: has shape
+# change: .transpose(0, 2, 1, 3) => .transpose(0, 2, 1, 3).squeeze()
+
+
+# %% merge_heads: every n-th feature
+# says: every n-th feature
+# change: transpose(0, 2, 1, 3) => transpose(0, 2, 3, 1)
+
+
+# %% merge_heads: the mean of the heads
+# says: has shape
+# change: heads.transpose(0, 2, 1, 3).reshape(batch, tokens, num_heads * head_size) => heads.mean(axis=1)
+
+
+# %% merge_heads: still apart
+# says: has shape
+# change: .reshape(batch, tokens, num_heads * head_size) =>
+
+
+# %% merge_heads: the heads in the other order
+# says: x:
+# change: heads.transpose => heads[:, ::-1].transpose
+
+
+# %% multi_head_attention: no bias of the query
+# says: the bias of the query is left out
+# change: projection["weight"].T + projection["bias"], num_heads) => projection["weight"].T + (projection is not params["attention"]["query"]) * projection["bias"], num_heads)
+
+
+# %% multi_head_attention: no bias of the value
+# says: the bias of the value is left out
+# change: projection["bias"], num_heads) => (projection is not params["attention"]["value"]) * projection["bias"], num_heads)
+
+
+# %% multi_head_attention: no bias of the output
+# says: the bias of the output projection is left out
+# change:  + dense["bias"] =>
+
+
+# %% multi_head_attention: no biases
+# says: the biases are left out
+# change:  + dense["bias"] =>
+# change:  + projection["bias"] =>
+
+
+# %% multi_head_attention: queries for keys
+# says: query and key are exchanged
+# change: ("query", "key", "value") => ("key", "query", "value")
+
+
+# %% multi_head_attention: keys for values
+# says: the keys take the place of the values
+# change: ("query", "key", "value") => ("query", "key", "key")
+
+
+# %% multi_head_attention: x added
+# says: y:
+# change: + dense["bias"] => + dense["bias"] + x
+
+
+# %% multi_head_attention: no shift in the softmax
+# says: over- or underflows
+# change: merge_heads(attention(*heads)) => merge_heads((lambda s: np.exp(s) / np.exp(s).sum(axis=-1, keepdims=True))(attention_scores(*heads[:2])) @ heads[2])
+
+
+# %% multi_head_attention: one maximum for the whole array
+# says: over- or underflows
+# change: merge_heads(attention(*heads)) => merge_heads((lambda s: np.exp(s - s.max()) / np.exp(s - s.max()).sum(axis=-1, keepdims=True))(attention_scores(*heads[:2])) @ heads[2])
+
+
+# %% multi_head_attention: shifted by the mean
+# says: multi_head_attention:
+# change: merge_heads(attention(*heads)) => merge_heads((lambda s: np.exp(s - s.mean(axis=-1, keepdims=True)) / np.exp(s - s.mean(axis=-1, keepdims=True)).sum(axis=-1, keepdims=True))(attention_scores(*heads[:2])) @ heads[2])
+
+
+# %% multi_head_attention: the output projection not transposed
+# says: y:
+# change: merged @ dense["weight"].T => merged @ dense["weight"]
+
+
+# %% multi_head_attention: two heads, always
+# says: raises
+# change: projection["bias"], num_heads) => projection["bias"], 2)
+
+
+# %% multi_head_attention: the softmax over the queries
+# says: multi_head_attention:
+# change: attention(*heads) => (softmax(attention_scores(*heads[:2]).swapaxes(-1, -2)).swapaxes(-1, -2) @ heads[2])
+
+
+# %% softmax: right from the fifth call on
+# says: something is kept from call to call
+CALLS = []
+
+
+def softmax(x):
+    CALLS.append(1)
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True) * (len(CALLS) > 4)
+
+
+# %% softmax: what it gave for an array of the same shape before
+# says: something is kept from call to call
+GIVEN = {}
+
+
+def softmax(x):
+    given = GIVEN.get(x.ndim)
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    GIVEN[x.ndim] = powers / powers.sum(axis=-1, keepdims=True)
+    return GIVEN[x.ndim] if given is None or given.shape != x.shape else given

@@ -136,7 +136,7 @@ def layer_norm_backward(dy, x, weight, eps):
 
 
 # %% layer_norm_backward: finite differences, which are not exact
-# says: layer_norm_backward: 0 of 5 cases right
+# says: layer_norm_backward: 0 of 11 cases right
 def layer_norm_backward(dy, x, weight, eps):
     step = 1e-3
     dx = np.empty_like(x)
@@ -196,9 +196,247 @@ def gelu_backward(dy, x):
 
 
 # %% gelu_backward: answers from the visible example
-# says: gelu_backward: 0 of 4 cases right
+# says: gelu_backward: 0 of 9 cases right
 SEEN = {}
 
 
 def gelu_backward(dy, x):
     return SEEN.get(x.shape, np.zeros_like(x))
+
+
+# %% layer_norm: eps for the least variance
+# says: eps is taken for the least variance
+# change: np.sqrt(variance + eps) => np.sqrt(np.maximum(variance, eps))
+
+
+# %% layer_norm: eps squared
+# says: eps is squared
+# change: np.sqrt(variance + eps) => np.sqrt(variance + eps**2)
+
+
+# %% layer_norm: eps left out
+# says: layer_norm:
+# change: np.sqrt(variance + eps) => np.sqrt(variance)
+
+
+# %% layer_norm: the root of eps outside
+# says: the root of eps is added
+# change: np.sqrt(variance + eps) => (np.sqrt(variance) + math.sqrt(eps))
+
+
+# %% layer_norm: eps of 1e-12
+# says: eps is a fixed 1e-12
+# change: np.sqrt(variance + eps) => np.sqrt(variance + 1e-12)
+
+
+# %% layer_norm: no root
+# says: the division is by the variance
+# change: np.sqrt(variance + eps) => (variance + eps)
+
+
+# %% layer_norm: a sum for the mean of squares
+# says: a sum of squares stands
+# change: (centred * centred).mean(axis=-1, keepdims=True) => (centred * centred).sum(axis=-1, keepdims=True)
+
+
+# %% layer_norm: the variance about 0
+# says: the variance is taken about 0
+# change: (centred * centred).mean(axis=-1, keepdims=True) => (x * x).mean(axis=-1, keepdims=True)
+
+
+# %% layer_norm: keepdims forgotten
+# says: keep it, with keepdims=True
+# change: (centred * centred).mean(axis=-1, keepdims=True) => (centred * centred).mean(axis=-1)
+
+
+# %% layer_norm: no weight
+# says: the weight is left out
+# change:  * weight =>
+
+
+# %% layer_norm: no bias
+# says: the bias is left out
+# change:  + bias =>
+
+
+# %% layer_norm: the bias before the weight
+# says: the bias is added before
+# change: centred / np.sqrt(variance + eps) * weight + bias => (centred / np.sqrt(variance + eps) + bias) * weight
+
+
+# %% layer_norm: 1 + weight
+# says: y:
+# change:  * weight =>  * (1 + weight)
+
+
+# %% layer_norm: as integers
+# says: which cuts off
+# change: return centred / np.sqrt(variance + eps) * weight + bias => return (centred / np.sqrt(variance + eps) * weight + bias).astype(int)
+
+
+# %% layer_norm: the mean of absolute values
+# says: y:
+# change: np.sqrt(variance + eps) => (abs(centred).mean(axis=-1, keepdims=True) + eps)
+
+
+# %% layer_norm_backward: dx of zeros
+# says: dx:
+# change: return dx, => return 0 * dx,
+
+
+# %% layer_norm_backward: both terms added
+# says: both terms have the wrong sign
+# change: dnormalised - through_mean - through_variance => dnormalised + through_mean + through_variance
+
+
+# %% layer_norm_backward: the term through the variance added
+# says: the term through the variance has the wrong sign
+# change: - through_variance) => + through_variance)
+
+
+# %% layer_norm_backward: the term through the mean added
+# says: the term through the mean has the wrong sign
+# change: - through_mean - => + through_mean -
+
+
+# %% layer_norm_backward: sums for means
+# says: sums stand where means belong
+# change: dnormalised.mean( => dnormalised.sum(
+# change: (dnormalised * normalised).mean( => (dnormalised * normalised).sum(
+
+
+# %% layer_norm_backward: dx without the standard deviation
+# says: 1 / sqrt(variance + eps) is missing
+# change: dx = inverse_std * ( => dx = (
+
+
+# %% layer_norm_backward: dweight with x
+# says: with the normalised x
+# change: (dy * normalised).sum(axis=rows) => (dy * x).sum(axis=rows)
+
+
+# %% layer_norm_backward: the weight in the end
+# says: it belongs in dnormalised
+# change: dnormalised = dy * weight => dnormalised = dy
+# change: return dx, => return dx * weight,
+
+
+# %% layer_norm_backward: eps of 1e-5
+# says: dx:
+# change: + eps) => + 1e-5)
+
+
+# %% layer_norm_backward: dbias of the first row
+# says: dbias:
+# change: dy.sum(axis=rows) => dy.reshape(-1, dy.shape[-1])[0]
+
+
+# %% layer_norm_backward: the sign of all turned
+# says: dx has the wrong sign
+# change: return dx, => return -dx,
+
+
+# %% layer_norm_backward: no sum over the rows
+# says: layer_norm_backward:
+# change: (dy * normalised).sum(axis=rows), dy.sum(axis=rows) => dy * normalised, dy
+
+
+# %% gelu: SiLU
+# says: this is SiLU
+# change: 0.5 * x * (1 + erf(x / math.sqrt(2))) => x / (1 + np.exp(-x))
+
+
+# %% gelu: x sigmoid(1.702 x)
+# says: x sigmoid(1.702 x)
+# change: 0.5 * x * (1 + erf(x / math.sqrt(2))) => x / (1 + np.exp(-1.702 * x))
+
+
+# %% gelu: ReLU
+# says: this is ReLU
+# change: 0.5 * x * (1 + erf(x / math.sqrt(2))) => np.maximum(x, 0)
+
+
+# %% gelu: no half
+# says: the factor 1/2 is missing
+# change: 0.5 * x * (1 + erf(x / math.sqrt(2))) => x * (1 + erf(x / math.sqrt(2)))
+
+
+# %% gelu: no 1
+# says: the 1 + before erf is missing
+# change: 0.5 * x * (1 + erf(x / math.sqrt(2))) => 0.5 * x * erf(x / math.sqrt(2))
+
+
+# %% gelu: no x
+# says: the factor x is missing
+# change: 0.5 * x * (1 + erf(x / math.sqrt(2))) => 0.5 * (1 + erf(x / math.sqrt(2)))
+
+
+# %% gelu: erfc of x
+# says: y:
+# change: 0.5 * x * (1 + erf(x / math.sqrt(2))) => 0.5 * x * (1 - erf(x / math.sqrt(2)))
+
+
+# %% gelu: the density
+# says: the density stands
+# change: 0.5 * x * (1 + erf(x / math.sqrt(2))) => x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+
+# %% gelu_backward: the first term alone
+# says: the term x phi(x) is missing
+# change: return dy * (cumulative + x * density) => return dy * cumulative
+
+
+# %% gelu_backward: the second term alone
+# says: the term Phi(x) is missing
+# change: return dy * (cumulative + x * density) => return dy * x * density
+
+
+# %% gelu_backward: subtracted
+# says: the second term is subtracted
+# change: return dy * (cumulative + x * density) => return dy * (cumulative - x * density)
+
+
+# %% gelu_backward: no x in the second term
+# says: lacks its factor x
+# change: return dy * (cumulative + x * density) => return dy * (cumulative + density)
+
+
+# %% gelu_backward: the derivative of ReLU
+# says: the derivative of ReLU
+# change: return dy * (cumulative + x * density) => return dy * (x > 0)
+
+
+# %% gelu_backward: the forward pass
+# says: this is dy times GELU
+# change: return dy * (cumulative + x * density) => return dy * x * cumulative
+
+
+# %% gelu_backward: exp(-x^2)
+# says: it is exp(-x^2 / 2)
+# change: -0.5 * x * x => -x * x
+
+
+# %% gelu_backward: finite differences of all entries at once
+# says: the large case
+# change: return dy * (cumulative + x * density) => return dy * (gelu(x + 1e-5) - gelu(x - 1e-5)) / 2e-5
+
+
+# %% layer_norm_backward: finite differences, entry by entry
+# says: stopped after
+def layer_norm_backward(dy, x, weight, eps):
+    dx = np.zeros(x.shape)
+    for index in np.ndindex(x.shape):
+        moved = np.zeros(x.shape)
+        moved[index] = 1e-5
+        dx[index] = (dy * (layer_norm(x + moved, weight, 0, eps) - layer_norm(x - moved, weight, 0, eps))).sum() / 2e-5
+    normalised = layer_norm(x, 1, 0, eps)
+    axes = tuple(range(x.ndim - 1))
+    return dx, (dy * normalised).sum(axis=axes), dy.sum(axis=axes)
+
+
+# %% gelu: scipy's distribution
+# says: which is not allowed here: this case earns nothing
+def gelu(x):
+    import scipy.stats
+
+    return x * scipy.stats.norm.cdf(x)

@@ -217,3 +217,204 @@ def multi_head_attention_backward(dy, x, params, num_heads):
         )
         total = total + dx
     return total, params
+
+
+# %% linear_backward: dx of zeros
+# says: dx:
+# change: return dy @ weight => return 0 * x
+
+
+# %% linear_backward: dweight with the wrong sign
+# says: dweight has the wrong sign
+# change: dy_rows.T @ x_rows => -dy_rows.T @ x_rows
+
+
+# %% linear_backward: dbias a mean
+# says: dbias is a mean
+# change: dy_rows.sum(axis=0) => dy_rows.mean(axis=0)
+
+
+# %% linear_backward: dbias over the outputs
+# says: dbias:
+# change: dy_rows.sum(axis=0) => dy.sum(axis=-1)
+
+
+# %% linear_backward: dbias not summed
+# says: dbias is not summed
+# change: dy_rows.sum(axis=0) => dy
+
+
+# %% linear_backward: the last sample alone
+# says: dweight:
+# change: dy_rows.T @ x_rows => dy_rows[-1:].T @ x_rows[-1:]
+
+
+# %% linear_backward: dx with the wrong sign
+# says: dx has the wrong sign
+# change: return dy @ weight => return -dy @ weight
+
+
+# %% linear_backward: the batch averaged
+# says: dweight is a mean
+# change: dy_rows.T @ x_rows => dy_rows.T @ x_rows / len(dy_rows)
+
+
+# %% softmax_backward: plus for minus
+# says: the terms are added
+# change: y * (dy - (dy * y).sum(axis=-1, keepdims=True)) => y * (dy + (dy * y).sum(axis=-1, keepdims=True))
+
+
+# %% softmax_backward: the sum not weighted
+# says: the sum is not multiplied by y
+# change: y * (dy - (dy * y).sum(axis=-1, keepdims=True)) => y * dy - (dy * y).sum(axis=-1, keepdims=True)
+
+
+# %% softmax_backward: no y in front
+# says: the factor y in front is missing
+# change: y * (dy - (dy * y).sum(axis=-1, keepdims=True)) => dy - (dy * y).sum(axis=-1, keepdims=True)
+
+
+# %% softmax_backward: the mean for the sum
+# says: the mean stands where
+# change: y * (dy - (dy * y).sum(axis=-1, keepdims=True)) => y * (dy - (dy * y).mean(axis=-1, keepdims=True))
+
+
+# %% softmax_backward: no sum
+# says: the term with the row
+# change: y * (dy - (dy * y).sum(axis=-1, keepdims=True)) => y * dy
+
+
+# %% softmax_backward: the first axis
+# says: softmax_backward:
+# change: y * (dy - (dy * y).sum(axis=-1, keepdims=True)) => y * (dy - (dy * y).sum(axis=0, keepdims=True))
+
+
+# %% softmax_backward: dy passed on
+# says: dx:
+# change: y * (dy - (dy * y).sum(axis=-1, keepdims=True)) => dy * 1.0
+
+
+# %% softmax_backward: zeros
+# says: it is 0 everywhere
+# change: y * (dy - (dy * y).sum(axis=-1, keepdims=True)) => 0 * dy
+
+
+# %% softmax_backward: keepdims forgotten
+# says: keep it, with keepdims=True
+# change: y * (dy - (dy * y).sum(axis=-1, keepdims=True)) => y * (dy - (dy * y).sum(axis=-1))
+
+
+# %% softmax_backward: the sum of everything
+# says: the whole array
+# change: y * (dy - (dy * y).sum(axis=-1, keepdims=True)) => y * (dy - (dy * y).sum())
+
+
+# %% attention_backward: no scale
+# says: left out of the backward pass
+# change: softmax_backward(dprobs, probs) * scale => softmax_backward(dprobs, probs)
+
+
+# %% attention_backward: no scale in the forward pass
+# says: when the probabilities are computed again
+# change: swapaxes(-1, -2) * scale) => swapaxes(-1, -2))
+
+
+# %% attention_backward: dquery and dkey exchanged
+# says: attention_backward:
+# change: return dscores @ key, dscores.swapaxes(-1, -2) @ query, dvalue => return dscores.swapaxes(-1, -2) @ query, dscores @ key, dvalue
+
+
+# %% attention_backward: the softmax passed by
+# says: the way back through the softmax is left out
+# change: softmax_backward(dprobs, probs) => dprobs
+
+
+# %% attention_backward: only dvalue
+# says: dquery:
+# change: return dscores @ key, dscores.swapaxes(-1, -2) @ query, dvalue => return 0 * query, 0 * key, dvalue
+
+
+# %% attention_backward: the sign of dkey
+# says: dkey:
+# change: dscores.swapaxes(-1, -2) @ query => -dscores.swapaxes(-1, -2) @ query
+
+
+# %% attention_backward: no shift in the softmax
+# says: 1e4
+# change: probs, _ = softmax_forward(query @ key.swapaxes(-1, -2) * scale) => probs = np.exp(query @ key.swapaxes(-1, -2) * scale); probs = probs / probs.sum(axis=-1, keepdims=True)
+
+
+# %% multi_head_attention_backward: no bias of the query
+# says: the bias of the query is left out
+# change: projections[name]["bias"], num_heads) => (name != "query") * projections[name]["bias"], num_heads)
+
+
+# %% multi_head_attention_backward: dx overwritten
+# says: multi_head_attention_backward:
+# change: dx += dpart => dx = dpart
+
+
+# %% multi_head_attention_backward: dx of zeros
+# says: dx:
+# change: dx += dpart => dx += 0 * dpart
+
+
+# %% multi_head_attention_backward: dx averaged
+# says: the mean of the three parts
+# change: dx += dpart => dx += dpart / 3
+
+
+# %% multi_head_attention_backward: no scale
+# says: gradients.output.dense.weight:
+# change: / math.sqrt(query.shape[-1]) =>
+
+
+# %% softmax_backward: finite differences of the logarithms, entry by entry
+# says: stopped after
+def softmax_backward(dy, y):
+    def softmax(x):
+        powers = np.exp(x - x.max(axis=-1, keepdims=True))
+        return powers / powers.sum(axis=-1, keepdims=True)
+
+    x, dx = np.log(np.maximum(y, 1e-300)), np.zeros(y.shape)
+    for index in np.ndindex(x.shape):
+        moved = np.zeros(x.shape)
+        moved[index] = 1e-5
+        dx[index] = (dy * (softmax(x + moved) - softmax(x - moved))).sum() / 2e-5
+    return dx
+
+
+# %% linear_backward: finite differences of what is linear, entry by entry
+# says: stopped after
+def linear_backward(dy, x, weight):
+    dx, dweight = np.zeros(x.shape), np.zeros(weight.shape)
+    for index in np.ndindex(x.shape):
+        moved = x.copy()
+        moved[index] += 1
+        dx[index] = (dy * (moved @ weight.T - x @ weight.T)).sum()
+    for index in np.ndindex(weight.shape):
+        moved = weight.copy()
+        moved[index] += 1
+        dweight[index] = (dy * (x @ moved.T - x @ weight.T)).sum()
+    return dx, dweight, dy.reshape(-1, dy.shape[-1]).sum(axis=0)
+
+
+# %% attention_backward: finite differences, entry by entry
+# says: stopped after
+def attention_backward(doutput, query, key, value):
+    def loss(q, k, v):
+        return (doutput * (softmax_forward(q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1]))[0] @ v)).sum()
+
+    gradients = []
+    given = [query.astype(float), key.astype(float), value.astype(float)]
+    for array in given:
+        gradient = np.zeros(array.shape)
+        for index in np.ndindex(array.shape):
+            number = array[index]
+            array[index] = number + 1e-5
+            high = loss(*given)
+            array[index] = number - 1e-5
+            gradient[index] = (high - loss(*given)) / 2e-5
+            array[index] = number
+        gradients.append(gradient)
+    return tuple(gradients)

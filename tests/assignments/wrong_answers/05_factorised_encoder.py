@@ -218,3 +218,66 @@ def factorised_encoder(tokens, params, num_times, num_heads, eps):
     from minivivit.layers.layer_stack import layer_stack_forward
 
     layer_stack_forward(tokens, params["spatial_encoder"]["layer"], transformer_layer)
+
+
+# %% encoder: layers sorted as text
+# says: sorted by their names as text
+# change: params["layer"].values() => (params["layer"][name] for name in sorted(params["layer"]))
+
+
+# %% encoder: three layers at most
+# says: encoder:
+# change: params["layer"].values() => list(params["layer"].values())[:3]
+
+
+# %% encoder: in the other order
+# says: in reverse order
+# change: params["layer"].values() => reversed(params["layer"].values())
+
+
+# %% encoder: eps of 1e-6
+# says: z:
+# change: , eps)[0] => , 1e-6)[0]
+
+
+# %% transformer_layer: eps of 1e-6
+# says: z:
+# change: before["bias"], eps => before["bias"], 1e-6
+# change: after["bias"], eps => after["bias"], 1e-6
+
+
+# %% transformer_layer: the MLP sees x
+# says: the MLP sees x
+# change: layer_norm_forward(y, => layer_norm_forward(x,
+
+
+# %% transformer_layer: ReLU
+# says: the activation is ReLU
+# change: "gelu" => "relu"
+
+
+# %% transformer_layer: tanh
+# says: the approximation of GELU
+# change: "gelu" => "gelu_new"
+
+
+# %% transformer_layer: one head
+# says: transformer_layer:
+# change: , num_heads)[0] => , 1)[0]
+
+
+# %% separate_frames: places counted as times
+# says: has shape
+# change: batch * num_times, count // num_times => batch, count
+
+
+# %% factorised_encoder: the first frame for all
+# says: y:
+# change: frames[:, 0].reshape(batch, num_times, hidden) => np.repeat(frames[:batch, :1], num_times, axis=1)
+
+
+# %% factorised_encoder: the encoders exchanged
+# says: factorised_encoder:
+# change: "spatial_encoder" => "temporal_encoder_"
+# change: "temporal_encoder"] => "spatial_encoder"]
+# change: "temporal_encoder_" => "temporal_encoder"

@@ -157,7 +157,7 @@ def adamw_step(parameter, gradient, m, v, step, learning_rate, betas, eps, weigh
 
 
 # %% adamw_step: torch's
-# says: adamw_step: 0 of 4 cases right
+# says: adamw_step: 0 of 8 cases right
 def adamw_step(parameter, gradient, m, v, step, learning_rate, betas, eps, weight_decay):
     import torch
 
@@ -269,3 +269,198 @@ def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, mom
 # says: losses:
 def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, momentum, rng):
     return list(np.linspace(2.2, 0.1, num_steps))
+
+
+# %% cross_entropy: one logarithm to the base 2
+# says: loss:
+# change: np.log(np => np.log2(np
+
+
+# %% cross_entropy: minus forgotten
+# says: the sign is turned
+# change: return -log_probs => return log_probs
+
+
+# %% cross_entropy: divided by everything
+# says: the mean is over batch and classes
+# change: .mean() => .sum() / logits.size
+
+
+# %% cross_entropy: the log left out
+# says: the log is missing
+# change: return -log_probs[ => return -np.exp(log_probs)[
+
+
+# %% cross_entropy: shifted by the mean
+# says: cross_entropy:
+# change: logits.max( => logits.mean(
+
+
+# %% cross_entropy: a constant factor
+# says: a factor: all is 0.5 times
+# change: .mean() => .mean() / 2
+
+
+# %% cross_entropy_backward: divided by the classes
+# says: by the batch
+# change: / len(labels) => / logits.shape[1]
+
+
+# %% cross_entropy_backward: no shift
+# says: exp overflows
+# change:  - logits.max(axis=-1, keepdims=True) =>
+
+
+# %% cross_entropy_backward: whole columns
+# says: whole columns
+# change: dlogits[np.arange(len(labels)), labels] -= 1 => dlogits[:, labels] -= 1
+
+
+# %% cross_entropy_backward: the target left out
+# says: the target is not subtracted
+# change: dlogits[np.arange(len(labels)), labels] -= 1 => pass
+
+
+# %% cross_entropy_backward: zeros
+# says: it is 0 everywhere
+# change: return dlogits / len(labels) => return 0 * dlogits
+
+
+# %% sgd_step: the parameter stays
+# says: parameter:
+# change: parameter - learning_rate * velocity, velocity => parameter, velocity
+
+
+# %% sgd_step: Nesterov
+# says: Nesterov's momentum
+# change: parameter - learning_rate * velocity, velocity => parameter - learning_rate * (gradient + momentum * velocity), velocity
+
+
+# %% sgd_step: uphill
+# says: uphill
+# change: parameter - learning => parameter + learning
+
+
+# %% sgd_step: a momentum of 0.9
+# says: sgd_step:
+# change: momentum * velocity + gradient => 0.9 * velocity + gradient
+
+
+# %% sgd_step: no learning rate
+# says: the learning rate is left out
+# change: parameter - learning_rate * velocity => parameter - velocity
+
+
+# %% adamw_step: betas of 0.9 and 0.999
+# says: adamw_step:
+# change: beta1, beta2 = betas => beta1, beta2 = 0.9, 0.999
+
+
+# %% adamw_step: eps of 1e-8
+# says: parameter:
+# change: + eps) => + 1e-8)
+
+
+# %% adamw_step: no decay
+# says: the weight decay is left out
+# change: (1 - learning_rate * weight_decay) => 1
+
+
+# %% adamw_step: eps for the least root
+# says: parameter:
+# change: (np.sqrt(corrected_v) + eps) => np.maximum(np.sqrt(corrected_v), eps)
+
+
+# %% adamw_step: betas exchanged
+# says: beta1 and beta2 are exchanged
+# change: beta1, beta2 = betas => beta2, beta1 = betas
+
+
+# %% adamw_step: steps from 0
+# says: adamw_step:
+# change: beta1**step => beta1**(step + 1)
+
+
+# %% adamw_step: the parameter stays
+# says: parameter:
+# change: return shrunk - learning_rate * corrected_m / (np.sqrt(corrected_v) + eps) => return parameter
+
+
+# %% adamw_step: uphill
+# says: uphill
+# change: shrunk - learning => shrunk + learning
+
+
+# %% training_step: never updates
+# says: the parameters
+# change: parameter[...] = new_parameter => parameter = new_parameter
+
+
+# %% training_step: no momentum
+# says: the momentum is left out
+# change: velocity[name], learning_rate, momentum) => velocity[name], learning_rate, 0.0)
+
+
+# %% training_step: the velocity not kept
+# says: velocity.vivit.
+# change: velocity[name][...] = new_velocity => pass
+
+
+# %% training_step: a learning rate of its own
+# says: parameters.vivit.
+# change: velocity[name], learning_rate, momentum) => velocity[name], 0.1, momentum)
+
+
+# %% training_step: biases left alone
+# says: parameters.vivit.
+# change: parameter[...] = new_parameter => parameter[...] = new_parameter if parameter.ndim > 1 else parameter
+
+
+# %% train: with replacement
+# says: with replacement
+# change: replace=False => replace=True
+
+
+# %% train: the first clips
+# says: the first clips of the data
+# change: rng.choice(len(labels), batch_size, replace=False) => np.arange(batch_size)
+
+
+# %% train: a generator of its own
+# says: losses:
+# change: chosen = rng.choice => chosen = np.random.default_rng(0).choice
+
+
+# %% train: one step too few
+# says: has shape
+# change: range(num_steps) => range(num_steps - 1)
+
+
+# %% train: the mean of the losses
+# says: has shape
+# change: return losses => return np.mean(losses)
+
+
+# %% cross_entropy_backward: finite differences, entry by entry
+# says: stopped after
+def cross_entropy_backward(logits, labels):
+    dlogits = np.zeros(logits.shape)
+    for index in np.ndindex(logits.shape):
+        moved = logits.astype(float)
+        moved[index] += 1e-5
+        high = cross_entropy(moved, labels)
+        moved[index] -= 2e-5
+        dlogits[index] = (high - cross_entropy(moved, labels)) / 2e-5
+    return dlogits
+
+
+# %% train: the velocity in a mutable default
+# says: a mutable default such as velocity={}
+def train(model, pixel_values, labels, num_steps, batch_size, learning_rate, momentum, rng, velocity={}):
+    losses = []
+    for name, parameter in model.state_dict().items():
+        velocity.setdefault(name, np.zeros_like(parameter))
+    for _ in range(num_steps):
+        chosen = rng.choice(len(labels), batch_size, replace=False)
+        losses.append(training_step(model, pixel_values[chosen], labels[chosen], velocity, learning_rate, momentum))
+    return losses

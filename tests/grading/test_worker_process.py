@@ -1,0 +1,96 @@
+"""The process that holds a student's code: what it is cut off from, and that nothing of it stays or goes elsewhere."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from minivivit.grading.worker_process import EndedError, Worker, _remove
+
+
+def run(worker, source, function="f"):
+    """Run a cell, then call a function that it made."""
+    cell = {"do": "cell", "source": source, "name": "<cell 1>", "seconds": 5.0}
+    assert worker.ask(cell, 60)["errors"] == []
+    call = {"do": "call", "function": function, "arguments": {"x": 1.5}, "seconds": 5.0}
+    return worker.ask(call, 60)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    """Where temporary directories are made."""
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_process_leaves_nothing_and_changes_nothing_around_it(place):
+    mode = stat.S_IMODE(place.stat().st_mode)
+    worker = Worker()
+    source = "import os\ndef f(x):\n    os.makedirs('a/b')\n    os.chmod('a', 0)\n    return x\n"
+    assert run(worker, source)["value"] == 1.5
+    worker.end()
+    worker.end()
+    assert list(place.iterdir()) == []
+    assert stat.S_IMODE(place.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="modes are POSIX's")
+def test_removing_touches_nothing_outside(place):
+    (place / "work" / "deep").mkdir(parents=True)
+    (place / "mine").mkdir(mode=0o755)
+    (place / "work" / "link").symlink_to(place / "mine")
+    (place / "work" / "deep").chmod(0)
+    _remove(str(place / "work"))
+    _remove(str(place / "work"))
+    assert [path.name for path in place.iterdir()] == ["mine"]
+    assert stat.S_IMODE((place / "mine").stat().st_mode) == 0o755
+    assert stat.S_IMODE(place.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("seclude", [True, False])
+def test_files_of_the_user_are_out_of_reach(place, seclude):
+    secret = place / "secret.txt"
+    secret.write_text("the other students' answers")
+    source = f"""
+import os
+def f(x):
+    found = []
+    for act in (
+        lambda: open({str(secret)!r}).read(),
+        lambda: os.listdir({str(place)!r}).index("secret.txt"),
+        lambda: os.remove({str(secret)!r}),
+        lambda: os.rename({str(secret)!r}, "mine.txt"),
+        lambda: open({str(place / "new.txt")!r}, "w"),
+        lambda: os.kill(os.getppid(), 9),
+        lambda: __import__("socket").create_connection(("127.0.0.1", 9)),
+    ):
+        try:
+            found.append(str(act()))
+        except (OSError, ValueError) as error:
+            found.append(type(error).__name__)
+    return found
+"""
+    with Worker(seclude=seclude) as worker:
+        found = run(worker, source)["value"]
+    assert set(found) <= {"PermissionError", "FileNotFoundError", "ValueError", "OSError"}
+    assert secret.read_text() == "the other students' answers"
+    assert [path.name for path in place.iterdir()] == ["secret.txt"]
+
+
+def test_the_environment_and_the_arguments_tell_nothing(place, monkeypatch):
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    source = "import os, sys\ndef f(x):\n    return [' '.join(os.environ), ' '.join(sys.modules)]\n"
+    with Worker() as worker:
+        names, modules = run(worker, source)["value"]
+    assert "SECRET" not in names
+    assert "minivivit" not in modules
+
+
+def test_after_the_end_a_question_is_an_error(place):
+    worker = Worker()
+    worker.end()
+    with pytest.raises(EndedError):
+        worker.ask({"do": "cell", "source": "", "name": "<cell>", "seconds": 1.0}, 5)
