@@ -42,8 +42,9 @@ PARTS = {
     "training": "Training",
     "verification": "Verification",
     "checks": "Checks of students' functions",
+    "grading": "Grading",
 }
-LEFT_OUT = ("commands", "command_line", "cli", "__main__", "assignments")
+LEFT_OUT = ("commands", "command_line", "cli", "__main__")
 
 
 def modules() -> list[ModuleType]:
