@@ -67,7 +67,7 @@ def f(x):
         lambda: os.remove({str(secret)!r}),
         lambda: os.rename({str(secret)!r}, "mine.txt"),
         lambda: open({str(place / "new.txt")!r}, "w"),
-        lambda: os.kill(os.getppid(), 9),
+        lambda: os.kill(os.getppid(), 0),
         lambda: __import__("socket").create_connection(("127.0.0.1", 9)),
     ):
         try:
