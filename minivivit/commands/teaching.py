@@ -111,6 +111,8 @@ def run_grade(arguments: argparse.Namespace) -> None:
         results = grade_course(path, seed=seed, assignment=arguments.assignment)
     else:
         results = grade(path, seed=seed, assignment=arguments.assignment)
+    if path.is_file() and len(results) == 1 and not results[0].tasks:
+        raise InputError(f"{path} cannot be graded: {results[0].problems[0]}")
     if arguments.json:
         write_json(arguments.json, as_json(results, seed))
     for result in results:

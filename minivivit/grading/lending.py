@@ -64,8 +64,7 @@ class Lender:
         for allowed in self.task.may_use:
             module, _, function = allowed.rpartition(".")
             if function == method:  # whichever of the package's names it was imported by
-                returned = getattr(importlib.import_module(module), function)(*arguments, **keywords)
-                return _without_cache(returned)
+                return getattr(importlib.import_module(module), function)(*arguments, **keywords)
         names = ", ".join(self.task.may_use) or "nothing"
         raise _NotLentError(f"{name[:200]} is not there while grading; of minivivit this task allows {names}")
 
@@ -137,10 +136,3 @@ def _count(value: Any) -> int:
     if isinstance(value, list | tuple):
         return sum(map(_count, value))
     return int(getattr(value, "size", 0)) if isinstance(value, numpy.ndarray | numpy.generic) else 0
-
-
-def _without_cache(returned: Any) -> Any:
-    """What a function gives but for what its backward pass needs."""
-    if isinstance(returned, tuple):
-        return tuple(part if isinstance(part, numpy.ndarray) else None for part in returned)
-    return returned

@@ -140,10 +140,9 @@ def test_an_examiner_that_ends_costs_one_submission(tmp_path, monkeypatch):
 
 
 def test_of_a_single_submission_all_that_was_found_is_shown(tmp_path, capsys, monkeypatch):
-    tasks = [
-        TaskResult("merge_heads", 0.5, 1, "merge_heads: 2 of 4 cases right (score 0.50)\n  case 1: \x1b[2J wrong\n")
-    ]
-    result = SubmissionResult("a.py", ATTENTION, tasks, ["odd"], {"network": False, "files": True})
+    text = "merge_heads: 2 of 4 cases right (score 0.50)\n  case 1: \x1b[2J wrong\n"
+    fences = {"network": False, "files": True}
+    result = SubmissionResult("a.py", ATTENTION, [TaskResult("merge_heads", 0.5, 1, text)], ["odd"], fences)
     monkeypatch.setattr(batch, "grade", lambda *arguments, **keywords: [result])
     assert main(["grade", str(tmp_path / "a.py"), "--seed", "7"]) == 0
     out = capsys.readouterr().out

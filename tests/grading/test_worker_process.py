@@ -2,7 +2,10 @@
 
 import os
 import stat
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -64,7 +67,7 @@ def f(x):
         lambda: os.remove({str(secret)!r}),
         lambda: os.rename({str(secret)!r}, "mine.txt"),
         lambda: open({str(place / "new.txt")!r}, "w"),
-        lambda: os.kill(os.getppid(), 9),
+        lambda: os.kill(os.getppid(), 0),
         lambda: __import__("socket").create_connection(("127.0.0.1", 9)),
     ):
         try:
@@ -94,3 +97,33 @@ def test_after_the_end_a_question_is_an_error(place):
     worker.end()
     with pytest.raises(EndedError):
         worker.ask({"do": "cell", "source": "", "name": "<cell>", "seconds": 1.0}, 5)
+
+
+ABANDON = """
+import sys, threading
+from minivivit.grading.worker_process import Worker
+worker = Worker()
+print(worker._process.pid, *worker._numbers, flush=True)
+cell = {"do": "cell", "source": "import time\\ntime.sleep(3600)", "name": "<cell 1>", "seconds": 5.0}
+worker.ask(cell, 3600)
+"""
+
+
+def is_running(number):
+    """Whether a process is there, and not only waiting for somebody to take note of its end."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux ends processes with their parents")
+def test_no_process_outlives_the_grader():
+    grader = subprocess.Popen([sys.executable, "-c", ABANDON], stdout=subprocess.PIPE, text=True)
+    assert grader.stdout is not None
+    numbers = [int(number) for number in grader.stdout.readline().split()]
+    grader.kill()
+    grader.wait()
+    grader.stdout.close()
+    while any(map(is_running, numbers)):
+        time.sleep(0.05)

@@ -56,6 +56,7 @@ def seclude(
     done = dict.fromkeys(("network", "files", "processes", "user"), False)
     library = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
     if library is not None and hasattr(os, "fork"):
+        _die_with_parent(library)
         done["network"] = _try(lambda: _unshare(library))
         if done["network"]:
             announce(_become_second_process(library))
@@ -107,7 +108,7 @@ def _become_second_process(library: ctypes.CDLL) -> int:
     number = int.from_bytes(os.read(told, 4), "big")
     os.close(told)
     os.close(tells)
-    library.prctl(SET_DEATH_SIGNAL, KILL, 0, 0, 0)
+    _die_with_parent(library)
     inner = os.fork()
     if inner:
         _leave_as(inner)
@@ -179,8 +180,14 @@ def _become_nobody(directory: str) -> None:
     os.setresuid(number, number, number)
 
 
+def _die_with_parent(library: ctypes.CDLL) -> None:
+    """Let the system end this process when the one that started it ends, however that was; a new user forgets it."""
+    library.prctl(SET_DEATH_SIGNAL, KILL, 0, 0, 0)
+
+
 def _give_up_privileges(library: ctypes.CDLL) -> None:
     """No capability, and none to come."""
+    _die_with_parent(library)
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     library.capset(ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
     library.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)

@@ -26,6 +26,8 @@ from minivivit.verification.comparison.whole_layers.stack_mistakes import stack_
 from minivivit.verification.comparison.whole_layers.stream_mistakes import activation_mistakes, sum_mistakes
 from minivivit.verification.comparison.whole_layers.trial import Trial
 
+# Numbers that enter a layer. Where there are more, some hundred runs of it take minutes, and comparing takes seconds.
+LARGEST = 1 << 18
 # Mistakes at several steps: the first of them alone, which is all that a tensor inside the layer shows, is another one.
 AT_SEVERAL_STEPS = ("post-norm instead of pre-norm", "activation after the second layer")
 
@@ -68,7 +70,7 @@ def first_norm_hypotheses(evidence: Evidence, name: str, inputs: str) -> Iterato
 def _trial(evidence: Evidence, name: str, inputs: str) -> Trial | None:
     """The layer of ours, where it gives what our trace holds."""
     layer, parameters, ours = _layer(evidence, name), layer_parameters(evidence, name), evidence.sample(inputs)
-    if layer is None or not parameters or ours is None or ours.ndim != 3:
+    if layer is None or not parameters or ours is None or ours.ndim != 3 or ours.size > LARGEST:
         return None
     if ours.shape[:2] != evidence.sample_shape(evidence.name)[:2]:
         return None  # times or places of Model 3's attentions

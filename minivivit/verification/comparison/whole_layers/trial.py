@@ -9,9 +9,8 @@ from minivivit.verification.comparison.evidence.evidence import LARGEST_SAMPLE, 
 from minivivit.verification.comparison.whole_layers.layer import Layer, Parameters
 from minivivit.verification.comparison.whole_layers.mistake import Mistake
 
-# Where a layer has more tokens than this, a mistake is tried on so many first; where it cannot be, and there are more
-# numbers than this, it is not tried.
-ROWS, LARGEST_WHOLE = 32, 1 << 20
+# Where a layer has more tokens than this, a mistake is tried on so many first.
+ROWS = 32
 # So much closer to theirs must it come there than ours does: less than is asked of all tokens.
 CLOSER_ON_ROWS = 2.0
 
@@ -54,8 +53,6 @@ class Trial:
 
     def _of_sample(self, mistake: Mistake) -> numpy.ndarray | None:
         rows = None if mistake.whole else self.layer.rows(ROWS)
-        if rows is None and self.x.size > LARGEST_WHOLE:
-            return None
         if rows is not None and self.x.shape[1] > rows and not self._explains_rows(mistake, rows):
             return None
         return self._run(mistake, self.x, None)
