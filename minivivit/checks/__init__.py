@@ -10,9 +10,9 @@ mistakes that are known and looking which one gives the same numbers. Returned i
 - ``hints=`` says how much is told: 0 what is wrong, 1 where to look, too, 2 the likely cause, too.
 - ``report.inputs(case)`` and ``report.answer(case)`` are what the function got and gave; ``report.error`` is what it
   raised first, with its traceback.
-- A function may use NumPy, Python's own library and ``erf``, ``erfc`` and ``ndtr`` of ``scipy.special``. A case in which
-  it calls the package's own answer, another function of SciPy or another framework earns nothing; an import alone costs
-  nothing. Some checks allow parts of the package, and say which.
+- A function may use NumPy, Python's own library and ``erf``, ``erfc`` and ``ndtr`` of ``scipy.special``. A case in
+  which it calls the package's own answer, another function of SciPy or another framework earns nothing; an import alone
+  costs nothing. Some checks allow parts of the package, and say which.
 - An entry is right within 1e-8 (5e-5 where inputs are float32) of the largest that is expected, or of 1 where all are
   smaller.
 - A case may take 5 seconds (``time_limit=``); a function that does not end is stopped.
