@@ -60,11 +60,11 @@ def entry(fault: Fault) -> str:
     row = finding.comparison.first_divergent
     assert row is not None
     assert row.error is not None
-    size = f"relative error {row.error.relative_l2:.1e}, of which rounding explains {row.allowed:.1e}"
     if row.error.num_nonfinite:
         size = f"{row.error.num_nonfinite} entries are not finite"
-    elif row.error.cosine < 0.999:
-        size += f"; cosine {row.error.cosine:.2f}"
+    else:
+        size = f"relative error {row.error.relative_l2:.1e}, of which rounding explains {row.allowed:.1e}"
+        size += f"; cosine {row.error.cosine:.2f}" if row.error.cosine < 0.999 else ""
     hints = " ".join(f"*{cause.sentence}.*" for cause in finding.causes) or "No cause is claimed."
     return f"""\
 ### {fault.name[0].upper()}{fault.name[1:]}
