@@ -32,14 +32,14 @@ def pytest_configure(config):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    """Share the default tests out among as many processes as there are processors; not what one process does as well.
+    """Share the tests out among as many processes as there are processors; not what one process does as well.
 
     That is a file or two, whose tests are over before other processes have begun; tests whose output is to be seen as
-    it is written (`-s`); and those with a mark, some of which take all processors and much memory.
+    it is written (`-s`); and those with a mark but `thorough`, some of which take all processors and much memory.
     """
     few = all(".py" in argument for argument in config.args)
     seen = config.option.capture == "no"
-    marked = "not parity" not in config.option.markexpr
+    marked = "not parity" not in config.option.markexpr and config.option.markexpr != "thorough"
     affinity = getattr(os, "sched_getaffinity", None)  # Linux's
     processors = len(affinity(0)) if affinity else os.cpu_count() or 1
     return 0 if few or seen or marked or processors == 1 else min(processors, MOST_PROCESSES)

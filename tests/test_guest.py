@@ -455,6 +455,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.thorough
 def test_the_bits_do_not_depend_on_the_number_of_threads():
     """Neither ours nor BLAS's: products under `LARGE_PRODUCT` and over it, heads, single tasks, a training."""
     assert 512 * 160 * 2 * 160 > backend.LARGE_PRODUCT > 512 * 72 * 2 * 72

@@ -225,6 +225,7 @@ def _id(mutation):
     return f"{mutation[0]}: {mutation[2]}".replace("\n", " ")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=_id)
 def test_the_check_catches(mutation):
     *replacement, name = mutation

@@ -189,6 +189,7 @@ def test_it_is_one_page_of_numpy():
     assert imported - set(sys.stdlib_module_names) == {"numpy"}
 
 
+@pytest.mark.thorough
 def test_it_runs_and_learns():
     run = subprocess.run([sys.executable, PAGE], capture_output=True, text=True, check=True)
     agreement = re.search(r"^(\d+) gradients against finite differences: they agree to (\S+)$", run.stdout, re.M)

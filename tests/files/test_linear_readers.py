@@ -119,6 +119,7 @@ def npy() -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.thorough
 def test_thousands_of_members(tmp_path):
     path, content = tmp_path / "file.npz", npy()
     with zipfile.ZipFile(path, "w") as archive:
@@ -166,6 +167,7 @@ def test_modules_keep_their_order_when_they_are_numbered_anew():
     }
 
 
+@pytest.mark.thorough
 def test_a_header_of_many_tensors(tmp_path):
     places = [{"dtype": "F32", "shape": [1], "data_offsets": [start, start + 4]} for start in range(0, 200_000, 4)]
     header = {f"{'x' * 200}.{index}": place for index, place in enumerate(places)}
@@ -173,6 +175,7 @@ def test_a_header_of_many_tensors(tmp_path):
     assert within_seconds(lambda: safetensors_index(path)) == "returned"
 
 
+@pytest.mark.thorough
 def test_a_mapping_of_many_placeholders():
     names = [f"vivit.layer.{index}" for index in range(2000)] + ["1" * 5000 + "x", "1" * 5000]
     words = ["{A}", "{B}", "{C}", "{D}", "{E}", "{F}", "{G}", "{H}", "{I}"]

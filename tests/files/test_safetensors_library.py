@@ -72,6 +72,7 @@ def verdicts(path: Path) -> tuple[str, str]:
     return theirs, ours
 
 
+@pytest.mark.thorough
 def test_mutated_headers_find_the_same_verdict(tmp_path):
     """10,000 of them, some 40 % of which are legal; and none that the library refuses is accepted."""
     path, rng, counts = tmp_path / "a.safetensors", Random(0), {True: 0, False: 0}

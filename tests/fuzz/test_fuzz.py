@@ -68,6 +68,7 @@ def run_python(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=1200, check=False)
 
 
+@pytest.mark.thorough
 def test_what_a_reader_could_do_wrong_is_noticed(tmp_path):
     result = run_python("-c", PLANTED, tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
@@ -76,6 +77,7 @@ def test_what_a_reader_could_do_wrong_is_noticed(tmp_path):
     assert "KeyError" in (tmp_path / "error-0-0.txt").read_text()
 
 
+@pytest.mark.thorough
 def test_the_same_seed_makes_the_same_inputs():
     code = (
         "import hashlib, run; from fuzz_readers import READERS, make_samples\n"
@@ -90,6 +92,7 @@ def test_the_same_seed_makes_the_same_inputs():
     assert len(set(first.stdout.splitlines())) == 100, first.stderr
 
 
+@pytest.mark.thorough
 def test_mutated_files_are_loaded_or_refused_in_one_line(tmp_path):
     result = run_python(HERE / "run.py", "--inputs", 2000, "--seed", 2021, "--jobs", 2, "--keep", tmp_path)
     assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-2000:]

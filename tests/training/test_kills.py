@@ -46,6 +46,7 @@ def arguments(tmp_path, monkeypatch):
     return parser.parse_args(["motion", "--output", str(tmp_path / "run"), "--config", str(settings), "--resume"])
 
 
+@pytest.mark.thorough
 def test_after_a_kill_at_any_call_the_training_ends_with_the_same_bits(arguments, monkeypatch):
     """Every state of the disk between two calls is resumed from, and so is every state that occurs in doing so.
 
@@ -88,6 +89,7 @@ def test_after_a_kill_at_any_call_the_training_ends_with_the_same_bits(arguments
     assert {name for name, _ in ends.pop()} == END
 
 
+@pytest.mark.thorough
 def test_a_full_disk_costs_nothing_but_the_room(arguments, capsys):
     """Wherever it fills up: one line that names a file of it, no checkpoint is lost, and with room it goes on."""
     output = Path(arguments.output)

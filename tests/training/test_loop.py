@@ -183,6 +183,7 @@ def test_what_is_frozen_stays_to_the_bit(tmp_path):
         assert numpy.array_equal(array, before[name]) == name.startswith("vivit.encoder.layer.0."), name
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("drawn_curves")
 def test_it_learns_what_is_easy(tmp_path):
     folder = write_clips(tmp_path / "clips", clips=8)
@@ -195,6 +196,7 @@ def test_it_learns_what_is_easy(tmp_path):
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.thorough
 def test_a_small_folder_is_learned_with_the_defaults(tmp_path):
     """Discs that move left, right or up."""
     rng = numpy.random.default_rng(0)

@@ -198,6 +198,7 @@ def least_p_value(loop: bool) -> float:
     )
 
 
+@pytest.mark.thorough
 def test_each_frame_has_the_same_place_angle_and_size_in_all_classes():
     assert least_p_value(loop=True) > 0.01 / 256  # Bonferroni: 256 tests
     assert least_p_value(loop=False) < 1e-100  # the test has teeth: without the loop, first frames differ
@@ -223,6 +224,7 @@ def probe_accuracy(loop: bool, frame: int) -> float:
     return float(numpy.mean((judge @ weights).argmax(axis=1) == labels[3000:]))
 
 
+@pytest.mark.thorough
 def test_a_linear_probe_of_one_frame_guesses():
     chance, deviation = 1 / 8, (1 / 8 * 7 / 8 / 3000) ** 0.5
     assert abs(probe_accuracy(loop=True, frame=0) - chance) < 3 * deviation
@@ -270,6 +272,7 @@ def classified_by_measurement(parameters: MotionParameters, clips: numpy.ndarray
     return numpy.array(labels)
 
 
+@pytest.mark.thorough
 def test_measuring_the_glyph_tells_the_class_and_shuffled_frames_halve_it():
     parameters = drawn(12, 400)
     clips = render_motion(parameters)

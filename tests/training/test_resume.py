@@ -78,6 +78,7 @@ def interrupt_after(training, steps, monkeypatch):
     assert training.step == steps
 
 
+@pytest.mark.thorough
 def test_a_training_killed_20_times_ends_with_the_same_bits(tmp_path):
     steps = 80
     run_tiny_training(tmp_path / "whole", steps=steps, checkpoint_every=1, parallel=2)

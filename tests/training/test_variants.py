@@ -60,6 +60,7 @@ def load(directory):
 # ------------------------------------------------------------------------------------------------ the command
 
 
+@pytest.mark.thorough
 def test_the_tables_have_the_rows_of_the_paper(compared):
     output, _ = compared
     result = json.loads((output / "variants.json").read_text())
@@ -88,6 +89,7 @@ def test_the_tables_have_the_rows_of_the_paper(compared):
         assert len((output / row["name"] / "log.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.thorough
 def test_markdown_and_json_say_the_same(compared):
     output, _ = compared
     result = json.loads((output / "variants.json").read_text())
@@ -107,6 +109,7 @@ def test_markdown_and_json_say_the_same(compared):
         assert lines[start + 4 + len(rows)] == ""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["factorised_encoder", "tubelets_central_frame"])
 def test_the_accuracies_are_those_of_evaluate(compared, capsys, name):
     output, _ = compared
@@ -118,6 +121,7 @@ def test_the_accuracies_are_those_of_evaluate(compared, capsys, name):
         assert json.loads(capsys.readouterr().out)["accuracy"] == row[key]
 
 
+@pytest.mark.thorough
 def test_what_is_there_is_not_trained_again(compared, capsys, monkeypatch):
     output, arguments = compared
     monkeypatch.setattr(command, "run_in_own_process", None)  # not callable
@@ -183,6 +187,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("damage", list(DAMAGES.values()), ids=list(DAMAGES))
 def test_tables_that_are_none(compared, tmp_path, capsys, damage):
     output, arguments = compared
@@ -221,6 +226,7 @@ def test_two_at_once(tmp_path, capsys):
     assert "another training is at work" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_another_image_model_is_not_started_from(compared, tmp_path, capsys):
     output, arguments = compared
     found = json.loads((output / "variants.json").read_text())
@@ -418,6 +424,7 @@ def test_where_there_are_no_processes_it_is_known(monkeypatch):
     assert not can_start_processes()
 
 
+@pytest.mark.thorough
 def test_without_processes_the_comparison_is_the_same(compared, tmp_path, capsys, monkeypatch):
     output, arguments = compared
     monkeypatch.setattr(command, "can_start_processes", lambda: False)

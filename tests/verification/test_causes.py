@@ -87,6 +87,7 @@ def test_nothing_is_claimed_where_nothing_differs(ours, model):
     assert causes(ours, {}, model) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
 def test_noise_is_explained_by_nothing(attention_type):
     """At every tensor of every model, small and large, with and without the weights: one with, the other without."""
@@ -98,6 +99,7 @@ def test_noise_is_explained_by_nothing(attention_type):
             assert causes(ours, {name: noisy}, known) == [], name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
 def test_a_factor_is_found_at_every_tensor(attention_type):
     model = small_model(attention_type)

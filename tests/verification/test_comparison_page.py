@@ -139,6 +139,7 @@ def test_a_trace_that_does_not_tell_the_grid_has_no_picture_of_tokens(config):
     assert "<p>Our trace does not say" in page or "<p>A tensor of shape (2, 17, 8) has no axis of" in page
 
 
+@pytest.mark.thorough
 def test_very_many_tensors_make_a_small_page():
     tensors = {f"layer.{i}.x": numpy.ones(3) for i in range(4000)}
     theirs = {name: array + (1e-3 if name == "layer.2500.x" else 1e-7) for name, array in tensors.items()}

@@ -88,6 +88,7 @@ def planted(case, mistake, trial):
     return [hint.partition(":")[0] for hint in comparison.hints]
 
 
+@pytest.mark.thorough
 def test_what_is_claimed_is_what_was_planted(case):
     model, ours, name, inputs = case
     trial = _trial(evidence_of(model, ours, name), name, inputs)
@@ -109,6 +110,7 @@ def test_many_tokens_are_tried_on_some_first(case, monkeypatch):
     assert planted(case, mistake, trial) == ["activation twice"]
 
 
+@pytest.mark.thorough
 def test_what_no_mistake_explains_has_no_cause(case):
     model, ours, name, inputs = case
     rng = numpy.random.default_rng(5)
