@@ -79,14 +79,15 @@ def test_the_references_broken_in_one_term_are_caught():
 
 @pytest.mark.teaching
 @pytest.mark.parametrize("task", sorted({answer.task for answer in WRONG}))
-def test_every_answer_is_judged_rightly_at_twenty_seeds(task):
-    seeds = range(1000, 1020)
+def test_every_answer_is_judged_rightly_at_other_seeds(task):
+    """At two; `python tests/assignments/bank.py --seeds 20` tries twenty, for half an hour."""
+    seeds = range(1000, 1002)
     assert failures([answer for answer in WRONG if answer.task == task], seeds, is_right=False) == []
     assert failures([answer for answer in RIGHT if answer.task == task], seeds, is_right=True) == []
 
 
 @pytest.mark.teaching
 def test_all_of_the_references_broken_in_one_term_are_caught():
-    number, survivors = surviving_mutants([1, 1000, 1001])
+    number, survivors = surviving_mutants([1])
     assert number > 900
     assert survivors == []
