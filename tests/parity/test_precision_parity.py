@@ -113,7 +113,7 @@ def test_transformers_in_that_precision_errs_as_much_as_we_say(tmp_path, config,
     assert 0.7 <= numpy.median(list(ratios.values())) <= 1.3
     logits = numpy.abs(theirs["classifier"] - ours["classifier"]).max()
     assert logits <= 3 * budgets["classifier"]["max_abs"]
-    # The loss is one number, which all of our runs may get right by luck. It errs as the logits do, of which it is made.
+    # The loss is one number, which all of our runs may get right by luck. It errs as the logits, which make it, do.
     allowed = max(budgets["loss"]["max_abs"], budgets["classifier"]["max_abs"])
     assert abs(theirs["loss"] - ours["loss"]) <= 3 * allowed
 
