@@ -132,5 +132,6 @@ def test_every_type_has_the_size_that_the_library_gives_it(tmp_path):
         theirs, ours = verdicts(path)
         known += not theirs
         assert bool(ours) == (dtype not in BITS), dtype
-        assert not theirs or dtype not in BITS or "unknown variant" in theirs, dtype
+        unknown = "unknown variant" in theirs or "InvalidHeaderDeserialization" in theirs  # as 0.4.5 says it
+        assert not theirs or dtype not in BITS or unknown, dtype
     assert known > 10

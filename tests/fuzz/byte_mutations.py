@@ -306,7 +306,7 @@ def _packed(value: Any) -> bytes:
         return packer.pack_map_header(len(entries)) + b"".join(inside)
     if kind == "ext" and len(entries) == 2:
         code = entries[0] if isinstance(entries[0], int) and not isinstance(entries[0], bool) else 1
-        return packer.pack_ext_type(code % 128, _packed(entries[1]))
+        return packer.pack(msgpack.ExtType(code % 128, _packed(entries[1])))  # pack_ext_type returned nothing in 1.0.0
     return packer.pack_array_header(len(entries)) + b"".join(map(_packed, entries))
 
 
