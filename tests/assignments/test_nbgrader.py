@@ -1,8 +1,8 @@
 """The whole way through nbgrader itself: lay out, generate, hand in, autograde, read the gradebook.
 
-Every answer of the banks is handed in. To start fewer kernels, a student hands in one answer to each task: `wrong-0`
-the first wrong one of every task, and so on. What does not end is handed in alone, since what depends on it waits as
-long.
+The first answers of the banks to each task are handed in, and all that do not end; the others are judged in the same
+way without nbgrader (test_answers.py). To start few kernels, a student hands in one answer to each task: `wrong-0` the
+first wrong one of every task, and so on. What does not end is handed in alone, since what depends on it waits as long.
 """
 
 import importlib.util
@@ -27,6 +27,7 @@ pytestmark = [
 ]
 
 WRONG, RIGHT = bank("wrong_answers"), bank("correct_answers")
+STUDENTS = 6  # of each kind, for an assignment
 CELL_SECONDS = 30  # nbgrader's limit for a cell; the checks' own limit is 5 seconds a case
 
 # Runs in a process of its own: what nbgrader and its libraries warn of is not our concern.
@@ -72,7 +73,8 @@ def packed(answers: Iterable[Answer], kind: str) -> dict[str, dict[str, str]]:
             students[f"endless-{answer.task.replace('_', '-')}"] = {answer.task: answer.source}
         else:
             number = next(numbers.setdefault(answer.task, itertools.count()))
-            students.setdefault(f"{kind}-{number}", {})[answer.task] = answer.source
+            if number < STUDENTS:
+                students.setdefault(f"{kind}-{number}", {})[answer.task] = answer.source
     return students
 
 
