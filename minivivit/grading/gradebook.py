@@ -20,6 +20,8 @@ from minivivit.grading.tasks import ASSIGNMENTS
 def grade_course(course: Path, *, seed: int, assignment: str | None = None) -> list[SubmissionResult]:
     """Grade what lies at ``submitted/STUDENT/ASSIGNMENT/`` and write it into the gradebook and into ``autograded/``.
 
+    Of several files of a student the one with the most points counts, and a note says so.
+
     Parameters
     ----------
     course : Path
@@ -47,14 +49,14 @@ def grade_course(course: Path, *, seed: int, assignment: str | None = None) -> l
     submitted = course / settings.submitted_directory
     if not submitted.is_dir():
         raise InputError(f"{submitted} does not exist; put what was handed in at submitted/STUDENT/ASSIGNMENT/")
-    chosen = _one_for_each(find_handed_in(submitted), assignment)
+    chosen = _in_their_places(find_handed_in(submitted), assignment)
     if not chosen:
         raise InputError(f"{submitted} holds nothing of {assignment or 'an assignment'}")
-    results = examine_all(chosen, seed=seed)
-    for file, result in zip(chosen, results, strict=True):
+    best = _best_of_each(zip(chosen, examine_all(chosen, seed=seed), strict=True))
+    for file, result in best:
         if result.tasks:
             _record(settings, course, file, result)
-    return results
+    return [result for _, result in best]
 
 
 def _settings(course: Path) -> Any:
@@ -69,22 +71,35 @@ def _settings(course: Path) -> Any:
     return CourseDirectory(config=config)
 
 
-def _one_for_each(handed_in: Iterable[HandedIn], assignment: str | None) -> list[HandedIn]:
-    """Of each student and assignment the file to be graded: the one with the assignment's name, or else the last."""
-    found: dict[tuple[str, str], HandedIn] = {}
-    odd = []
+def _in_their_places(handed_in: Iterable[HandedIn], assignment: str | None) -> list[HandedIn]:
+    """The files of the assignment that their folder names, or of all; then those that lie somewhere else."""
+    found, odd = [], []
     for file in handed_in:
+        folder = file.name.partition("/")[2].partition("/")[0]
+        if folder not in ASSIGNMENTS:
+            odd.append(replace(file, problem="expected at STUDENT/ASSIGNMENT/, with the assignment's full name"))
+        elif assignment in (None, folder):
+            found.append(replace(file, assignment=folder))
+    return [*found, *(odd if assignment is None else [])]
+
+
+def _best_of_each(
+    graded: Iterable[tuple[HandedIn, SubmissionResult]],
+) -> list[tuple[HandedIn, SubmissionResult]]:
+    """Of each student and assignment the file with the most points; whatever lies in no place of theirs, by itself."""
+    groups: dict[tuple[str, ...], list[tuple[HandedIn, SubmissionResult]]] = {}
+    for file, result in graded:
         student, _, rest = file.name.partition("/")
         folder = rest.partition("/")[0]
-        if folder not in ASSIGNMENTS:
-            if assignment is None:
-                odd.append(replace(file, problem="expected at STUDENT/ASSIGNMENT/, with the assignment's full name"))
-        elif assignment in (None, folder):
-            known = found.get((student, folder))
-            exact = file.name == f"{student}/{folder}/{folder}.ipynb"
-            if known is None or exact or (not known.name.endswith(f"/{folder}.ipynb") and not file.problem):
-                found[student, folder] = replace(file, assignment=folder)
-    return [*found.values(), *odd]
+        groups.setdefault((student, folder) if folder in ASSIGNMENTS else (file.name,), []).append((file, result))
+    best = []
+    for group in groups.values():
+        file, result = max(group, key=lambda one: (bool(one[1].tasks), one[1].points))
+        if len(group) > 1:
+            name = file.name.rpartition("/")[2]
+            result.problems.insert(0, f"{len(group)} files were handed in; {name} has the most points and counts")
+        best.append((file, result))
+    return best
 
 
 def _record(settings: Any, course: Path, file: HandedIn, result: SubmissionResult) -> None:

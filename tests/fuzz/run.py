@@ -35,8 +35,9 @@ from fuzz_readers import READERS, Files, Reader, make_samples, mutate
 from minivivit.backend import set_num_threads
 from minivivit.errors import InputError
 
-# Of one input: the files have a few thousand bytes, and honest ones take milliseconds.
-CPU_SECONDS, MEMORY_BYTES = 10, 2 << 30
+# Of one input: the files have a few thousand bytes, and honest ones take milliseconds. Ten seconds takes a WebP of three
+# frames as large as memory allows.
+CPU_SECONDS, MEMORY_BYTES = 30, 2 << 30
 LONGEST_MESSAGE = 21_000  # names of tensors that do not fit are all listed, up to 20,000 letters
 INPUTS_A_CHILD = 400
 SILENCE = 600  # seconds without a word after which a child is taken for stuck, and killed

@@ -68,6 +68,7 @@ def without_tests(cells):
 HANDED_IN = {
     "right/02_softmax_and_attention.ipynb": notebook(ATTENTION, {}),
     "wrong/02_softmax_and_attention (1).ipynb": notebook(ATTENTION, {"merge_heads": "merge_heads = len"}),
+    "wrong/02_softmax_and_attention.ipynb": notebook(ATTENTION, dict.fromkeys(TASKS, "")),  # handed in before
     "twice/02_softmax_and_attention.ipynb": changed(twice),
     "without/02_softmax_and_attention.ipynb": changed(without_tests),
     "ends/02_softmax_and_attention.ipynb": notebook(
@@ -86,7 +87,7 @@ def test_points_and_feedback_are_in_the_gradebook(tmp_path, capsys):
     for name, data in HANDED_IN.items():
         student, _, file = name.partition("/")
         place = course / "submitted" / student / ATTENTION / file
-        place.parent.mkdir(parents=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
     (course / "submitted" / "right" / ATTENTION / "timestamp.txt").write_text("2027-01-02 03:04:05 UTC")
     capsys.readouterr()
@@ -94,6 +95,7 @@ def test_points_and_feedback_are_in_the_gradebook(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "the test cell of softmax is there 2 times" in said
     assert "is not valid JSON" in said
+    assert "2 files were handed in; 02_softmax_and_attention (1).ipynb has the most points and counts" in said
     found = json.loads(run(course, "-c", READ_GRADES, ATTENTION))
     full = {f"test_{task}": worth for task, worth in ASSIGNMENTS[ATTENTION].points.items()}
     assert found.keys() == {"right", "wrong", "twice", "without", "ends"}
