@@ -35,8 +35,8 @@ from fuzz_readers import READERS, Files, Reader, make_samples, mutate
 from minivivit.backend import set_num_threads
 from minivivit.errors import InputError
 
-# Of one input: the files have a few thousand bytes, and honest ones take milliseconds. Ten seconds takes a WebP of three
-# frames as large as memory allows.
+# Of one input: the files have a few thousand bytes, and honest ones take milliseconds. Ten seconds takes a picture of
+# three frames that are as large as may be read.
 CPU_SECONDS, MEMORY_BYTES = 30, 2 << 30
 LONGEST_MESSAGE = 21_000  # names of tensors that do not fit are all listed, up to 20,000 letters
 INPUTS_A_CHILD = 400
