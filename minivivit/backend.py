@@ -302,6 +302,11 @@ def _threads_from_environment() -> int:
     outermost = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if re.fullmatch("[0-9]{1,9}", outermost) and 1 <= int(outermost) <= MOST_THREADS:
         return int(outermost)
+    return num_processors()
+
+
+def num_processors() -> int:
+    """How many processors this process may use, where the system tells; else how many there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 

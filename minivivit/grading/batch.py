@@ -11,16 +11,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from minivivit.backend import num_processors
 from minivivit.errors import InputError
 from minivivit.grading.examination import MOST_SECONDS
 from minivivit.grading.handed_in import HandedIn, find_handed_in
 from minivivit.grading.results import SubmissionResult, from_json
-from minivivit.grading.tasks import ASSIGNMENTS
+from minivivit.grading.tasks import check_assignment
+from minivivit.grading.worker_process import THREADS
 from minivivit.progress import progress_bar
 
 # Seconds by the clock after which an examiner is given up, with what it examines.
 PATIENCE = 2 * MOST_SECONDS + 120
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def grade(
@@ -48,8 +49,7 @@ def grade(
     InputError
         When there is nothing at `path`, or no such assignment.
     """
-    if assignment is not None and assignment not in ASSIGNMENTS:
-        raise InputError(f"there is no assignment {assignment[:100]!r}; there are {', '.join(ASSIGNMENTS)}")
+    check_assignment(assignment)
     handed_in = find_handed_in(Path(path))
     return examine_all(handed_in, seed=seed, assignment=assignment, num_processes=num_processes)
 
@@ -62,7 +62,7 @@ def examine_all(
     for number in range(len(handed_in)):
         waiting.put(number)
     done: queue.SimpleQueue[tuple[int, SubmissionResult]] = queue.SimpleQueue()
-    examiners = [_Examiner() for _ in range(min(len(handed_in), num_processes or _num_cores()))]
+    examiners = [_Examiner() for _ in range(min(len(handed_in), num_processes or num_processors()))]
 
     def work(examiner: _Examiner) -> None:
         for number in _taken(waiting):
@@ -89,11 +89,6 @@ def _taken(waiting: queue.SimpleQueue) -> Iterator[int]:
     with contextlib.suppress(queue.Empty):
         while True:
             yield waiting.get_nowait()
-
-
-def _num_cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _examined(examiner: "_Examiner", file: HandedIn, seed: int, assignment: str | None) -> SubmissionResult:

@@ -4,7 +4,6 @@ Cells run and tasks are tested in the order of the notebook. Where something end
 place and runs the cells before it again, without those that ended it: a task costs no other.
 """
 
-import builtins
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -28,6 +27,10 @@ MOST_SECONDS = 120.0
 # Cases of a task that may be too slow, before the others are not run.
 SLOW_CASES = 2
 PROBLEMS_SHOWN = 20
+# What a check has a word for.
+ERRORS: dict[str, type[Exception]] = {
+    error.__name__: error for error in (NotImplementedError, TypeError, ValueError, KeyError, NameError, IndexError)
+}
 LONGEST_TEXT = 400  # letters of an error's message
 LONGEST_PRINT = 500  # letters of what a function printed, in its report
 
@@ -158,10 +161,7 @@ def _called(answer: Mapping[str, Any], case: Case) -> Called:
         return Called(student_call.Outcome(timed_out=True, seconds=student_call.TIME_LIMIT), {})
     if answer["status"] == "raised":
         kind, text, line = (str(answer.get(key, ""))[:LONGEST_TEXT] for key in ("type", "text", "line"))
-        known = getattr(builtins, kind, None)
-        is_known = kind in ("NotImplementedError", "TypeError", "ValueError", "KeyError", "NameError", "IndexError")
-        made = known if is_known else type(kind if kind.isidentifier() else "Error", (Exception,), {})
-        return Called(student_call.Outcome(error=_Told.of(made, text), line=line), {})
+        return Called(student_call.Outcome(error=_told(kind, text), line=line), {})
     left = answer.get("arguments")
     try:
         arguments = received(case, left if isinstance(left, dict) else {})
@@ -170,14 +170,12 @@ def _called(answer: Mapping[str, Any], case: Case) -> Called:
     return Called(student_call.Outcome(returned=answer.get("value")), arguments)
 
 
-class _Told:
-    """Makes errors of what is told of them."""
-
-    @staticmethod
-    def of(kind: Any, text: str) -> Exception:
-        """An error of a kind, whose text is `text` and no more."""
-        made: Exception = type(kind.__name__, (kind,), {"__str__": lambda self: text})(text)
-        return made
+def _told(kind: str, text: str) -> Exception:
+    """An error of that kind, one of `ERRORS` or made for it, whose text is `text` and no more."""
+    base: type[Exception] = ERRORS.get(kind, Exception)
+    name = kind if kind in ERRORS or kind.isidentifier() else "Error"
+    made: Exception = type(name, (base,), {"__str__": lambda self: text})(text)
+    return made
 
 
 def _test(room: _Room, number: int, step: Test, seed: int, full: int) -> TaskResult:

@@ -14,7 +14,7 @@ from minivivit.grading.batch import examine_all
 from minivivit.grading.graded_notebook import graded_notebook
 from minivivit.grading.handed_in import HandedIn, find_handed_in
 from minivivit.grading.results import SubmissionResult
-from minivivit.grading.tasks import ASSIGNMENTS
+from minivivit.grading.tasks import ASSIGNMENTS, check_assignment
 
 
 def grade_course(course: Path, *, seed: int, assignment: str | None = None) -> list[SubmissionResult]:
@@ -43,8 +43,7 @@ def grade_course(course: Path, *, seed: int, assignment: str | None = None) -> l
     MissingExtraError
         When nbgrader is not installed.
     """
-    if assignment is not None and assignment not in ASSIGNMENTS:
-        raise InputError(f"there is no assignment {assignment[:100]!r}; there are {', '.join(ASSIGNMENTS)}")
+    check_assignment(assignment)
     settings = _settings(course)
     submitted = course / settings.submitted_directory
     if not submitted.is_dir():

@@ -13,6 +13,7 @@ from minivivit.checks import (
     training_checks,
 )
 from minivivit.checks.run_check import Task
+from minivivit.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,12 @@ _CHECKS = (
     training_checks,
 )
 TASKS = {thing.name: thing for module in _CHECKS for thing in vars(module).values() if isinstance(thing, Task)}
+
+
+def check_assignment(name: str | None) -> None:
+    """Raise an InputError for the name of an assignment that there is none of; None stands for whichever it is."""
+    if name is not None and name not in ASSIGNMENTS:
+        raise InputError(f"there is no assignment {name[:100]!r}; there are {', '.join(ASSIGNMENTS)}")
 
 
 def seed_of(task: str, seed: int) -> int:

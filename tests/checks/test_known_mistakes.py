@@ -7,26 +7,10 @@ import numpy
 import pytest
 
 from minivivit import checks
-from minivivit.checks import (
-    attention_checks,
-    backward_checks,
-    embedding_checks,
-    encoder_checks,
-    normalisation_checks,
-    training_checks,
-)
 from minivivit.checks.case import copied
 from minivivit.checks.run_check import Task, run_check
+from minivivit.grading.tasks import TASKS
 
-MODULES = (
-    attention_checks,
-    backward_checks,
-    embedding_checks,
-    encoder_checks,
-    normalisation_checks,
-    training_checks,
-)
-TASKS = {task.name: task for module in MODULES for task in vars(module).values() if isinstance(task, Task)}
 MISTAKES = [(name, number) for name, task in TASKS.items() for number in range(len(task.mistakes))]
 COSTLY = ("train", "training_step")  # a training each, on as many cases
 ids = [f"{name}-{number}" for name, number in MISTAKES]

@@ -31,13 +31,21 @@ from minivivit.files.atomic import atomic_directory, write_text
 from minivivit.files.json_file import read_json
 from minivivit.files.safetensors_file import SafetensorsReader
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.verification.comparison.judgement import FACTORS, FEW, GRADIENT_FACTORS, NOISE, NOISE_FACTORS
+from minivivit.verification.comparison.judgement import (
+    FACTORS,
+    FEW,
+    GRADIENT_FACTORS,
+    NOISE,
+    NOISE_FACTORS,
+    Budget,
+    budgets_before,
+)
 from minivivit.verification.conformance.readme import readme
 from minivivit.verification.conformance.schemas import config_schema, index_schema, trace_schema
 from minivivit.verification.rounding.budget import rounding_budgets
 from minivivit.verification.tensors.error import PRECISIONS, unit_roundoff
 from minivivit.verification.tensors.layout_sizes import named_sizes
-from minivivit.verification.tensors.source import TRACE_INDEX, open_source
+from minivivit.verification.tensors.source import TRACE_INDEX, TensorSource, open_source
 from minivivit.verification.tracing.recording import trace_model
 from minivivit.verification.tracing.telling_weights import deviation
 
@@ -233,8 +241,7 @@ def _write_case(place: Path, name: str, description: str, config: VivitConfig) -
     )
     rounded = {
         precision: {
-            tensor: {key: _short(value) for key, value in of.items()}
-            for tensor, of in _widened(tensors, ours.shapes).items()
+            tensor: {key: _short(value) for key, value in of.items()} for tensor, of in _widened(ours, tensors).items()
         }
         for precision, tensors in budgets.items()
     }
@@ -251,19 +258,18 @@ def _write_case(place: Path, name: str, description: str, config: VivitConfig) -
     }
 
 
-def _widened(
-    budgets: dict[str, dict[str, float]], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, dict[str, float]]:
+def _widened(ours: TensorSource, budgets: dict[str, Budget]) -> dict[str, Budget]:
     """Budgets with that of the tensor before where there are few entries, whose errors may cancel in ours.
 
     That is what `minivivit compare` does when it judges; here it is done beforehand, which leaves the reader one rule.
     """
-    widened, before = {}, dict.fromkeys(("rms", "max_abs"), 0.0)
-    for name, budget in budgets.items():
-        few = math.prod(shapes[name]) < FEW
-        widened[name] = budget | {key: max(budget[key], before[key]) for key in before} if few else budget
-        before = {key: budget[key] for key in before}
-    return widened
+    before = budgets_before(ours, budgets)
+    return {
+        name: budget | {key: max(budget[key], before[name][key]) for key in ("rms", "max_abs")}
+        if name in before and math.prod(ours.shapes[name]) < FEW
+        else budget
+        for name, budget in budgets.items()
+    }
 
 
 def _short(value: float) -> float:

@@ -1,6 +1,7 @@
 """What could be wrong inside a layer, where theirs shows nothing between what enters it and what differs."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy
 
@@ -107,10 +108,7 @@ def _other_runs(trial: Trial, name: str, others: Layers) -> Iterator[Hypothesis]
     if turned is not None:
         first, second = (branch.axis for branch in trial.layer.branches)
         words = {"temporal": "time", "spatial": "space"}
-        turned_trial = Trial(
-            trial.evidence, turned, trial.x, trial.parameters, trial.target, trial.inputs
-        )  # fmt: skip
-        yield from turned_trial.tried(
+        yield from replace(trial, layer=turned).tried(
             Mistake(
                 f"{words[second]} before {words[first]}",
                 f"with {second} attention before {first} attention",
