@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
 from minivivit.backend import num_threads
-from minivivit.commands.text_table import printable
+from minivivit.commands.common.text_table import printable
 from minivivit.errors import InputError, MissingExtraError
 from minivivit.files.atomic import naming_errors
 

@@ -19,7 +19,7 @@ from PIL import Image
 from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor, progress
 from minivivit.cli import main
 from minivivit.command_line import COMMANDS
-from minivivit.commands.text_table import printable, text_table
+from minivivit.commands.common.text_table import printable, text_table
 from minivivit.errors import MissingExtraError
 from minivivit.files.weights import read_weights, write_weights
 

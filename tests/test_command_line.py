@@ -13,7 +13,7 @@ import pytest
 
 from minivivit import cli, command_line
 from minivivit.cli import main
-from minivivit.commands.text_table import LONGEST_CELL, printable, text_table
+from minivivit.commands.common.text_table import LONGEST_CELL, printable, text_table
 
 ROOT = Path(__file__).parents[1]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="is about POSIX's shell and signals")
@@ -273,7 +273,7 @@ def test_numbers_in_the_digits_0_to_9_alone(capsys, tmp_path, monkeypatch, comma
 
 @pytest.mark.parametrize(("text", "value"), [("1", 1.0), (".5", 0.5), ("1.", 1.0), ("-2.5e-3", -0.0025), ("1E5", 1e5)])
 def test_decimals(text, value):
-    assert command_line.importlib.import_module("minivivit.commands.arguments").decimal(text) == value
+    assert command_line.importlib.import_module("minivivit.commands.common.arguments").decimal(text) == value
 
 
 def test_names_cannot_command_the_terminal(capsys, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ import threadpoolctl
 
 from minivivit import VivitConfig, VivitForVideoClassification, backend, progress
 from minivivit.backend import num_threads, one_pass, parallel_blocks, parallel_matmul, set_num_threads
-from minivivit.commands.notes import print_notes
+from minivivit.commands.common.notes import print_notes
 from minivivit.files.quiet import warnings_held_back
 from minivivit.training.interruption import Interruption
 

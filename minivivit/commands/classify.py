@@ -11,9 +11,9 @@ import numpy
 
 from minivivit.backend import BACKENDS, DTYPES, to_numpy
 from minivivit.bundled import bundled_clip, bundled_model_directory
-from minivivit.commands.arguments import positive, views
-from minivivit.commands.notes import held_log, print_notes
-from minivivit.commands.text_table import printable, text_table
+from minivivit.commands.common.arguments import positive, views
+from minivivit.commands.common.notes import held_log, print_notes
+from minivivit.commands.common.text_table import printable, text_table
 from minivivit.config import VivitConfig, uniform_frame_indices
 from minivivit.errors import InputError
 from minivivit.explore.attention_rollout import attention_rollout

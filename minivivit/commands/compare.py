@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from minivivit.commands.arguments import decimal
-from minivivit.commands.notes import print_notes
-from minivivit.commands.text_table import printable, text_table
+from minivivit.commands.common.arguments import decimal
+from minivivit.commands.common.notes import print_notes
+from minivivit.commands.common.text_table import printable, text_table
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
 from minivivit.files.tensor_data import listed

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from minivivit.commands.text_table import printable
+from minivivit.commands.common.text_table import printable
 from minivivit.config import VivitConfig
 from minivivit.files.atomic import check_free
 from minivivit.progress import progress_bar

@@ -14,8 +14,8 @@ from minivivit.checkpoints.convert import (
     scenic_to_hugging_face,
 )
 from minivivit.checkpoints.target import check_target
-from minivivit.commands.notes import held_log, print_notes
-from minivivit.commands.text_table import printable
+from minivivit.commands.common.notes import held_log, print_notes
+from minivivit.commands.common.text_table import printable
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.models.classification import VivitForVideoClassification

@@ -8,10 +8,10 @@ import numpy
 
 from minivivit.backend import BACKENDS
 from minivivit.bundled import bundled_clip, bundled_model_directory
-from minivivit.commands.arguments import integer, natural
 from minivivit.commands.classify import interpolation_note, needs_interpolation
-from minivivit.commands.notes import held_log, print_notes
-from minivivit.commands.text_table import printable, text_table
+from minivivit.commands.common.arguments import integer, natural
+from minivivit.commands.common.notes import held_log, print_notes
+from minivivit.commands.common.text_table import printable, text_table
 from minivivit.commands.trace import read_input
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError

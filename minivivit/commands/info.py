@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from minivivit.bundled import bundled_model_directory
-from minivivit.commands.text_table import printable, text_table
+from minivivit.commands.common.text_table import printable, text_table
 from minivivit.config import PRESETS, VivitConfig
 from minivivit.models.counting import TABLE_2, count, table_2, total
 

@@ -6,8 +6,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from minivivit.commands.arguments import natural
-from minivivit.commands.text_table import printable, text_table
+from minivivit.commands.common.arguments import natural
+from minivivit.commands.common.text_table import printable, text_table
 from minivivit.errors import InputError
 from minivivit.files.atomic import atomic_directory, atomic_path
 

@@ -9,10 +9,10 @@ import numpy
 
 from minivivit.backend import BACKENDS, DTYPES
 from minivivit.bundled import bundled_model_directory
-from minivivit.commands.arguments import integer
 from minivivit.commands.classify import DEFAULT_STRIDE, check_clip_len, interpolation_note, needs_interpolation
-from minivivit.commands.notes import held_log, print_notes
-from minivivit.commands.text_table import printable
+from minivivit.commands.common.arguments import integer
+from minivivit.commands.common.notes import held_log, print_notes
+from minivivit.commands.common.text_table import printable
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed, quoted

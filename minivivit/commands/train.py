@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from minivivit.commands.arguments import decimal, integer
-from minivivit.commands.notes import held_log, print_notes
-from minivivit.commands.text_table import printable
+from minivivit.commands.common.arguments import decimal, integer
+from minivivit.commands.common.notes import held_log, print_notes
+from minivivit.commands.common.text_table import printable
 from minivivit.config import ATTENTION_TYPES, PRESETS
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import quoted

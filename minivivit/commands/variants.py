@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from minivivit.backend import num_threads
-from minivivit.commands.arguments import integer, positive
-from minivivit.commands.notes import print_notes
-from minivivit.commands.text_table import printable, text_table
+from minivivit.commands.common.arguments import integer, positive
+from minivivit.commands.common.notes import print_notes
+from minivivit.commands.common.text_table import printable, text_table
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
 from minivivit.files.json_file import read_json, write_json

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from minivivit.commands.text_table import printable
+from minivivit.commands.common.text_table import printable
 
 
 def print_notes(notes: Iterable[str]) -> None:

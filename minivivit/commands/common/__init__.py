@@ -1,0 +1,1 @@
+"""What several commands share: arguments, notes on standard error, tables as text."""
