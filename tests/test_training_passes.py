@@ -48,6 +48,17 @@ def test_one_seed_gives_one_training_pass(model_number):
 
 
 @pytest.mark.parametrize("model_number", MODELS)
+def test_stochastic_depth_leaves_model_3_alone(model_number):
+    """scenic's block of factorised self-attention has none."""
+    rng = numpy.random.default_rng(0)
+    config = tiny_config(model_number, stochastic_droplayer_rate=0.5)
+    model = tiny_model(config, rng)
+    pixels, labels = clip_for(config, rng, batch=8), numpy.arange(8) % 4
+    loss, _ = model.loss_and_gradients(pixels, labels, rng=numpy.random.default_rng(1))
+    assert (loss == model(pixels, labels=labels).loss) == (model_number == "3")
+
+
+@pytest.mark.parametrize("model_number", MODELS)
 def test_a_training_pass_without_rates_draws_nothing(model_number):
     rng = numpy.random.default_rng(0)
     config = tiny_config(model_number)
