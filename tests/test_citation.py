@@ -48,3 +48,10 @@ def test_the_paper_is_named_with_all_its_authors():
         "Schmid",
     ]
     assert "arXiv:2103.15691" in references
+
+
+def test_the_changelog_begins_with_this_version():
+    text = (ROOT / "notebooks" / "changelog.md").read_text(encoding="utf-8")
+    first = re.search(r"^## (\S+),", text, re.M)
+    assert first is not None
+    assert first[1] == PROJECT["version"]
