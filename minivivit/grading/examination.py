@@ -4,7 +4,6 @@ Cells run and tasks are tested in the order of the notebook. Where something end
 place and runs the cells before it again, without those that ended it: a task costs no other.
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,7 +21,7 @@ from minivivit.grading.worker_process import EndedError, Worker
 
 # Seconds of computing that a cell may take.
 CELL_SECONDS = 10.0
-# Seconds by the clock for all of a submission; what is not done then is not done. A right one takes about two.
+# Seconds of its own for all of a submission; what is not done then is not done. A right one takes about two.
 MOST_SECONDS = 120.0
 # Cases of a task that may be too slow, before the others are not run.
 SLOW_CASES = 2
@@ -75,7 +74,7 @@ class _Room:
 
     def __init__(self, submission: Submission, result: SubmissionResult, seclude: bool):
         self.submission, self.result, self.seclude = submission, result, seclude
-        self.deadline = time.monotonic() + MOST_SECONDS
+        self.spent = 0.0  # seconds that ended processes took
         self.worker: Worker | None = None
         self.ran = 0  # of the steps, those that the process has behind it
         self.deadly: set[int] = set()
@@ -90,12 +89,13 @@ class _Room:
     def ask(self, message: Mapping[str, Any], seconds: float, lender: Lender | None = None) -> Any:
         """The answer of the process, within `seconds` of computing; raises EndedError."""
         assert self.worker is not None
-        left = self.deadline - time.monotonic()
+        left = MOST_SECONDS - self.spent - self.worker.spent
         if left <= 0:
             raise self.ended("was not asked: the whole submission had its time")
         try:
             return self.worker.ask(message, min(left, student_call.WAITING * seconds), lender)
         except EndedError:
+            self.spent += self.worker.spent
             self.worker = None
             raise
 
@@ -103,6 +103,7 @@ class _Room:
         """End the process; the error says why."""
         if self.worker is not None:
             self.worker.end()
+            self.spent += self.worker.spent
         self.worker = None
         return EndedError(why)
 
@@ -121,7 +122,7 @@ class _Room:
     def _prepare(self, number: int) -> None:
         """Have a process that has run all cells before a step."""
         if self.worker is None:
-            if time.monotonic() > self.deadline:
+            if self.spent >= MOST_SECONDS:
                 raise self.ended("was not started: the whole submission had its time")
             self.worker, self.ran = Worker(self.submission.asks_for_scipy, self.seclude), 0
             self.result.fences = self.worker.done

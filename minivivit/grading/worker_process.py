@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ from typing import Any
 import numpy
 
 from minivivit.grading.apart import wire
+from minivivit.own_time import OwnTime
 
-# Seconds by the clock that a new process has for its beginning.
+# Seconds of its own that a new process has for its beginning.
 START = 60.0
 # Bytes that a student's code may print while it does one thing, and how many of them are kept.
 MOST_PRINTED = 1 << 20
@@ -70,11 +70,14 @@ class Worker:
     done : dict
         What the process is cut off from: see `minivivit.grading.apart.seclusion.seclude`; "limits" are its memory,
         files and processes.
+    spent : float
+        Seconds of its own (`minivivit.own_time`) in which an answer of it was waited for.
     """
 
     def __init__(self, scipy: bool = False, seclude: bool = True):
         self._directory = tempfile.mkdtemp(prefix="minivivit-grade-")
         self._numbers: list[int] = []
+        self.spent = 0.0
         self._messages: queue.Queue[Any] = queue.Queue(maxsize=4)
         self._printed = _Printed()
         self._process = subprocess.Popen(
@@ -87,6 +90,7 @@ class Worker:
             env=_environment(self._directory),
             start_new_session=True,
         )
+        self._student = self._process.pid  # where the student's code will run, by the system's number
         self._readers = [
             threading.Thread(target=work, name="grading", daemon=True)
             for work in (self._read_messages, self._read_prints)
@@ -94,10 +98,11 @@ class Worker:
         for reader in self._readers:
             reader.start()
         try:
-            ready = self._next(time.monotonic() + START)
+            ready = self._next(START)
             if ready["status"] == "first":
                 self._numbers.append(int(ready["process"]))
-                ready = self._next(time.monotonic() + START)
+                self._student = int(ready["student"])
+                ready = self._next(START)
             self.done: dict[str, bool] = {**ready["done"], "limits": not ready["unlimited"]}
         except BaseException:
             self.end()
@@ -116,7 +121,8 @@ class Worker:
         ----------
         message : mapping
         seconds : float
-            By the clock; then the process is ended.
+            Of its own, while it computes and while it waits for anything but a processor or the grader; then the
+            process is ended.
         lend : callable, optional
             Answers what the process asks for meanwhile.
 
@@ -126,11 +132,11 @@ class Worker:
             When there is no answer: the process ended, was too slow or too loud, or sent what is no answer.
         """
         self._printed.start()
-        deadline = time.monotonic() + seconds
+        end = self.spent + seconds
         number = secrets.token_hex(8)
         self._send(wire.pack({**message, "number": number}))
         for _ in range(MOST_MESSAGES):
-            answer = self._next(deadline)
+            answer = self._next(end - self.spent)
             if answer["status"] == "ask":
                 self._send(wire.pack(lend(answer) if lend else NOTHING_LENT))
             elif answer.get("number") == number:  # another is of a call that is over, or of the student's own making
@@ -179,13 +185,15 @@ class Worker:
         except (OSError, ValueError):  # ValueError: it has been ended, and the pipe is closed
             raise self._over("") from None
 
-    def _next(self, deadline: float) -> dict[str, Any]:
-        """The next message of the process, which has until `deadline`."""
+    def _next(self, seconds: float) -> dict[str, Any]:
+        """The next message of the process, which has `seconds` of its own for it."""
         message: Any = _NOTHING
+        before, own = self.spent, OwnTime(self._student)
         while message is _NOTHING:
-            left = deadline - time.monotonic()
+            left = seconds - own.seconds()
             with contextlib.suppress(queue.Empty):
                 message = self._messages.get(timeout=max(0.0, min(left, 0.1)))
+            self.spent = before + own.seconds()
             if self._printed.count > MOST_PRINTED:
                 raise self._over(f"was ended: it printed more than {MOST_PRINTED:,} bytes")
             if message is _NOTHING and left <= 0:
