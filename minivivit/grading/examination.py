@@ -55,6 +55,8 @@ def examine(
         submission = read_submission(name, data, assignment)
     except InputError as error:
         return SubmissionResult(name, assignment or "", problems=[str(error)])
+    if submission.looks_like:
+        return _of_another(name, submission)
     result = SubmissionResult(name, submission.assignment.name, problems=list(submission.problems))
     found: dict[str, TaskResult] = {}
     with _Room(submission, result, seclude) as room:
@@ -67,6 +69,14 @@ def examine(
     if len(result.problems) > PROBLEMS_SHOWN:
         result.problems[PROBLEMS_SHOWN:] = [f"and {len(result.problems) - PROBLEMS_SHOWN} more"]
     return result
+
+
+def _of_another(name: str, submission: Submission) -> SubmissionResult:
+    """The result of an answer to another assignment: no points, and one line that says why."""
+    assignment = submission.assignment
+    told = f"this looks like {submission.looks_like}, and not like {assignment.name}: none of its tasks is there"
+    tasks = [TaskResult(task, 0.0, full, f"{task}: not there\n") for task, full in assignment.points.items()]
+    return SubmissionResult(name, assignment.name, tasks, [told])
 
 
 class _Room:
@@ -153,7 +163,13 @@ class _Room:
 
 
 def _cell_message(cell: Cell) -> dict[str, Any]:
-    return {"do": "cell", "source": cell.source, "name": cell.name, "seconds": CELL_SECONDS}
+    return {
+        "do": "cell",
+        "source": cell.source,
+        "name": cell.name,
+        "first": cell.first,
+        "seconds": CELL_SECONDS,
+    }
 
 
 def _called(answer: Mapping[str, Any], case: Case) -> Called:

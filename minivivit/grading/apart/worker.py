@@ -16,6 +16,7 @@ import sys
 import traceback
 import types
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -25,6 +26,7 @@ from minivivit.grading.apart.limits import TooSlow, guard, limit_resources, limi
 from minivivit.grading.apart.seclusion import seclude
 
 LONGEST_TEXT = 300  # letters of an error's message
+LONGEST_LINE = 100  # letters of a line of code that is shown
 LONGEST_LIST = 20  # errors of a cell that are told
 CLOSED = 3  # exit code when the grader has gone
 # Modules that are loaded before the files of shared libraries are out of sight.
@@ -111,6 +113,7 @@ class _Student:
         self.channel = channel
         self.finder = stand_ins.Finder(self.ask)
         self.space = _empty_main()
+        self.lines: dict[str, list[str]] = {}  # of cells and files, by name
         for name in [name for name in sys.modules if name.partition(".")[0] == "minivivit"]:
             del sys.modules[name]
         stand_ins.keep_of_scipy(self.finder)
@@ -120,7 +123,7 @@ class _Student:
     def handle(self, message: dict[str, Any]) -> bytes:
         """The answer to a message, which carries its number."""
         if message["do"] == "cell":
-            answer = self.run_cell(message["source"], message["name"], message["seconds"])
+            answer = self.run_cell(message["source"], message["name"], message["first"], message["seconds"])
             return wire.pack({**answer, "number": message["number"]})
         return self.call(message["function"], message["arguments"], message["seconds"], message["number"])
 
@@ -136,14 +139,19 @@ class _Student:
             raise {"ValueError": ValueError, "TypeError": TypeError}.get(kind, stand_ins.NotAllowedError)(text)
         return answer["value"]
 
-    def run_cell(self, source: str, name: str, seconds: float) -> dict[str, Any]:
-        """Run a cell statement by statement: one that fails takes no other with it."""
-        lines = source.splitlines(keepends=True)
-        linecache.cache[name] = (len(source), None, lines, name)
+    def run_cell(self, source: str, name: str, first: int, seconds: float) -> dict[str, Any]:
+        """Run a cell statement by statement: one that fails takes no other with it.
+
+        `first` is the number of its first line in what `name` names, which other cells may be parts of, too.
+        """
+        lines = self._remember(source, name, first)
         errors: list[str] = []
         try:
-            statements = _parsed(source, name)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            statements = [ast.increment_lineno(statement, first - 1) for statement in _parsed(source, name)]
+        except SyntaxError as error:
+            statements = []
+            errors.append(f"{type(error).__name__}: {error.msg}{_place((error.lineno or 0) + first - 1, lines)}")
+        except (ValueError, RecursionError, MemoryError) as error:
             statements = []
             errors.append(_said(error))
         flags = 0
@@ -152,19 +160,29 @@ class _Student:
                 warnings.simplefilter("ignore")
                 for statement in statements:
                     flags |= _future(statement)
-                    self._run(statement, name, flags, errors)
+                    raised = self._run(statement, name, flags)
+                    errors += [raised + _place(statement.lineno, lines)] if raised else []
         except TooSlow:
             errors.append(f"stopped after {seconds:g} s")
         return {"status": "ran", "errors": errors[:LONGEST_LIST]}
 
-    def _run(self, statement: ast.stmt, name: str, flags: int, errors: list[str]) -> None:
+    def _remember(self, source: str, name: str, first: int) -> list[str]:
+        """Keep the lines of a cell where tracebacks look for them; all that are there of what it is a part of."""
+        lines = self.lines.setdefault(name, [])
+        lines += ["\n"] * (first - 1 - len(lines)) + [f"{line}\n" for line in source.split("\n")]
+        linecache.cache[name] = (1, None, lines, name)
+        return lines
+
+    def _run(self, statement: ast.stmt, name: str, flags: int) -> str:
+        """Run a statement; the error that it raised, in words."""
         try:
             tree = ast.Module([statement], [])
             exec(compile(tree, name, "exec", flags, dont_inherit=True), self.space)
         except TooSlow:
             raise
         except BaseException as error:
-            errors.append(f"{_said(error)} in line {statement.lineno}")
+            return _said(error)
+        return ""
 
     def call(self, function: str, arguments: dict[str, Any], seconds: float, number: str) -> bytes:
         """Call a student's function; what it returns is looked at within its time."""
@@ -231,6 +249,12 @@ def _sendable(value: Any) -> Any:
     if isinstance(value, stand_ins.Model):
         return wire.Tagged("model", value.state_dict())
     return wire.Tagged("generator", None) if isinstance(value, numpy.random.Generator) else value
+
+
+def _place(number: int, lines: Sequence[str]) -> str:
+    """A line's number and text, to stand behind an error."""
+    text = lines[number - 1].strip()[:LONGEST_LINE] if 0 < number <= len(lines) else ""
+    return f', in line {number}: "{text}"' if text else f", in line {number}"
 
 
 def _said(error: BaseException) -> str:
