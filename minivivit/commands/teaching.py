@@ -173,7 +173,6 @@ def _print_fences(results: Any) -> None:
     }
     lacking = {name for result in results for name, done in result.fences.items() if name in words and not done}
     if lacking:
-        print(
-            "this system did not wall the students' code off from", ", ".join(words[name] for name in sorted(lacking))
-        )
-        print("(only Python's own hooks did): grade in a container, as the course's README tells")
+        print("not fenced off by this system:", "; ".join(words[name] for name in sorted(lacking)))
+        print("(Python's own hooks alone keep students' code from them, and code that takes Python apart gets around")
+        print("those: grade in a container, as the course's README tells)")

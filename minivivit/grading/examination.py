@@ -49,7 +49,7 @@ def examine(
     assignment : str, optional
         Its name, where the file's content shall not decide.
     seclude : bool
-        Whether to use the system's namespaces where there are any.
+        Whether to use the system's namespaces and filters where there are any, and not Python's hooks alone.
     """
     try:
         submission = read_submission(name, data, assignment)
@@ -134,7 +134,7 @@ class _Room:
         if self.worker is None:
             if self.spent >= MOST_SECONDS:
                 raise self.ended("was not started: the whole submission had its time")
-            self.worker, self.ran = Worker(self.submission.asks_for_scipy, self.seclude), 0
+            self.worker, self.ran = Worker(self.submission.asks_for_scipy, self.seclude, self.seclude), 0
             self.result.fences = self.worker.done
         for index in range(self.ran, number):
             step = self.submission.steps[index]

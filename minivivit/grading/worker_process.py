@@ -64,6 +64,8 @@ class Worker:
         Whether the code asks for SciPy, which takes longer to load than all else.
     seclude : bool
         Whether to wall the process off with namespaces where the system has them.
+    filtered : bool
+        Whether to have the system refuse what the process shall not do (`minivivit.grading.apart.filters`).
 
     Attributes
     ----------
@@ -74,14 +76,15 @@ class Worker:
         Seconds of its own (`minivivit.own_time`) in which an answer of it was waited for.
     """
 
-    def __init__(self, scipy: bool = False, seclude: bool = True):
+    def __init__(self, scipy: bool = False, seclude: bool = True, filtered: bool = True):
         self._directory = tempfile.mkdtemp(prefix="minivivit-grade-")
         self._numbers: list[int] = []
         self.spent = 0.0
         self._messages: queue.Queue[Any] = queue.Queue(maxsize=4)
         self._printed = _Printed()
+        settings = _settings(self._directory, scipy) | {"seclude": seclude, "filter": filtered}
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", BEGIN, json.dumps(_settings(self._directory, scipy, seclude))],
+            [sys.executable, "-I", "-S", "-c", BEGIN, json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -260,7 +263,7 @@ class _Printed:
         self.kept += part[: KEPT - len(self.kept)]
 
 
-def _settings(directory: str, scipy: bool, seclude: bool) -> dict[str, Any]:
+def _settings(directory: str, scipy: bool) -> dict[str, Any]:
     """What the process is told at its start: where Python's library and NumPy are, and what lies beside them."""
     import sysconfig
 
@@ -281,7 +284,6 @@ def _settings(directory: str, scipy: bool, seclude: bool) -> dict[str, Any]:
         "readable": [path for path in readable if os.path.isdir(path)],
         "hidden": [path for path in hidden if os.path.isdir(path)],
         "scipy": scipy,
-        "seclude": seclude,
     }
 
 

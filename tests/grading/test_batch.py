@@ -206,7 +206,14 @@ def test_of_a_single_submission_all_that_was_found_is_shown(tmp_path, capsys, mo
     assert main(["grade", str(tmp_path / "a.py"), "--seed", "7"]) == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out
-    for part in ("0.5 of 1 points", "note: odd", "2 of 4 cases right", "did not wall", "the network", "seed: 7"):
+    for part in (
+        "0.5 of 1 points",
+        "note: odd",
+        "2 of 4 cases right",
+        "not fenced off by this system",
+        "the network",
+        "seed: 7",
+    ):
         assert part in out
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy
 
 from minivivit.grading.apart import stand_ins, wire
+from minivivit.grading.apart.filters import filter_calls, filter_files
 from minivivit.grading.apart.limits import TooSlow, guard, limit_resources, limited_time
 from minivivit.grading.apart.seclusion import seclude
 
@@ -77,7 +78,13 @@ def main() -> None:
     unlimited = limit_resources(processes=done["processes"] or done["user"])
     student = _Student(channel)
     sys.path[:] = [path for path in sys.path if path not in settings["libraries"]]
-    guard(settings["readable"], [settings["directory"]])
+    if settings["filter"]:
+        places = settings["readable"], settings["hidden"], settings["directory"]
+        done["files"] = filter_files(*places) or done["files"]
+        if filter_calls():
+            done |= {"network": True, "processes": True}
+            unlimited = [name for name in unlimited if name != "processes"]  # none can be started
+    guard(settings["readable"], settings["hidden"], [settings["directory"]])
     channel.send(wire.pack({"status": "ready", "done": done, "unlimited": unlimited}))
     while True:
         message = channel.receive()
