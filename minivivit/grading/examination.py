@@ -123,11 +123,11 @@ class _Room:
             self._prepare(number)
             answer = self.ask(_cell_message(cell), CELL_SECONDS)
             self.ran = number + 1
-            errors = [str(error) for error in answer.get("errors", ())]
+            errors = [" ".join(str(error).split()) for error in list(answer.get("errors") or ())[:PROBLEMS_SHOWN]]
         except EndedError as error:
             self.deadly.add(number)
             errors = [f"the process {error}"]
-        self.result.problems += [f"{cell.name.strip('<>')}: {error[:500]}" for error in errors]
+        self.result.problems += [f"{cell.name.strip('<>')}: {error[:LONGEST_TEXT]}" for error in errors]
 
     def _prepare(self, number: int) -> None:
         """Have a process that has run all cells before a step."""
@@ -215,8 +215,13 @@ def _test(room: _Room, number: int, step: Test, seed: int, full: int) -> TaskRes
     except (Exception, MemoryError) as error:  # an answer may be anything, and a task costs no other
         kind = type(error).__name__
         return TaskResult(task.name, 0.0, full, f"{task.name}: the answers could not be judged ({kind})\n")
-    heard = f"  it printed: {printed[:LONGEST_PRINT]}\n" if printed else ""
-    return TaskResult(task.name, report.points(full), full, report.text + heard)
+    return TaskResult(task.name, report.points(full), full, report.text + _heard(printed))
+
+
+def _heard(printed: str) -> str:
+    """What a function printed, told so that no line of it could be one of the report."""
+    lines = printed[:LONGEST_PRINT].splitlines()
+    return "".join(["  it printed:\n", *(f"    | {line}\n" for line in lines)]) if lines else ""
 
 
 def _order(count: int, rng: numpy.random.Generator, answers: Mapping[int, Called]) -> Iterator[int]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ class Worker:
         What the process is cut off from: see `minivivit.grading.apart.seclusion.seclude`; "limits" are its memory,
         files and processes.
     spent : float
-        Seconds of its own (`minivivit.own_time`) in which an answer of it was waited for.
+        Seconds of its own (`minivivit.own_time`) in which an answer of it was waited for, and those of computing what
+        it asked for.
     """
 
     def __init__(self, scipy: bool = False, seclude: bool = True, filtered: bool = True):
@@ -124,8 +126,8 @@ class Worker:
         ----------
         message : mapping
         seconds : float
-            Of its own, while it computes and while it waits for anything but a processor or the grader; then the
-            process is ended.
+            Of its own, while it computes and while it waits for anything but a processor or the grader, and those of
+            computing what it asks for; then the process is ended.
         lend : callable, optional
             Answers what the process asks for meanwhile.
 
@@ -141,7 +143,11 @@ class Worker:
         for _ in range(MOST_MESSAGES):
             answer = self._next(end - self.spent)
             if answer["status"] == "ask":
+                start = time.process_time()
                 self._send(wire.pack(lend(answer) if lend else NOTHING_LENT))
+                self.spent += time.process_time() - start
+                if self.spent >= end:
+                    raise self._over("was ended: what it asked the grader to compute took too long")
             elif answer.get("number") == number:  # another is of a call that is over, or of the student's own making
                 return answer
         raise self._over("was ended: it sent too many messages")

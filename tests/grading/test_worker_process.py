@@ -1,5 +1,6 @@
 """The process that holds a student's code: what it is cut off from, and that nothing of it stays or goes elsewhere."""
 
+import itertools
 import os
 import stat
 import subprocess
@@ -124,6 +125,16 @@ def test_nobody_is_late_because_others_have_the_processors(monkeypatch):
         own[0] = 60.0
         with pytest.raises(EndedError, match="did not answer in time"):
             worker.ask(cell, 59.0)
+
+
+def test_what_the_grader_computes_for_it_is_its_time(monkeypatch):
+    seconds = itertools.count(0, 30)
+    monkeypatch.setattr(worker_process.time, "process_time", lambda: next(seconds))
+    source = "from minivivit.ops import softmax\nwhile True:\n    softmax.softmax_forward(1)\n"
+    cell = {"do": "cell", "source": source, "name": "<cell 1>", "first": 1, "seconds": 50.0}
+    with Worker() as worker, pytest.raises(EndedError, match="what it asked the grader to compute took too long"):
+        worker.ask(cell, 50.0, lambda request: {"error": None, "value": 1})
+    assert worker.spent > 60
 
 
 ABANDON = """
