@@ -22,18 +22,20 @@ EXTENSIONS = {KERNEL: "jupyterlite-pyodide-kernel", "@jupyter-widgets/jupyterlab
 IN_NOTEBOOKS = '<link rel="icon" href="favicon.ico"><script src="../python/progress.js" defer></script>'
 # The kernel's own wheels, which lie in its extension.
 KERNEL_WHEELS = ("piplite", "pyodide_kernel", "ipykernel")
-# Fonts for browsers that have no WebAssembly; half of the pictures of icons.
-OLD_FONTS = ("fa-*.svg", "fa-*.eot", "fa-*.ttf", "fa-*.woff")
+# Of its build: fonts for browsers that have no WebAssembly, logos of companies, settings that schemas/all.json holds too.
+UNUSED = ("build/fa-*.svg", "build/fa-*.eot", "build/fa-*.ttf", "build/fa-*.woff", "build/fa-brands-*", "*/package.json")
+UNUSED_FOLDER = "build/schemas/@jupyterlab"
 # The languages of code that the notebooks and pages show; an editor of JupyterLab knows a hundred.
 LANGUAGES = ("Python", "ipython", "JSON", "Markdown", "Shell", "YAML", "TOML", "HTML", "CSS", "Javascript", "JSX")
-# What nobody here asks for: diagrams (Mermaid with its layouts, Vega), terminals, and the other languages.
-# Each is where JupyterLab's scripts load it.
+# What nobody here asks for: diagrams (Mermaid with its layouts, Vega), terminals, tables of CSV, trees of JSON, regular
+# expressions for old browsers, the other languages. Each is where JupyterLab's scripts load it.
 NOT_ASKED_FOR = (
     r"\.version;const \w+=\w+=\(await Promise\.all\(\[[^\]]*\]\)",
     r"ensureMermaidElk=async function.{0,300}?\.e\(\d+\)",
     r"ensureVega=function\(\).{0,200}?\.e\(\d+\)",
-    r'"vega(?:-lite|-embed)?",(?:"[^"]*"|\[[^\]]*\]),\(\(\)=>.{0,300}?\.then',
-    r'"@jupyterlab/terminal",(?:"[^"]*"|\[[^\]]*\]),\(\(\)=>.{0,300}?\.then',
+    r'"(?:vega(?:-lite|-embed)?|@lumino/datagrid|react-json-tree)",(?:"[^"]*"|\[[^\]]*\]),\(\(\)=>.{0,300}?\.then',
+    r"instanceof WebGLRenderingContext\}.{0,600}?\]\)",
+    r'flags\.includes\("d"\)\).{0,200}?\.e\(\d+\)',
     rf'name:"(?!(?:{"|".join(LANGUAGES)})")[^"]+",displayName:[^{{}}]*?load:async\(\)=>[^{{}}]*\}}',
 )
 
@@ -78,7 +80,7 @@ def build_jupyterlite(target: Path, work: Path, contents: Path, pyodide: Pyodide
         raise InputError(f"JupyterLite's build failed: {lines[-1].strip()}")
     _put_in(target, wheels)
     copy_pyodide(pyodide, target)
-    _leave_out(target / "build")
+    _leave_out(target)
 
 
 def _extension(name: str, package: str) -> Path:
@@ -135,15 +137,15 @@ def _put_in(target: Path, wheels: list[Wheel]) -> None:
     page.write_text(text.replace("</head>", IN_NOTEBOOKS + "</head>"), "utf-8")
 
 
-def _leave_out(build: Path) -> None:
-    """Remove what this site's readers never load."""
-    for pattern in OLD_FONTS:
-        for path in build.glob(pattern):
+def _leave_out(target: Path) -> None:
+    """Remove what this site's readers never load: half of JupyterLite."""
+    for pattern in UNUSED:
+        for path in target.glob(pattern):
             path.unlink()
-    scripts = {path: path.read_text(encoding="utf-8") for path in build.rglob("*.js")}
+    shutil.rmtree(target / UNUSED_FOLDER)
+    scripts = {path: path.read_text(encoding="utf-8") for path in (target / "build").rglob("*.js")}
     for path in _not_asked_for(scripts):
         path.unlink()
-    shutil.rmtree(build / "schemas" / "@jupyterlab", ignore_errors=True)  # all.json holds them
 
 
 def _not_asked_for(scripts: dict[Path, str]) -> set[Path]:

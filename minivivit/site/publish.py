@@ -13,7 +13,7 @@ from minivivit.errors import MissingExtraError
 from minivivit.site.front import answers_over_time
 from minivivit.site.jupyterlite import build_jupyterlite
 from minivivit.site.pyodide import Pyodide
-from minivivit.site.reading import Links, highlighting, markdown_page, notebook_page, source_page
+from minivivit.site.reading import Links, markdown_page, notebook_page, source_page
 from minivivit.site.sources import (
     HELPERS,
     ONE_PAGE,
@@ -69,8 +69,6 @@ def write_site(
     say("the front page")
     for name in ("front.js", "style.css"):
         shutil.copyfile(ASSETS / name, site / name)
-    with open(site / "style.css", "a", encoding="utf-8") as file:
-        file.write(highlighting())
     shutil.copyfile(clone / "minivivit" / "bundled" / "sample_clip.webp", site / "sample_clip.webp")
     project = tomllib.loads((clone / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     page = template("front.html").render(

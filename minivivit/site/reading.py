@@ -21,6 +21,8 @@ NOTEBOOK = """\
 {%- else -%}{{ super() }}{%- endif -%}
 {%- endblock -%}"""
 PICTURES = "pictures"
+# Pygments' classes: keywords and what is defined; comments and strings.
+MARKS = {"b": ("k", "ow", "nf", "nc"), "i": ("c", "s")}
 
 
 class Links:
@@ -95,17 +97,14 @@ def source_page(text: str) -> str:
 
 
 def _lighter(page: str) -> str:
-    """Highlighted code without the marks of names, signs and spaces, which look as all text does: half of its bytes."""
-    return re.sub(r'<span class="(?:n|p|w|nn|na)">([^<]*)</span>', r"\1", page)
+    """Highlighted code as a book prints it: keywords bold, words in italics, the rest plain; a third of the bytes."""
 
+    def mark(found: re.Match) -> str:
+        kind, text = found[1], found[2]
+        tag = next((tag for tag, kinds in MARKS.items() if kind.startswith(kinds)), None)
+        return f"<{tag}>{text}</{tag}>" if tag else text
 
-def highlighting() -> str:
-    """The style sheet of highlighted code, light and dark."""
-    from pygments.formatters import HtmlFormatter
-
-    light = HtmlFormatter(style="friendly").get_style_defs(".highlight")
-    dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
-    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
+    return re.sub(r'<span class="([a-z]\w?)">([^<]*)</span>', mark, page)
 
 
 def formula(tex: str, display: str = "inline") -> str:
