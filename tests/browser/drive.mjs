@@ -1,6 +1,7 @@
 // node drive.mjs PLAYWRIGHT SITE JOBS.json FOLDER: drives Chromium over the site, and prints one line of JSON for each job.
-// A job is {"kind": "picture", page, width} or {"kind": "run", notebook, answers: {task: code}}; an answer replaces the cell
-// of the task before all cells run. FOLDER takes pictures, and notebooks as a reader would download them.
+// A job is {"kind": "picture", page, width}; {"kind": "run", notebook, answers: {task: code}}, where an answer replaces the
+// cell of the task before all cells run; or {"kind": "code", notebook, code}, which runs code in place of the first cell.
+// FOLDER takes pictures, and notebooks as a reader would download them.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -64,15 +65,47 @@ const look = () => {
     };
 };
 
-const run = async ({ notebook, answers = {}, seconds: limit }) => {
-    const began = Date.now();
-    const seconds = () => (Date.now() - began) / 1000;
+const openedNotebook = async (notebook) => {
     const [page, errors] = await opened(`run/notebooks/index.html?path=${encodeURIComponent(notebook)}`);
     await page.setViewportSize({ width: 1280, height: 1400 });
     await page.waitForFunction(() => window.jupyterapp?.shell?.currentWidget?.sessionContext, null, { timeout: 120000 });
-    await page.evaluate(async (given) => {
+    await page.evaluate(async () => {
         const widget = window.jupyterapp.shell.currentWidget;
         await widget.context.ready;
+        await widget.sessionContext.ready;
+    });
+    return [page, errors];
+};
+
+const closed = async (page) => {
+    await page.evaluate(() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown());
+    await page.close();
+};
+
+const code = async ({ notebook, code: text, seconds: limit }) => {
+    const [page, errors] = await openedNotebook(notebook);
+    page.setDefaultTimeout(limit * 1000);
+    await page.evaluate(async (given) => {
+        const widget = window.jupyterapp.shell.currentWidget;
+        const at = [...widget.context.model.cells].findIndex((cell) => cell.type === 'code');
+        widget.context.model.cells.get(at).sharedModel.setSource(given);
+        widget.content.activeCellIndex = at;
+        await window.jupyterapp.commands.execute('notebook:run-cell');
+    }, text);
+    const output = await page.evaluate(() => {
+        const cells = [...window.jupyterapp.shell.currentWidget.context.model.cells];
+        return cells.find((cell) => cell.type === 'code').outputs.toJSON().map((o) => o.text ?? o.evalue ?? '').join('');
+    });
+    await closed(page);
+    return { errors, text: output };
+};
+
+const run = async ({ notebook, answers = {}, seconds: limit }) => {
+    const began = Date.now();
+    const seconds = () => (Date.now() - began) / 1000;
+    const [page, errors] = await openedNotebook(notebook);
+    await page.evaluate((given) => {
+        const widget = window.jupyterapp.shell.currentWidget;
         for (const [task, code] of Object.entries(given)) {
             const cells = [...widget.context.model.cells];
             const cell = cells.find(
@@ -81,16 +114,16 @@ const run = async ({ notebook, answers = {}, seconds: limit }) => {
             if (!cell) throw new Error(`no cell for the answer ${task}`);
             cell.sharedModel.setSource(code);
         }
-        await widget.sessionContext.ready;
         window.jupyterapp.commands.execute('notebook:run-all-cells').then(() => (window.runDone = true));
     }, answers);
-    const lines = new Set();
+    const lines = {}; // what the progress line said, and when it began to
     let first = null;
     let state = await page.evaluate(look);
     while (!state.done && !state.failures.length && seconds() < limit) {
         await page.waitForTimeout(250);
         state = await page.evaluate(look);
-        lines.add(state.line.replace(/\d+ s/, '').split(' ...')[0]);
+        const line = state.line.split(' ...')[0];
+        if (!(line in lines)) lines[line] = Math.round(seconds());
         if (state.first && first === null) first = seconds();
     }
     const total = seconds();
@@ -98,9 +131,8 @@ const run = async ({ notebook, answers = {}, seconds: limit }) => {
     state = await page.evaluate(look);
     if (Object.keys(answers).length) await take(page, notebook);
     await page.screenshot({ path: path.join(folder, `${path.basename(notebook, '.ipynb')}.png`) });
-    await page.evaluate(() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown());
-    await page.close();
-    return { ...state, errors, first: first ?? total, total, lines: [...lines] };
+    await closed(page);
+    return { ...state, errors, first: first ?? total, total, lines };
 };
 
 // Save and download, as the menu does.
@@ -114,11 +146,11 @@ const take = async (page, notebook) => {
 for (const job of JSON.parse(fs.readFileSync(jobs, 'utf8'))) {
     let result;
     try {
-        result = await (job.kind === 'run' ? run(job) : picture(job));
+        result = await { run, code, picture }[job.kind](job);
     } catch (error) {
         result = { errors: [`the test itself: ${error.message}`] };
     }
-    console.log(JSON.stringify({ ...job, ...result, answers: undefined, outside: [...outside] }));
+    console.log(JSON.stringify({ ...job, ...result, answers: undefined, code: undefined, outside: [...outside] }));
     outside.clear();
 }
 if (process.env.ASKED) fs.writeFileSync(process.env.ASKED, [...asked].join('\n'));
