@@ -1,6 +1,7 @@
 """``minivivit site``: the course as a static web site."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from minivivit.commands.common.text_table import printable
@@ -10,8 +11,8 @@ DESCRIPTION = """\
 Write the course into DIR, a directory that is new or empty, as a static web site: all notebooks to read, and to run in
 the reader's browser with nothing installed; ViViT on one page; the pages to look things up.
 
-The reader's browser loads Python (Pyodide) from its public network, in the version that was tested. With  --pyodide  and
-an unpacked Pyodide the site holds it, and works without any network.
+The reader's browser loads Python (Pyodide) from its public network, in the version that was tested. With  --pyodide
+and an unpacked Pyodide the site holds it, and works without any network.
 
 This runs in a clone of minivivit's repository, where the notebooks are."""
 
@@ -49,5 +50,5 @@ def run_site(arguments: argparse.Namespace) -> None:
         inner = sum(size for path, size in sizes if path.is_relative_to(site / "run" / "pyodide"))
     size = sum(size for _, size in sizes) - inner
     print(f"{printable(directory)}: {size / 1e6:.1f} MB" + (f", and Pyodide's {inner / 1e6:.1f} MB" if inner else ""))
-    print(f"next: python -m http.server --directory {printable(directory)}")
+    print(f"next: python -m http.server --directory {printable(shlex.quote(str(directory)))}")
     print("then open http://localhost:8000; to publish it, copy the folder to any web server that has https")

@@ -22,8 +22,15 @@ EXTENSIONS = {KERNEL: "jupyterlite-pyodide-kernel", "@jupyter-widgets/jupyterlab
 IN_NOTEBOOKS = '<link rel="icon" href="favicon.ico"><script src="../python/progress.js" defer></script>'
 # The kernel's own wheels, which lie in its extension.
 KERNEL_WHEELS = ("piplite", "pyodide_kernel", "ipykernel")
-# Of its build: fonts for browsers that have no WebAssembly, logos of companies, settings that schemas/all.json holds too.
-UNUSED = ("build/fa-*.svg", "build/fa-*.eot", "build/fa-*.ttf", "build/fa-*.woff", "build/fa-brands-*", "*/package.json")
+# Of its build: fonts for browsers that have no WebAssembly, logos of companies, settings that all.json holds too.
+UNUSED = (
+    "build/fa-*.svg",
+    "build/fa-*.eot",
+    "build/fa-*.ttf",
+    "build/fa-*.woff",
+    "build/fa-brands-*",
+    "*/package.json",
+)
 UNUSED_FOLDER = "build/schemas/@jupyterlab"
 # The languages of code that the notebooks and pages show; an editor of JupyterLab knows a hundred.
 LANGUAGES = ("Python", "ipython", "JSON", "Markdown", "Shell", "YAML", "TOML", "HTML", "CSS", "Javascript", "JSX")

@@ -123,9 +123,7 @@ def _places(clone: Path, books: list[Entry]) -> dict[str, str]:
     return places | {f"notebooks/{name}": f"source/{name}.html" for name in HELPERS}
 
 
-def _write_pages(
-    site: Path, clone: Path, books: list[Entry], links: Links, template: Callable[[str], Any]
-) -> None:
+def _write_pages(site: Path, clone: Path, books: list[Entry], links: Links, template: Callable[[str], Any]) -> None:
     """Notebooks and pages, and the source that they lead to."""
 
     def write(origin: str, body: str, **values: Any) -> None:

@@ -15,7 +15,8 @@ CORE = ("pyodide.js", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip")
 LOCK = "pyodide-lock.json"
 # What the kernel and the package need of it. ssl and sqlite3 are IPython's; nothing that is not named here is copied.
 PACKAGES = (
-    "numpy scipy pillow matplotlib threadpoolctl micropip packaging ssl sqlite3 ipython jedi traitlets".split()
+    *("numpy", "scipy", "pillow", "matplotlib", "threadpoolctl"),
+    *("micropip", "packaging", "ssl", "sqlite3", "ipython", "jedi", "traitlets"),
 )
 
 
@@ -28,13 +29,13 @@ class Pyodide(NamedTuple):
         Where the browser finds it, with a slash at its end; ``./`` is the place of JupyterLite.
     folder : pathlib.Path or None
         Where it is copied from, when it is.
-    lock : dict
+    lock : dict or None
         Of that, the lock file, of the packages that are copied.
     """
 
     url: str
     folder: Path | None = None
-    lock: dict[str, Any] = {}
+    lock: dict[str, Any] | None = None
 
 
 def find_pyodide(given: str | None) -> Pyodide:
@@ -56,13 +57,15 @@ def find_pyodide(given: str | None) -> Pyodide:
         )
     lacking = [name for name in (*CORE, LOCK) if not (folder / name).is_file()]
     if lacking:
-        raise InputError(f"{given} is no Pyodide: it lacks {listed(lacking)}; expected one of version {VERSION}, unpacked")
+        raise InputError(
+            f"{given} is no Pyodide: it lacks {listed(lacking)}; expected one of version {VERSION}, unpacked"
+        )
     return Pyodide("./pyodide/", folder, _needed_lock(folder))
 
 
 def copy_pyodide(pyodide: Pyodide, lite: Path) -> None:
     """Copy what is needed of a folder into the site; of a Pyodide on the network, nothing."""
-    if pyodide.folder is None:
+    if pyodide.folder is None or pyodide.lock is None:
         return
     target = lite / "pyodide"
     target.mkdir()

@@ -26,9 +26,7 @@ def wheel_of_clone(clone: Path) -> Wheel:
     """The package of a clone, as it lies there."""
     project = tomllib.loads((clone / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     paths = sorted(path for path in (clone / "minivivit").rglob("*") if path.is_file())
-    files = {
-        path.relative_to(clone).as_posix(): path.read_bytes() for path in paths if "__pycache__" not in path.parts
-    }
+    files = {path.relative_to(clone).as_posix(): path.read_bytes() for path in paths if "__pycache__" not in path.parts}
     needs = [f"Requires-Dist: {line}" for line in project["dependencies"]]
     metadata = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {project['version']}", *needs]
     return _wheel(project["name"], project["version"], files, "\n".join(metadata) + "\n")
@@ -56,8 +54,8 @@ def wheel_of_installed(name: str) -> Wheel:
     }
     compiled = sorted(place for place in files if place.endswith((".so", ".pyd", ".dylib")))
     if compiled or not files:
-        reason = f"it holds {compiled[0]}" if compiled else "its list of files is empty"
-        raise InputError(f"the installed {name} cannot go into the browser: {reason}; reinstall it from its wheel")
+        reason = f"it holds {compiled[0]}, which is compiled" if compiled else "no list of its files was kept"
+        raise InputError(f"the installed {name} cannot go into the browser: {reason}; install it from a pure wheel")
     return _wheel(name, distribution.version, files, distribution.read_text("METADATA") or "")
 
 
@@ -70,7 +68,9 @@ def _wheel(name: str, version: str, files: dict[str, bytes], metadata: str) -> W
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for place, data in entries.items():
-            archive.writestr(zipfile.ZipInfo(place), data, zipfile.ZIP_DEFLATED)  # of 1980: the same files, the same bytes
+            archive.writestr(
+                zipfile.ZipInfo(place), data, zipfile.ZIP_DEFLATED
+            )  # of 1980: the same files, the same bytes
     return Wheel(f"{stem}-py3-none-any.whl", buffer.getvalue())
 
 

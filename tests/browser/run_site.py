@@ -1,9 +1,10 @@
 """The site in a real browser: `python tests/browser/run_site.py [NOTEBOOK ...]`, with Chromium, on this machine.
 
-Builds the site with a Pyodide inside, serves it, and drives Chromium over it: the front page at two widths, three notebooks
-(or those that are named by their numbers, or `all`), and an assignment as a student would answer it: written, checked, downloaded, and
-graded by `minivivit grade`. It fails on any error in a cell or on the browser's console, on any request that leaves this
-machine, and on a site of more than 15 MB. Printed are the seconds to the first output and to the end of each notebook.
+Builds the site with a Pyodide inside, serves it, and drives Chromium over it: the front page at two widths, three
+notebooks (or those that are named by their numbers, or `all`), and an assignment as a student would answer it: written,
+checked, downloaded, and graded by `minivivit grade`. It fails on any error in a cell or on the browser's console, on any
+request that leaves this machine, and on a site of more than 15 MB. Printed are the seconds to the first output and to
+the end of each notebook.
 
 Needs the extra `site`, Chromium (Debian's package, or $CHROMIUM), Node 18 or newer with npm, and what run.py needs.
 """
@@ -58,7 +59,10 @@ def main() -> int:
     parser.add_argument("--speed", action="store_true", help="time a model there and here")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        cache, pictures = arguments.cache or Path(temporary) / "cache", arguments.pictures or Path(temporary) / "pictures"
+        cache, pictures = (
+            arguments.cache or Path(temporary) / "cache",
+            arguments.pictures or Path(temporary) / "pictures",
+        )
         for folder in (cache, pictures):
             folder.mkdir(parents=True, exist_ok=True)
         site = Path(temporary) / "site"
@@ -122,8 +126,10 @@ def answers() -> dict[str, str]:
     """What a good student writes into each cell of the assignment."""
     source = ROOT / "notebooks" / "assignments" / ASSIGNMENT / f"{ASSIGNMENT}.ipynb"
     cells = ["".join(cell["source"]) for cell in json.loads(source.read_text(encoding="utf-8"))["cells"]]
-    solved = [re.sub(r"^ *### (?:BEGIN|END) SOLUTION\n?", "", text, flags=re.M) for text in cells if "### BEGIN SOL" in text]
-    return {re.findall(r"^def (\w+)\(", text, flags=re.M)[0]: text for text in solved}
+    solved = [
+        re.sub(r"^ *### (?:BEGIN|END) SOLUTION\n?", "", text, flags=re.M) for text in cells if "### BEGIN SOL" in text
+    ]
+    return {found[1]: text for text in solved if (found := re.search(r"^def (\w+)\(", text, flags=re.M))}
 
 
 def drive(cache: Path, address: str, work: list[dict[str, Any]], pictures: Path) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """What `minivivit site` writes: all links lead somewhere, nothing is asked of a network, hostile names are text.
 
-    pip install '.[test,site]' && pytest -m site
+pip install '.[test,site]' && pytest -m site
 """
 
 import json
@@ -19,9 +19,17 @@ pytestmark = pytest.mark.site
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "99_<img src=x onerror=alert(1)>&\"'%2e #?.ipynb"
-TITLE = "<script>alert(2)</script> & \"so\" on"
+TITLE = '<script>alert(2)</script> & "so" on'
 MAX_BYTES = 15_000_000
-LOADED = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src", "audio": "src", "video": "src"}
+LOADED = {
+    "img": "src",
+    "script": "src",
+    "link": "href",
+    "iframe": "src",
+    "source": "src",
+    "audio": "src",
+    "video": "src",
+}
 
 
 @pytest.fixture(scope="module")
