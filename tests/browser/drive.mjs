@@ -40,6 +40,7 @@ const opened = async (address) => {
 const picture = async ({ page: address, width, name }) => {
     const [page, errors] = await opened(address);
     await page.setViewportSize({ width, height: width < 500 ? 844 : 900 });
+    await page.evaluate(() => document.querySelectorAll('img').forEach((image) => (image.loading = 'eager')));
     await page.waitForTimeout(4500); // the clip has been seen to its end
     await page.screenshot({ path: path.join(folder, `${name}.png`), fullPage: true });
     const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);

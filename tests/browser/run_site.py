@@ -2,9 +2,9 @@
 
 Builds the site with a Pyodide inside, serves it, and drives Chromium over it: the front page at two widths, three
 notebooks (or those that are named by their numbers, or `all`), and an assignment as a student would answer it: written,
-checked, downloaded, and graded by `minivivit grade`. It fails on any error in a cell or on the browser's console, on any
-request that leaves this machine, and on a site of more than 15 MB. Printed are the seconds to the first output and to
-the end of each notebook.
+checked, downloaded, and graded by `minivivit grade`. It fails on any error in a cell or on the browser's console, on
+any request that leaves this machine, and on a site of more than 15 MB. Printed are the seconds to the first output and
+to the end of each notebook.
 
 Needs the extra `site`, Chromium (Debian's package, or $CHROMIUM), Node 18 or newer with npm, and what run.py needs.
 """
