@@ -34,6 +34,7 @@ COMMANDS = {
     "variants": ("train the paper's variants side by side, and compare them", "minivivit.commands.variants"),
     "assignments": ("lay out a course of assignments for a course system", "minivivit.commands.teaching"),
     "grade": ("grade what students handed in, running their code apart", "minivivit.commands.teaching"),
+    "site": ("write the course as a web site that runs in the browser", "minivivit.commands.site"),
     "convert": ("convert scenic's checkpoints to the Hugging Face layout, and back", "minivivit.commands.convert"),
 }
 

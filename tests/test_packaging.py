@@ -29,7 +29,7 @@ FLOORS = {
     "models": 4,
     **dict.fromkeys(("video", "checkpoints", "explore"), 5),
     **dict.fromkeys(("training", "verification"), 6),
-    **dict.fromkeys(("checks", "grading"), 7),
+    **dict.fromkeys(("checks", "grading", "site"), 7),
     **dict.fromkeys(("commands", "command_line", "cli", "__main__"), 8),
     "__init__": 9,
 }
