@@ -142,7 +142,8 @@ export function buildClip(net, page) {
   const clsTile = net.cls
     ? element("button", { type: "button", class: "cls-tile", onclick: () => page.change({ token: "cls" }) }, clsCanvas, clsSays)
     : null;
-  if (clsTile) box.append(clsTile);
+  clear(byId("cls-place"));
+  if (clsTile) byId("cls-place").append(clsTile);
 
   function choose(token) {
     if (net.keepsToken(token)) page.change({ token: token + 1 });
@@ -258,7 +259,7 @@ export function buildClip(net, page) {
     if (page.state.token === "cls") diamond(context, size / 2, size / 2, 7);
     clsTile.setAttribute("aria-pressed", page.state.token === "cls");
     const share = gaze.cls === null || gaze.signed ? "" : `, ${percent(gaze.cls)}`;
-    clsSays.textContent = `The CLS token${share}: in no place of the clip; the answer is read from it`;
+    clsSays.textContent = `CLS${share} · the token in no place of the clip, from which the answer is read`;
   }
 
   // ------------------------------------------------------------------------------------------------ in words
@@ -266,6 +267,7 @@ export function buildClip(net, page) {
     const { state } = page;
     const token = tokenOf(state);
     const name = token < 0 ? "CLS" : placeName(net, "tubelets", token);
+    const whole = token < 0 ? "The CLS token" : `The token at ${name}`;
     byId("look-title").textContent = titleOf(state);
     const says = clear(byId("says"));
     const mark = element("span", { class: "mark", "aria-hidden": "true" }, "◆ ");
@@ -274,9 +276,10 @@ export function buildClip(net, page) {
       says.append(sentence);
       return;
     }
+    const nameOf = (tubelet) => (tubelet === token && state.look === "head" ? "itself" : placeName(net, "tubelets", tubelet));
     const best = gaze.values
-      .map((value, tubelet) => [value, placeName(net, "tubelets", tubelet)])
-      .concat(gaze.cls === null ? [] : [[gaze.cls, "CLS"]])
+      .map((value, tubelet) => [value, nameOf(tubelet)])
+      .concat(gaze.cls === null ? [] : [[gaze.cls, token < 0 ? "itself" : "CLS"]])
       .sort((a, b) => Math.abs(b[0]) - Math.abs(a[0]));
     if (state.look === "rollout") {
       says.append(`Followed back through all layers, the answer draws ${percent(best[0][0])} from ${best[0][1]} and ${percent(best[1][0])} from ${best[1][1]}. An equal share would be ${percent(1 / gaze.values.length)}.`);
@@ -284,11 +287,11 @@ export function buildClip(net, page) {
       const word = best[0][0] > 0 ? "lowers" : "raises";
       says.append(`Covering ${best[0][1]} with the clip’s mean colour ${word} the logit of “${data.labels[data.label]}” by ${Math.abs(best[0][0]).toFixed(2)}, more than any other. Hollow squares: there it rises.`);
     } else if (state.what === "gradients") {
-      says.append(mark, `${name}: full squares are probabilities that the loss would rise with, hollow ones those that it would fall with. The largest is ${best[0][1]}, ${best[0][0].toExponential(1)}.`);
+      says.append(mark, `${whole}: full squares are probabilities that the loss would rise with, hollow ones those that it would fall with. The largest is ${best[0][1]}, ${best[0][0].toExponential(1)}.`);
     } else {
       const parts = best.slice(0, 3).map(([share, where]) => `${where} (${percent(share)})`);
       const verb = state.direction === "from" ? "reads most from" : "is read most by";
-      says.append(mark, `${name} ${verb} ${parts.join(", ")}.`);
+      says.append(mark, `${whole} ${verb} ${parts.join(", ")}.`);
       if (state.direction === "from") says.append(` What it reads sums to 100 %; an equal share would be ${percent(1 / gaze.found.tokens.length)}.`);
     }
     box.setAttribute("aria-label", `Tubelets over the frames. Chosen: ${name}. Arrow keys choose another.`);
@@ -374,6 +377,18 @@ function buildMatrix(net, page) {
       cells.push({ stage, bar, share, mlp: true });
     }
   });
+  const wholes = [["rollout", "Rollout", data.rollout], ["cover", "Covering", data.occlusion]].filter(([, , there]) => there);
+  if (wholes.length) {
+    box.append(element("span", { class: "lay" }, "All"));
+    const row = element("span", { class: "wide" });
+    for (const [look, name] of wholes) {
+      const map = element("canvas");
+      const cell = element("button", { type: "button", class: "cell", "aria-label": name, onclick: () => page.change({ look }) }, map);
+      row.append(element("span", {}, cell, name));
+      cells.push({ look, map, cell });
+    }
+    box.append(row);
+  }
   byId("heads-says").textContent = withShares
     ? `Below each map: what the head writes for (right) or against (left) “${data.labels[data.label]}”, as its share of the logit. All shares, with those of the MLPs, the embedding and the biases, add up to it.`
     : "";
@@ -398,7 +413,7 @@ function buildMatrix(net, page) {
       if (entry.share !== null && entry.share !== undefined) shareBar(entry.bar, entry.share, width);
       else if (entry.bar) prepare(entry.bar, width, 7);
       if (entry.mlp) continue;
-      const own = gazeOf(net, { ...state, look: "head", layer: entry.layer + 1, head: entry.head });
+      const own = gazeOf(net, entry.look ? { ...state, look: entry.look } : { ...state, look: "head", layer: entry.layer + 1, head: entry.head });
       const context = prepare(entry.map, width, net.rows * pitch);
       const top = own.values.reduce((m, x) => Math.max(m, Math.abs(x)), Math.abs(own.cls || 0)) || 1;
       context.gazeColour = own.signed ? colours().plus : colours().gaze;
@@ -413,6 +428,10 @@ function buildMatrix(net, page) {
           if (!side) value = own.values.reduce((sum, x, k) => (k % net.places === p ? sum + x : sum), 0) / (net.times / 3);
           square(context, left + ((p % net.columns) + 0.5) * pitch, (Math.floor(p / net.columns) + 0.5) * pitch, pitch, value, top, 0.98);
         }
+      }
+      if (entry.look) {
+        entry.cell.setAttribute("aria-pressed", String(state.look === entry.look));
+        continue;
       }
       const pressed = state.look === "head" && state.layer === entry.layer + 1 && state.head === entry.head;
       entry.cell.setAttribute("aria-pressed", String(pressed));

@@ -104,8 +104,15 @@ export function buildFlow(net, page) {
   function open(number) {
     const stage = net.stages[number];
     const attention = net.attentions.findIndex((entry) => entry.stage === stage);
-    page.change({ stage: number, part: "", ...(attention >= 0 ? { layer: attention + 1, look: "head" } : {}) });
+    const part = stage.kind === "layer" ? samePart(net.stages[page.state.stage], stage) : "";
+    page.change({ stage: number, part, ...(attention >= 0 ? { layer: attention + 1, look: "head" } : {}) });
   }
+
+  // From layer to layer the open part stays the same one.
+  const samePart = (from, to) => {
+    const part = page.state.part.replace(from.id, to.id);
+    return to.steps.some((step) => step.out === part) ? part : "";
+  };
 
   function renderStrip() {
     const { state } = page;

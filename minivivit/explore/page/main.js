@@ -27,7 +27,8 @@ export function show(data) {
       layer: whole(1, Math.max(1, net.attentions.length)), head: [0, ...data.kept.heads.map((head) => head + 1)],
       stage: whole(0, net.stages.length - 1), number: whole(1, 999999), tour: whole(0, 12),
     },
-    { token: net.best + 1, stage: Math.max(0, net.stages.findIndex((stage) => stage.kind === "layer")), look: net.attentions.length ? "head" : looks[looks.length - 1] },
+    beginning(net, looks),
+    (changes, state) => linked(net, parts, changes, state),
   );
   describe(net);
   const built = [buildClip(net, page), buildFlow(net, page), buildWhy(net, page), buildModels(net, page), buildTour(net, page)];
@@ -55,6 +56,41 @@ export function show(data) {
   window.onafterprint = again;
   document.onkeydown = (event) => key(event, net, page, clip);
   page.restore();
+}
+
+// Where the page opens: at the head that writes most for the class of the loss.
+function beginning(net, looks) {
+  const { parts, classes } = net.data.shares;
+  const place = classes.indexOf(net.data.label);
+  const heads = parts.filter((part) => part.part === "head" && net.data.kept.heads.includes(part.head));
+  const most = heads.reduce((a, b) => (a && a.logits[place] >= b.logits[place] ? a : b), null);
+  const layer = Math.max(0, most ? net.attentions.findIndex(({ step }) => step.in[0] === `${most.attention}.scores`) : 0);
+  const there = net.attentions[layer];
+  return {
+    token: net.best + 1,
+    layer: layer + 1,
+    head: most ? most.head + 1 : 0,
+    stage: there ? net.stages.indexOf(there.stage) : 0,
+    part: there ? there.step.in[0].replace(/scores$/, "query") : "",
+    look: there ? "head" : looks[looks.length - 1],
+  };
+}
+
+// A part lies in one stage, and the layer above is the one that is open below.
+function linked(net, parts, changes, state) {
+  const result = { ...changes };
+  const stageOf = (part) => net.stages.findIndex((stage) => partsOf(net, stage).some((step) => step.out === part));
+  const open = net.stages[state.stage];
+  if (result.part && !("stage" in result)) result.stage = Math.max(0, stageOf(result.part));
+  const next = net.attentions[Number(result.layer) - 1];
+  if ("layer" in result && next && !("stage" in result) && open.kind === "layer" && next.stage !== open) {
+    result.stage = net.stages.indexOf(next.stage);
+    const part = state.part.replace(open.id, next.stage.id);
+    result.part = parts.includes(part) ? part : "";
+  }
+  const layer = net.attentions.findIndex((entry) => entry.stage === net.stages[Number(result.stage)]);
+  if ("stage" in result && layer >= 0 && !("layer" in result)) result.layer = layer + 1;
+  return result;
 }
 
 function key(event, net, page, clip) {

@@ -8,7 +8,7 @@ import { nameOfToken } from "./flow.js";
 const NAMES = {
   spatio_temporal: ["Model 1 · all with all", "Every token reads every token, at every place and time."],
   factorised_encoder: ["Model 2 · two encoders", "First the tokens of one time among themselves, then one token a time."],
-  factorised_self_attention: ["Model 3 · two attentions a layer", "In each layer first over time, then over space."],
+  factorised_self_attention: ["Model 3 · time, then space", "In each layer first over time, then over space."],
   factorised_dot_product: ["Model 4 · heads shared out", "Half of the heads read over time, half over space."],
 };
 

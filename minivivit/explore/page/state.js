@@ -13,13 +13,15 @@ const DEFAULTS = {
   tour: 0, // a step of the tour; 0 is none
 };
 
-export function openState(limits, initial) {
+// limits says what each entry may be; link completes changes by what follows from them.
+export function openState(limits, initial, link) {
   const state = { ...DEFAULTS, ...initial };
   const defaults = { ...state };
   const listeners = [];
 
   // Only what is known is taken, and only values that can be: an address may come from anywhere.
-  function accept(changes) {
+  function accept(given) {
+    const changes = link(given, state);
     for (const [name, value] of Object.entries(changes)) {
       if (!(name in DEFAULTS)) continue;
       const allowed = limits[name];

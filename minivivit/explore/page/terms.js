@@ -11,7 +11,7 @@ export const total = (found) =>
   found.scale * found.terms.reduce((sum, term) => sum + term.product, 0) +
   found.constants.reduce((sum, constant) => sum + constant.value, 0);
 
-const made = (value, parts) => ({ value, terms: [], constants: [], scale: 1, lines: [], note: "", formula: "", ...parts });
+const made = (value, parts) => ({ value, terms: [], constants: [], scale: 1, lines: [], note: "", formula: "", factors: "", ...parts });
 
 const missing = (value, what) => made(value, { note: `${what} this page does not hold: it has a sample of the network.` });
 
@@ -74,6 +74,7 @@ function explainValue(net, stage, step, { row, index }) {
       terms: Array.from(x, (number, k) => product(featureName(net, step, k), number, weight[k], { name: step.in[0], index: k })),
       constants: bias ? [{ label: "bias", value: bias[index] }] : [],
       formula: step.role === "tubelet" ? "yⱼ = Σₖ pₖ Eⱼₖ + bⱼ" : "yⱼ = Σₖ xₖ Wⱼₖ + bⱼ",
+      factors: step.role === "tubelet" ? "pixel × kernel" : "input × weight",
     });
   }
   if (step.kind === "norm") {
@@ -151,6 +152,7 @@ function explainMix(net, stage, step, row, index, value) {
       product(placeName(net, stage.space, token), row_.probs[k], values[k][index], { row: token }),
     ),
     formula: "Oᵢ = Σⱼ Pᵢⱼ Vⱼ",
+    factors: "share × value",
   });
 }
 
@@ -186,7 +188,7 @@ function explainPool(net, stage, step, row, index, value) {
   const share = step.method === "gap" ? 1 / count : 1;
   const terms = numbers.map((number, k) => product(placeName(net, space, first + k), share, number));
   const sum = terms.reduce((a, b) => a + b.product, 0);
-  return made(value ?? sum, { terms, formula: step.method === "gap" ? "r = (1/n) Σᵢ yᵢ" : "r = Σᵢ yᵢ" });
+  return made(value ?? sum, { terms, factors: "share × number", formula: step.method === "gap" ? "r = (1/n) Σᵢ yᵢ" : "r = Σᵢ yᵢ" });
 }
 
 // Scores and probabilities: at = {row, head, partner}.
@@ -202,7 +204,7 @@ function attentionValue(net, stage, step, { row, head, partner }) {
     const scale = 1 / Math.sqrt(q.length);
     const terms = Array.from(q, (number, d) => product(`feature ${d + 1} of the head`, number, ky[d]));
     const value = scale * terms.reduce((sum, term) => sum + term.product, 0);
-    return made(value, { terms, scale, formula: "Sᵢⱼ = Qᵢ · Kⱼ / √d" });
+    return made(value, { terms, scale, formula: "Sᵢⱼ = Qᵢ · Kⱼ / √d", factors: "query × key" });
   }
   if (!found.scores) return made(found.probs[k], { note: "The scores of all tokens this page does not hold." });
   const largest = Math.max(...found.scores);
@@ -230,7 +232,7 @@ function attentionGradient(net, stage, step, { row, head, partner }) {
     if (!dout || !v) return missing(found.dprobs[k], "The value of this token");
     const [d, of] = [net.headPart(dout, step, head), net.headPart(v, step, head)];
     const terms = Array.from(d, (number, j) => product(`feature ${j + 1} of the head`, number, of[j]));
-    return made(found.dprobs[k], { terms, formula: "dPᵢⱼ = dOᵢ · Vⱼ" });
+    return made(found.dprobs[k], { terms, formula: "dPᵢⱼ = dOᵢ · Vⱼ", factors: "gradient × value" });
   }
   if (!found.dscores) return missing(null, "The gradients of all pairs of this row");
   const mean = found.dprobs.reduce((sum, d, j) => sum + d * found.probs[j], 0);
@@ -293,7 +295,7 @@ function throughLinear(net, linear, row, index, value) {
       terms.push(product(label, number, weight.numbers[j * weight.width + index], { name: step.out, index: j }));
     });
   }
-  return made(value, { terms, formula: linear.length > 1 ? "dx = dQ W_Q + dK W_K + dV W_V" : "dxₖ = Σⱼ dyⱼ Wⱼₖ" });
+  return made(value, { terms, factors: "gradient × weight", formula: linear.length > 1 ? "dx = dQ W_Q + dK W_K + dV W_V" : "dxₖ = Σⱼ dyⱼ Wⱼₖ" });
 }
 
 function throughNorm(net, norm, sum, row, index, value) {
@@ -340,7 +342,8 @@ function gradientOfProjection(net, stage, step, row, index, value) {
     terms.push(product(placeName(net, stage.space, token), factor, other[index]));
   }
   const formula = { query: "dQᵢ = Σⱼ dSᵢⱼ Kⱼ / √d", key: "dKⱼ = Σᵢ dSᵢⱼ Qᵢ / √d", value: "dVⱼ = Σᵢ Pᵢⱼ dOᵢ" }[step.role];
-  return made(value, { terms, scale, formula });
+  const factors = { query: "gradient × key", key: "gradient × query", value: "share × gradient" }[step.role];
+  return made(value, { terms, scale, formula, factors });
 }
 
 function gradientOfLogits(net, index, value) {

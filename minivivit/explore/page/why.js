@@ -117,6 +117,7 @@ export function buildWhy(net, page) {
       context.fillRect(value < 0 ? 39 - size : 40, 1.5, size, 6);
       return element("td", { class: "bar" }, canvas);
     };
+    if (shown.length) table.append(element("tr", {}, element("th", { scope: "col" }, "largest first"), element("th", { scope: "col" }, reason.factors), element("th", { scope: "col" }, "product"), element("th")));
     for (const term of shown) {
       const label = term.link && linkTo(term) ? element("button", { type: "button", class: "link", title: "Why this number?", onclick: linkTo(term) }, term.label) : term.label;
       table.append(element("tr", {}, element("td", {}, label), element("td", {}, `${written(term.a)} × ${written(term.b)}`), element("td", {}, written(term.product)), barCell(term.product)));
