@@ -16,6 +16,7 @@ from minivivit.errors import InputError
 from minivivit.explore.page import explore_page
 from minivivit.explore.recording import record_network
 from minivivit.files.atomic import write_text
+from minivivit.files.tensor_data import quoted
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.top_classes import check_classifies
 from minivivit.progress import LAYER, num_layers, progress_bar
@@ -27,9 +28,9 @@ DESCRIPTION = """\
 Write a page in which a network can be walked through: one clip goes through it forward and backward, and every value
 and gradient can be looked at, from the attention over the clip's frames down to a single number as a sum of products.
 
-CLIP is what  minivivit classify  takes, prepared as there. The page is one file that needs no network and no other file;
-any browser of the last years opens it. A small model is in it whole (the bundled one: under 3 MB); of a large one a
-sample is (ViViT-B: under 12 MB), and the page says what was kept.
+CLIP is what  minivivit classify  takes, prepared as there. The page is one file that needs no network and no other
+file; any browser of the last years opens it. A small model is in it whole (the bundled one: under 3 MB); of a large one
+a sample is (ViViT-B: under 12 MB), and the page says what was kept.
 
 Gradients are of the loss for the most probable class, or for --label."""
 
@@ -55,9 +56,7 @@ def add_explore_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_explore(arguments: argparse.Namespace) -> None:
     """Record the clip that `arguments` name, and write the page."""
-    output = Path(arguments.output)
-    if output.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"--output {output} is no page; expected a name that ends in .html")
+    output = _checked_place(arguments.output)
     directory = Path(arguments.model) if arguments.model is not None else bundled_model_directory()
     clip = Path(arguments.clip) if arguments.clip is not None else bundled_clip()
     config = VivitConfig.from_pretrained(directory)
@@ -103,3 +102,15 @@ def run_explore(arguments: argparse.Namespace) -> None:
     label = printable(config.id2label[recording.label])[:200]
     print(f"{printable(clip.name)}: {label} {recording.probabilities[recording.label]:.4f}, the network {how}")
     print(f"written to {printable(output)}: {len(page.encode()) / 1e6:.2f} MB; open it in a browser")
+
+
+def _checked_place(name: str) -> Path:
+    """Refuse, before anything is computed, a place where no page can be written."""
+    output = Path(name)
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--output {quoted(name)} is no page; expected a name that ends in .html")
+    if output.is_dir():
+        raise InputError(f"{output} is a directory; expected the name of a page to write")
+    if not output.parent.is_dir():
+        raise InputError(f"{output.parent} is not a directory; make it first, or write the page elsewhere")
+    return output

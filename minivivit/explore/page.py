@@ -15,6 +15,7 @@ from typing import Any
 import numpy
 from PIL import Image
 
+from minivivit.config import uniform_frame_indices
 from minivivit.explore.packing import pack
 from minivivit.explore.recording import Recording, space_rows
 from minivivit.explore.sight import four_models
@@ -86,24 +87,13 @@ def page_data(recording: Recording, frames: numpy.ndarray, about: dict[str, Any]
             "heads": kept.heads,
             "sentence": kept_sentence(recording),
         },
-        "model": {
-            "attention_type": config.attention_type,
-            "grid": list(recording.grid),
-            "tubelet": list(config.tubelet_size),
-            "channels": config.num_channels,
-            "hidden": config.hidden_size,
-            "heads": config.num_attention_heads,
-            "wide": config.intermediate_size,
-            "cls": int(config.use_cls_token),
-            "classifier": config.classifier,
-            "tubelet_frames": _tubelet_frames(len(frames), recording),
-        },
+        "model": _model_facts(recording, len(frames)),
         "labels": labels,
         "label": recording.label,
         "loss": recording.loss,
         "probabilities": [float(value) for value in recording.probabilities],
         "stages": recording.stages,
-        "rows": {space: _rows(recording, space) for space in {stage["space"] for stage in recording.stages}},
+        "rows": {space: _rows(recording, space) for space in sorted({stage["space"] for stage in recording.stages})},
         "tensors": _pack_all(recording),
         "rollout": None if recording.rollout is None else pack(recording.rollout, "float32"),
         "occlusion": None if recording.occlusion is None else pack(recording.occlusion, "float32"),
@@ -126,18 +116,35 @@ def page_data(recording: Recording, frames: numpy.ndarray, about: dict[str, Any]
     }
 
 
+def _model_facts(recording: Recording, num_frames: int) -> dict[str, Any]:
+    """Sizes of the network."""
+    config = recording.config
+    return {
+        "attention_type": config.attention_type,
+        "grid": list(recording.grid),
+        "tubelet": list(config.tubelet_size),
+        "channels": config.num_channels,
+        "hidden": config.hidden_size,
+        "heads": config.num_attention_heads,
+        "wide": config.intermediate_size,
+        "cls": int(config.use_cls_token),
+        "classifier": config.classifier,
+        "tubelet_frames": _tubelet_frames(num_frames, recording),
+    }
+
+
 def kept_sentence(recording: Recording) -> str:
     """What of the network is in the page, for the reader."""
     kept, config = recording.kept, recording.config
     if kept.whole:
         return "Every value, gradient and weight of this network is in the page."
-    tokens = int(numpy.prod(recording.grid))
+    tokens, heads = int(numpy.prod(recording.grid)), ", ".join(str(head + 1) for head in kept.heads)
+    cls = " and the CLS token" if config.use_cls_token else ""
     return (
-        f"This network is too large for one page, so it holds a sample: of {tokens:,} tubelets the {len(kept.tubelets)} "
-        f"that weigh most in the rollout{' and the CLS token' if config.use_cls_token else ''}, with all their features "
-        f"and gradients; the attention of heads {', '.join(str(head + 1) for head in kept.heads)} of "
-        f"{config.num_attention_heads}, from and to these tokens, in two bytes a number; the weights of a few outputs "
-        "of each linear map."
+        f"This network is too large for one page, so it holds a sample: of {tokens:,} tubelets the "
+        f"{len(kept.tubelets)} that weigh most in the rollout{cls}, with all their features and gradients; the "
+        f"attention of heads {heads} of {config.num_attention_heads}, from and to these tokens, in two bytes a number; "
+        "the weights of a few outputs of each linear map."
     )
 
 
@@ -176,8 +183,6 @@ def _tubelet_frames(count: int, recording: Recording) -> list[list[int]]:
     """Which frames go into the tubelets of each temporal index."""
     depth, times = recording.config.tubelet_size[0], recording.grid[0]
     if recording.config.temporal_encoding == "frame_sampling":
-        from minivivit.config import uniform_frame_indices
-
         chosen = list(uniform_frame_indices(count, recording.config.num_sampled_frames or count))
         return [[int(index)] for index in chosen[:times]]
     return [list(range(time * depth, (time + 1) * depth)) for time in range(times)]

@@ -1,12 +1,17 @@
 // The clip, and the attention over its frames: in space and in time.
 
-import { percent, unpack } from "./numbers.js";
+import { percent, unpack, written } from "./numbers.js";
 import { placeName } from "./terms.js";
 import { byId, clear, colours, diamond, element, prepare, square } from "./drawing.js";
 
 // What is drawn over the frames: shares (or gradients) by tubelet, of the CLS token, and who cannot be seen.
 export function gazeOf(net, state) {
   const count = net.times * net.places;
+  if (state.look !== "head" && state.what === "gradients") {
+    const rows = Array.from({ length: count }, (_, token) => net.stored("gradient.tubelets", token));
+    const values = rows.map((row) => (row ? Math.sqrt(row.reduce((sum, x) => sum + x * x, 0)) : 0));
+    return { values, cls: null, seen: rows.map((row) => row !== null), signed: false, pixels: true };
+  }
   if (state.look !== "head") {
     const packed = state.look === "rollout" ? net.data.rollout : net.data.occlusion;
     const values = Array.from(unpack(packed));
@@ -36,7 +41,7 @@ export function gazeOf(net, state) {
       seen[at.time * net.places + at.place] = true;
     }
   });
-  return { values, cls, seen, signed: state.what === "gradients", found, stage };
+  return { values, cls, seen, signed: state.what === "gradients", found, stage, numbers, row };
 }
 
 export const tokenOf = (state) => (state.token === "cls" ? -1 : Number(state.token) - 1);
@@ -63,15 +68,51 @@ export function buildClip(net, page) {
   const film = byId("film");
 
   function drawFilm() {
-    const width = Math.min(200, film.parentElement.clientWidth);
+    const width = Math.min(232, film.parentElement.clientWidth);
     const height = (width * frames.height) / frames.width;
     const context = prepare(film, width, height);
     if (image.complete) source(context, current, width, height);
+    if (page.state.what === "gradients" && image.complete) drawPixelGradients(context, width);
     const token = tokenOf(page.state);
     const time = data.model.tubelet_frames.findIndex((those) => those.includes(current));
     if (token >= 0 && Math.floor(token / net.places) === time) outline(context, token % net.places, width);
     byId("frame").value = current + 1;
     byId("frame-says").textContent = `Frame ${current + 1} of ${frames.count}`;
+  }
+
+  // The gradient by the pixels of the frame, summed over the colours, in place of the frame.
+  function drawPixelGradients(context, width) {
+    const { card, plus, minus } = colours();
+    const [depthOf, high, wide] = data.model.tubelet;
+    const time = data.model.tubelet_frames.findIndex((those) => those.includes(current));
+    if (time < 0 || !data.kept.whole || depthOf !== depth) return;
+    const phase = data.model.tubelet_frames[time].indexOf(current);
+    const pixel = width / frames.width;
+    const size = high * wide;
+    const all = Array.from({ length: net.times * net.places }, (_, token) => net.stored("gradient.tubelets", token));
+    if (all.includes(null)) return;
+    context.fillStyle = card;
+    context.globalAlpha = 0.8;
+    context.fillRect(0, 0, width, (width * frames.height) / frames.width);
+    const numberOf = (row, k) => {
+      let sum = 0;
+      for (let c = 0; c < net.model.channels; c++) sum += row[(c * depth + phase) * size + k];
+      return sum;
+    };
+    const most = all.reduce((m, row) => row.reduce((n, x) => Math.max(n, Math.abs(x)), m), 0) * 1.5 || 1;
+    for (let p = 0; p < net.places; p++) {
+      const row = all[time * net.places + p];
+      for (let k = 0; k < size; k++) {
+        const number = numberOf(row, k);
+        context.globalAlpha = Math.min(1, Math.sqrt(Math.abs(number) / most));
+        context.fillStyle = number < 0 ? minus : plus;
+        const x = (p % net.columns) * wide + (k % wide);
+        const y = Math.floor(p / net.columns) * high + Math.floor(k / wide);
+        const side = number < 0 ? 0.55 : 1; // what is below 0 is drawn as points, what is above as whole pixels
+        context.fillRect((x + (1 - side) / 2) * pixel, (y + (1 - side) / 2) * pixel, pixel * side, pixel * side);
+      }
+    }
+    context.globalAlpha = 1;
   }
 
   const cellSize = (width) => {
@@ -125,7 +166,7 @@ export function buildClip(net, page) {
     const share = element("span");
     const those = data.model.tubelet_frames[time];
     const when = those.length > 1 ? `frames ${those[0] + 1}–${those[those.length - 1] + 1}` : `frame ${those[0] + 1}`;
-    const figure = element("figure", { class: "panel" }, canvas, element("figcaption", {}, element("span", {}, `Time ${time + 1} · ${when}`), share));
+    const figure = element("figure", { class: "panel" }, canvas, element("figcaption", {}, element("span", {}, `Time ${time + 1}`, element("span", { class: "when" }, ` · ${when}`)), share));
     canvas.addEventListener("click", (event) => {
       const at = canvas.getBoundingClientRect();
       const [w, h] = cellSize(panels[time].size);
@@ -177,7 +218,7 @@ export function buildClip(net, page) {
   const panelColumns = () => {
     const width = box.clientWidth;
     if (net.times <= 3) return width < 420 ? Math.min(2, net.times) : net.times;
-    return width < 420 ? 2 : Math.min(net.times, 4);
+    return width < 420 || net.times === 4 ? 2 : 4;
   };
 
   function drawPanels() {
@@ -196,6 +237,8 @@ export function buildClip(net, page) {
     const height = (size * frames.height) / frames.width;
     panel.size = size;
     panel.lift = lift;
+    panel.canvas.parentElement.style.width = `${size + lift}px`;
+    panel.canvas.parentElement.classList.toggle("small", size < 190);
     const context = prepare(panel.canvas, size + lift, height + lift);
     const those = data.model.tubelet_frames[time];
     const phase = current % depth;
@@ -244,7 +287,7 @@ export function buildClip(net, page) {
     const token = tokenOf(page.state);
     if (token >= 0 && Math.floor(token / net.places) === time) outline(context, token % net.places, size);
     context.restore();
-    panel.share.textContent = gaze.missing || gaze.signed ? "" : percent(sum);
+    panel.share.textContent = gaze.missing || gaze.signed || gaze.pixels ? "" : percent(sum);
   }
 
   function drawCls(most) {
@@ -267,8 +310,10 @@ export function buildClip(net, page) {
     const { state } = page;
     const token = tokenOf(state);
     const name = token < 0 ? "CLS" : placeName(net, "tubelets", token);
-    const whole = token < 0 ? "The CLS token" : `The token at ${name}`;
+    const own = gaze.stage ? placeName(net, gaze.stage.space, gaze.row) : name;
+    const whole = own === "CLS" ? "The CLS token" : `The token at ${own}`;
     byId("look-title").textContent = titleOf(state);
+    box.setAttribute("aria-label", `Tubelets over the frames. Chosen: ${name}. Arrow keys choose another.`);
     const says = clear(byId("says"));
     const mark = element("span", { class: "mark", "aria-hidden": "true" }, "◆ ");
     if (gaze.missing) {
@@ -276,28 +321,32 @@ export function buildClip(net, page) {
       says.append(sentence);
       return;
     }
-    const nameOf = (tubelet) => (tubelet === token && state.look === "head" ? "itself" : placeName(net, "tubelets", tubelet));
-    const best = gaze.values
-      .map((value, tubelet) => [value, nameOf(tubelet)])
-      .concat(gaze.cls === null ? [] : [[gaze.cls, token < 0 ? "itself" : "CLS"]])
-      .sort((a, b) => Math.abs(b[0]) - Math.abs(a[0]));
-    if (state.look === "rollout") {
+    const named = gaze.found
+      ? gaze.found.tokens.map((other, k) => [gaze.numbers[k], other === gaze.row ? "itself" : placeName(net, gaze.stage.space, other)])
+      : gaze.values.map((value, tubelet) => [value, placeName(net, "tubelets", tubelet)]);
+    const best = named.sort((a, b) => Math.abs(b[0]) - Math.abs(a[0]));
+    if (gaze.pixels) {
+      const sum = gaze.values.reduce((a, b) => a + b, 0);
+      says.append(`The square of a tubelet is the length of the loss’s gradient by its pixels: how strongly the loss would answer to a small change there. The strongest is ${best[0][1]}, with ${percent(best[0][0] / sum)} of all. Attention plays no part in this picture.`);
+    } else if (state.look === "rollout") {
       says.append(`Followed back through all layers, the answer draws ${percent(best[0][0])} from ${best[0][1]} and ${percent(best[1][0])} from ${best[1][1]}. An equal share would be ${percent(1 / gaze.values.length)}.`);
     } else if (state.look === "cover") {
       const word = best[0][0] > 0 ? "lowers" : "raises";
       says.append(`Covering ${best[0][1]} with the clip’s mean colour ${word} the logit of “${data.labels[data.label]}” by ${Math.abs(best[0][0]).toFixed(2)}, more than any other. Hollow squares: there it rises.`);
+    } else if (state.what === "gradients" && best[0][0] === 0) {
+      says.append(mark, `${whole}: nothing of what it reads in this layer reaches the answer, which is read from the CLS token alone. So the loss does not change with these probabilities: their gradient is 0.`);
     } else if (state.what === "gradients") {
-      says.append(mark, `${whole}: full squares are probabilities that the loss would rise with, hollow ones those that it would fall with. The largest is ${best[0][1]}, ${best[0][0].toExponential(1)}.`);
+      says.append(mark, `${whole}: full squares are probabilities that the loss would rise with, hollow ones those that it would fall with. The largest is ${best[0][1]}, ${written(best[0][0])}.`);
     } else {
       const parts = best.slice(0, 3).map(([share, where]) => `${where} (${percent(share)})`);
       const verb = state.direction === "from" ? "reads most from" : "is read most by";
       says.append(mark, `${whole} ${verb} ${parts.join(", ")}.`);
       if (state.direction === "from") says.append(` What it reads sums to 100 %; an equal share would be ${percent(1 / gaze.found.tokens.length)}.`);
     }
-    box.setAttribute("aria-label", `Tubelets over the frames. Chosen: ${name}. Arrow keys choose another.`);
   }
 
   function titleOf(state) {
+    if (gaze.pixels) return "Where the loss hangs on the pixels";
     if (state.look === "rollout") return "Where the answer comes from";
     if (state.look === "cover") return "What is missed when it is covered";
     const head = state.head ? `head ${state.head}` : "mean of the heads";
@@ -318,7 +367,7 @@ export function buildClip(net, page) {
   image.onload = () => {
     drawFilm();
     drawPanels();
-    document.documentElement.dataset.drawn = "yes";
+    document.documentElement.dataset.drawn ||= String(Math.round(performance.now()));
   };
   image.src = frames.image;
 
@@ -407,8 +456,9 @@ function buildMatrix(net, page) {
 
   function render() {
     const { state } = page;
+    const room = Math.min(92, (box.clientWidth - (withShares ? 116 : 72)) / heads.length - 11);
+    const pitch = Math.max(2, Math.floor(2 * (side ? (room - 3 * (net.times - 1)) / net.times : room) / net.columns) / 2);
     for (const entry of cells) {
-      const pitch = side ? Math.max(3, Math.min(9, (54 / net.times - 3) / net.columns)) : Math.max(2.4, 36 / net.columns);
       const width = side ? net.times * net.columns * pitch + (net.times - 1) * 3 : net.columns * pitch;
       if (entry.share !== null && entry.share !== undefined) shareBar(entry.bar, entry.share, width);
       else if (entry.bar) prepare(entry.bar, width, 7);

@@ -19,7 +19,7 @@ const TITLES = {
   "attention residual": ["Residual sum", "added to the stream"],
   "MLP norm": ["Layer norm", "mean 0, spread 1"],
   wide: ["Widen", "more features"],
-  activation: ["Activation", "bent, number by number"],
+  activation: ["Activation", "bends each number"],
   "MLP output": ["Narrow", "back to the stream’s width"],
   "layer output": ["Residual sum", "added to the stream"],
   "final norm": ["Final norm", "mean 0, spread 1"],
@@ -125,7 +125,7 @@ export function buildFlow(net, page) {
       const last = stage.kind === "clip" ? { role: "pixel", kind: "pixel", out: "pixels", in: [] } : stage.kind === "head" ? parts[parts.length - 2] : parts[parts.length - 1];
       const of = stage.kind === "clip" ? { ...stage, space: "tubelets" } : stage;
       const found = numbersOf(net, of, last, state);
-      bars(canvas, found.values ? thinned(found.values, 96) : [0], 66, 30);
+      bars(canvas, found.values ? thinned(found.values, 96) : [0], 88, 30);
     });
     byId("way-says").textContent = gradients
       ? "Gradients run back, from the loss to the pixels: how the loss would change with each number."
@@ -190,9 +190,9 @@ export function buildFlow(net, page) {
     const card = element(
       "button",
       { type: "button", class: "card", "aria-expanded": String(opened), "aria-controls": "why", "data-part": step.out, onclick: () => page.change({ part: opened ? "" : step.out, number: 1 }) },
-      element("span", { class: "title" }, step.role === "activation" ? `Activation, ${step.function}` : title),
+      element("span", { class: "title" }, title),
       canvas,
-      element("span", { class: "sub" }, found.none ? found.none : sub),
+      element("span", { class: "sub" }, found.none ? found.none : step.role === "activation" ? `${step.function}, ${sub}` : sub),
     );
     const stacked = ["query", "key", "value"].includes(step.role);
     const size = [118, stacked ? 22 : 54];

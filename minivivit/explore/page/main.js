@@ -32,7 +32,7 @@ export function show(data) {
   );
   describe(net);
   const built = [buildClip(net, page), buildFlow(net, page), buildWhy(net, page), buildModels(net, page), buildTour(net, page)];
-  const [clip] = built;
+  const [clip, , , , tour] = built;
 
   function render(before) {
     for (const button of byId("what").querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.value === page.state.what));
@@ -41,7 +41,7 @@ export function show(data) {
   }
   page.listen((_, before) => render(before));
   for (const button of byId("what").querySelectorAll("button")) button.onclick = () => page.change({ what: button.dataset.value });
-  window.onhashchange = page.restore;
+  window.onhashchange = () => (page.restore(), tour.enter());
   let width = 0;
   window.onresize = () => {
     if (width !== window.innerWidth) render();
@@ -56,6 +56,7 @@ export function show(data) {
   window.onafterprint = again;
   document.onkeydown = (event) => key(event, net, page, clip);
   page.restore();
+  tour.enter();
 }
 
 // Where the page opens: at the head that writes most for the class of the loss.

@@ -25,10 +25,10 @@ function stepsOf(net) {
     ["The stream, and what is added", "A layer never replaces a token. It reads it, works something out, and adds that to it. The token’s row of numbers runs through all layers as a stream, and the two “Residual sum” cards are where something is added.", "Open both Residual sum cards. Which of the two writes more into number 1?", { stage: layer, part: inLayer("attention residual"), number: 1, token, what: "values" }, "stage"],
     ["Query, key and value", "To read from others a token makes a query: what it looks for. Every token makes a key, what it offers, and a value, what it passes on. Each is a matrix times the token; the matrices are learned.", "Open Query, then Key: the same sum, with other weights.", { stage: layer, part: inLayer("query"), number: 1, token, what: "values" }, "why"],
     ["Scores become shares", "Query times key gives a score for each pair of tokens: large where they fit. Softmax turns one token’s scores into shares that sum to 1. What the token reads is the average of all values, weighted by these shares.", "In Softmax, choose the highest bar. Which token is it? Look for it on the frames above.", { stage: layer, part: inLayer("probs"), number: 1, token, head: net.data.kept.heads[0] + 1, layer: 1, look: "head", what: "values" }, "why"],
-    ["Attention, where it belongs", `The same shares, drawn over the frames: the larger the square, the more is read from there. ${net.model.heads} heads do this side by side, each with its own idea of what fits. ${who}.`, "Go through the heads in the table on the right. Which look at the shape, which at the other time?", { token: reader, layer: later, head: net.data.kept.heads[0] + 1, look: "head", direction: "from", what: "values" }, "look"],
+    ["Attention, where it belongs", `The same shares, drawn over the frames: the larger the square, the more is read from there. ${net.model.heads} heads do this side by side, each with its own idea of what fits. ${who}.`, "Go through the table of layers and heads. Which look at the shape, which at the other time?", { token: reader, layer: later, head: net.data.kept.heads[0] + 1, look: "head", direction: "from", what: "values" }, "look"],
     ["The MLP: each token by itself", "After reading, each token is worked on alone: widened to more features, each bent by a curve that lets positive numbers pass and holds negative ones back, and narrowed again. Here is most of what a layer has learned by heart.", "Open the Activation card. Find a number that came in negative: what is left of it?", { stage: layer, part: inLayer("activation"), number: 1, token, what: "values" }, "why"],
     ["From one row to an answer", `After the last layer one row is left to read. Each class has a row of weights; its product with what is read is the logit, and softmax makes probabilities. The bars below the maps of the heads show what each head has put into the logit of “${label}”.`, "Open Logits and compare two classes. Which head has written most for the answer, which against it?", { stage: find("head"), part: "classifier", number: net.data.label + 1, what: "values" }, "why"],
-    ["Backwards: gradients", "The loss says how wrong the answer is. The gradient of a number says how the loss would change if that number grew a little: training moves each weight against its gradient. It is worked out from the loss back to the pixels, step by step, by the lines of code on the right.", "Switch between Values and Gradients. Follow one number’s gradient back: what is it the sum of?", { stage: layer, part: inLayer("query"), number: 1, token, what: "gradients" }, "why"],
+    ["Backwards: gradients", "The loss says how wrong the answer is. The gradient of a number says how the loss would change if that number grew a little: training moves each weight against its gradient. It is worked out from the loss back to the pixels, step by step, by the lines of code beside it.", "Switch between Values and Gradients. Follow one number’s gradient back: what is it the sum of?", { stage: layer, part: inLayer("query"), number: 1, token, what: "gradients" }, "why"],
     ["Who may read whom", "When every token reads every token, the work grows with the square of their number. The paper’s other models let a token see less in each layer, and still everything in the end. And where has this clip’s answer come from? Rollout, above, follows attention back through all layers; Covering asks what is missed.", "Choose tubelets and watch the four models. Then compare Rollout with Covering: what is read most is not always what is missed most.", { look: net.data.rollout ? "rollout" : "head", what: "values", token }, "four"],
   ];
 }
@@ -45,7 +45,7 @@ export function buildTour(net, page) {
       byId("tour-start").focus();
       return;
     }
-    page.change({ ...steps[number - 1][3], tour: number });
+    page.change({ look: "head", direction: "from", ...steps[number - 1][3], tour: number });
   }
 
   function render(before) {
@@ -71,9 +71,15 @@ export function buildTour(net, page) {
     }
   }
 
+  // An address that names a step, and nothing else, means all that the step shows.
+  function enter() {
+    const found = /^#tour=([0-9]{1,2})$/.exec(location.hash);
+    if (found) go(Number(found[1]));
+  }
+
   box.addEventListener("keydown", (event) => {
     if (event.key === "Escape") go(0);
   });
 
-  return { render, count: steps.length };
+  return { render, enter };
 }
