@@ -153,7 +153,8 @@ def _print_result(result: Any, whole: bool) -> None:
         print(f"  note: {printable(problem)}")
     if whole:
         for task in result.tasks:
-            print("".join(f"{printable(line)}\n" for line in task.text.splitlines()), end="")
+            for line in task.text.splitlines():
+                print(" " * (len(line) - len(line.lstrip(" "))) + printable(line))
     if result.tasks:
         rows = [[task.task, f"{task.points:g}", str(task.of)] for task in result.tasks]
         print(text_table(["task", "points", "of"], rows) if whole else "  " + _in_a_line(result))

@@ -8,6 +8,7 @@ student's code prints is caught there.
 import __future__
 
 import ast
+import contextlib
 import json
 import linecache
 import os
@@ -92,6 +93,8 @@ def main() -> None:
             answer = student.handle(message)
         except TooSlow:
             answer = wire.pack({"status": "slow", "number": message["number"]})
+        with contextlib.suppress(Exception):  # it may be a student's by now
+            sys.__stdout__.flush()  # type: ignore[union-attr]
         channel.send(answer)
 
 
