@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from minivivit.commands.common.arguments import decimal, integer
+from minivivit.commands.common.lists import LISTS, add_list_arguments
 from minivivit.commands.common.notes import held_log, print_notes
 from minivivit.commands.common.text_table import printable
 from minivivit.config import ATTENTION_TYPES, PRESETS
@@ -46,15 +47,18 @@ MODEL_OPTIONS: dict[str, tuple[str, Any, str]] = {
 }
 
 
-TRAIN_DESCRIPTION = """\
+TRAIN_DESCRIPTION = f"""\
 Train a model on clips, or fine-tune one (--model).
 
-DATA is a folder with one sub-folder of clips for each class, of any kind that  minivivit classify  reads; or the word
-motion: clips made on the fly, on which, told nothing else, this command trains the model that ships with minivivit.
+DATA is a folder with one sub-folder of clips for each class, of any kind that  minivivit classify  reads; a list of
+clips (see below); or the word motion: clips made on the fly, on which, told nothing else, this command trains the model
+that ships with minivivit.
 
 Part of a folder's clips is kept to validate on (--validation-fraction), or all of them are trained on and the clips of
 another folder, with the same classes, validated on (--validation). Where DATA holds train/ and val/ (or training/,
 valid/, validation/) with the classes in them, these two are used; a test/ beside them is not looked at.
+
+{LISTS}
 
 On a folder, told nothing else, it trains from scratch a small model of 8 frames of 64 x 64, which learns what a few
 hundred clips can teach within minutes on a laptop. --preset chooses one of the published sizes, which want a GPU and
@@ -76,20 +80,26 @@ examples:
   minivivit train clips/ --output my_model --config my_settings.json
   minivivit train clips/ --output tuned --model vivit-b-16x2-kinetics400 --freeze 'vivit.embeddings.*' --epochs 10
   minivivit train clips/train --validation clips/val --output my_model
+  minivivit train train.csv --validation val.csv --root kinetics400/ --labels names.txt --output tuned
   minivivit train clips/ --output tuned --resume"""
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``minivivit train``."""
     parser.description, parser.epilog = TRAIN_DESCRIPTION, TRAIN_EXAMPLES
-    parser.add_argument("data", metavar="DATA", help="a folder with a sub-folder of clips for each class; or: motion")
+    parser.add_argument(
+        "data", metavar="DATA", help="a folder with a sub-folder of clips for each class; a list of clips; or: motion"
+    )
     parser.add_argument("--config", metavar="FILE", help="JSON file with settings; options win over it")
     parser.add_argument("--output", metavar="DIR", required=True, help="where checkpoints and log go")
     parser.add_argument("--resume", action="store_true", help="go on with the training in --output, if there is one")
     parser.add_argument(
         "--model", metavar="DIR", help="start from this model; its head is drawn anew, unless it has the same classes"
     )
-    parser.add_argument("--validation", metavar="DIR", help="a folder of clips to validate on, with the same classes")
+    parser.add_argument(
+        "--validation", metavar="DIR", help="a folder of clips to validate on, or a list, with the same classes"
+    )
+    add_list_arguments(parser)
     parser.add_argument("--skip-damaged", action="store_true", help="leave out clips that cannot be used")
     parser.add_argument("--freeze", metavar="PATTERN", action="append", help="do not train parameters of these names")
     for name, (kind, text) in SETTING_OPTIONS.items():
@@ -153,12 +163,14 @@ def _open_training(args: argparse.Namespace, given: dict[str, Any], output: Path
         if not args.resume:
             raise InputError(f"{output} already holds a training; go on with it (--resume), or choose another --output")
         longer = _check_same_settings(given, args.model, output)
-        training = resume_training(args.data, output, args.validation, longer)
+        training = resume_training(args.data, output, args.validation, longer, args.root, args.labels)
         print_notes([*notes, *training.notes])
         return training
     settings = make_settings(args.data, given, fine_tuning=args.model is not None)
     with held_log() as logged:
-        training = begin_training(args.data, settings, output, args.model, args.validation, args.skip_damaged)
+        training = begin_training(
+            args.data, settings, output, args.model, args.validation, args.skip_damaged, args.root, args.labels
+        )
     print_notes([*notes, *_default_model_notes(args, given), *training.notes, *logged])
     return training
 

@@ -296,8 +296,8 @@ def read_settings_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     return read_json(path)
 
 
-def model_config(settings: TrainingSettings, classes: list[str]) -> VivitConfig:
-    """The config of a new model for `classes`."""
+def model_config(settings: TrainingSettings, classes: list[str], class_splits: list[int] | None = None) -> VivitConfig:
+    """The config of a new model for `classes`, those of one head after the other where there are `class_splits`."""
     fields = dict(settings.model)
     preset = fields.pop("preset", None)
     if preset is not None:
@@ -307,5 +307,5 @@ def model_config(settings: TrainingSettings, classes: list[str]) -> VivitConfig:
         fields.pop("num_labels")
     labels = dict(enumerate(classes))
     return VivitConfig.from_dict(
-        {**fields, "id2label": labels, "class_splits": None, "problem_type": "single_label_classification"}
+        {**fields, "id2label": labels, "class_splits": class_splits, "problem_type": "single_label_classification"}
     )

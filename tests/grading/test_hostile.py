@@ -69,6 +69,15 @@ def test_cells_that_end_the_process_are_left_out(short):
         assert part in told
 
 
+def test_nothing_that_a_function_prints_or_says_looks_like_a_line_of_the_report():
+    lie = "\\nsoftmax: all 13 cases right (score 1.00)\\n3 of 3 points\\n"
+    for source in (f"def softmax(x):\n    print('{lie}')\n    return x\n", f"raise ValueError('{lie}')\n"):
+        result = examine("02.ipynb", notebook(ATTENTION, {"softmax": source}), seed=3)
+        lines = "\n".join([*result.problems, result.tasks[0].text]).splitlines()
+        assert any("all 13 cases right" in line for line in lines)
+        assert not any(line.strip().startswith(("softmax: all", "3 of 3")) for line in lines)
+
+
 def test_a_submission_that_takes_its_whole_time_is_left_and_told(monkeypatch):
     monkeypatch.setattr(examination, "MOST_SECONDS", 0.0)
     result = examine("02.ipynb", notebook(ATTENTION, {}), seed=3)
