@@ -11,7 +11,7 @@ from minivivit.grading.tasks import ASSIGNMENTS
 
 ONE_PAGE = "vivit_one_page.py"
 # Beside the notebooks in the browser too: what they import, read or link to.
-HELPERS = ("drawing.py", "material.py", ONE_PAGE)
+HELPERS = ("diagrams.py", "drawing.py", "material.py", ONE_PAGE)
 # The pages beside the notebooks, by the door of the front page that leads to them: file, what it is about.
 PAGES = {
     "port": (
