@@ -34,8 +34,8 @@ class Kept:
     whole : bool
     tubelets : list of int
         Indices of the tubelets that are kept.
-    heads, features : list of int
-        Heads whose attention, and outputs of a linear map whose weights are kept; features of the hidden size.
+    heads : list of int
+        Heads whose attention is kept.
     """
 
     whole: bool
@@ -49,6 +49,10 @@ class Recording:
 
     Attributes
     ----------
+    config, grid, label, loss : of the model and the pass
+    kept : Kept
+    stages : list of dict
+        Of `minivivit.explore.network_steps.stages`.
     tensors : dict
         Name -> (array, rows): values, ``"gradient."`` before them their gradients, and parameters. rows are the
         indices along the first axis that are kept, or None for all.
@@ -264,7 +268,7 @@ def _add_tubelets(result: Recording, name: str, pixels: numpy.ndarray) -> None:
 
 def _add_parameters(result: Recording, parameters: dict[str, Array]) -> None:
     """All parameters; of a sampled network the rows that lead to the features that are kept."""
-    used = {}
+    used: dict[str | None, list[int] | None] = {}
     cls = int(result.config.use_cls_token)
     for stage in result.stages:
         for step in stage["steps"]:
@@ -277,7 +281,7 @@ def _add_parameters(result: Recording, parameters: dict[str, Array]) -> None:
                     outputs = len(parameters[step["weight"]])
                     used[step["weight"]] = kept_features(outputs, step.get("heads"), result.kept)
     for name, rows in used.items():
-        if name in parameters:
+        if name is not None and name in parameters:
             array = to_numpy(parameters[name])
             if name.endswith("position_embeddings"):
                 array = array[0]
