@@ -21,7 +21,8 @@ from minivivit.ops.tubelet_embedding import cut_tubelets
 
 WHOLE_NUMBERS = 650_000  # so many values, gradients and weights are kept whole: 2.6 MB of text
 MOST_OCCLUSIONS = 64  # forward passes
-SAMPLED_TOKENS, SAMPLED_HEADS, SAMPLED_FEATURES = 4, 4, 6
+SAMPLED_TOKENS, SAMPLED_HEADS, SAMPLED_FEATURES = 3, 4, 4
+MOST_CLASSES = 8  # that are kept where there are more than twice as many
 ROWS = 512  # queries whose attention is computed at a time
 
 
@@ -277,9 +278,12 @@ def _add_parameters(result: Recording, parameters: dict[str, Array]) -> None:
                 used |= {step["positions"]: rows, step.get("cls"): None}
             elif "weight" in step:
                 used |= {step["weight"]: None, step["bias"]: None}
-                if not result.kept.whole and step["kind"] == "linear" and step["role"] != "logits":
+                if not result.kept.whole:
                     outputs = len(parameters[step["weight"]])
-                    used[step["weight"]] = kept_features(outputs, step.get("heads"), result.kept)
+                    if step["role"] == "logits":
+                        used[step["weight"]] = shown_classes(result)
+                    elif step["kind"] == "linear":
+                        used[step["weight"]] = kept_features(outputs, step.get("heads"), result.kept)
     for name, rows in used.items():
         if name is not None and name in parameters:
             array = to_numpy(parameters[name])
@@ -287,6 +291,14 @@ def _add_parameters(result: Recording, parameters: dict[str, Array]) -> None:
                 array = array[0]
             array = array.reshape(len(array), -1) if array.ndim > 1 else array
             result.tensors[name] = (array if rows is None else array[rows], rows)
+
+
+def shown_classes(recording: Recording) -> list[int]:
+    """The classes whose weights and shares are kept: all, or of many the most probable ones and that of the loss."""
+    order = numpy.argsort(-recording.probabilities, kind="stable").tolist()
+    if len(order) <= 2 * MOST_CLASSES:
+        return sorted(order)
+    return sorted({*order[:MOST_CLASSES], recording.label})
 
 
 def _position_rows(result: Recording, space: str, cls: int) -> list[int]:
