@@ -44,7 +44,7 @@ def stages(config: VivitConfig, grid: tuple[int, int, int], interpolated: bool =
     head: list[Step] = [{"role": "pooled", "kind": "pool", "out": pooled, "in": [last], "method": method}]
     if config.representation_size is not None:
         head += [
-            _linear("representation", "pre_logits.dense", pooled, "pre_logits.dense"),
+            _linear("representation", "pre_logits.dense", pooled, "pre_logits"),
             {"role": "tanh", "kind": "activation", "function": "tanh", "out": "pre_logits", "in": ["pre_logits.dense"]},
         ]
     head.append(_linear("logits", "classifier", "pre_logits", "classifier"))
