@@ -44,7 +44,7 @@ def stages(config: VivitConfig, grid: tuple[int, int, int], interpolated: bool =
     head: list[Step] = [{"role": "pooled", "kind": "pool", "out": pooled, "in": [last], "method": method}]
     if config.representation_size is not None:
         head += [
-            _linear("representation", "pre_logits.dense", pooled, "pre_logits.dense"),
+            _linear("representation", "pre_logits.dense", pooled, "pre_logits"),
             {"role": "tanh", "kind": "activation", "function": "tanh", "out": "pre_logits", "in": ["pre_logits.dense"]},
         ]
     head.append(_linear("logits", "classifier", "pre_logits", "classifier"))
@@ -72,12 +72,11 @@ def attentions(of: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Step]]:
 def _one_encoder(config: VivitConfig, interpolated: bool) -> tuple[list[dict[str, Any]], str, str]:
     """Models 1, 3 and 4."""
     result = [_places(config, "vivit.embeddings", "vivit.embeddings.patch_embeddings", "", "clip", interpolated)]
-    stream, steps_of = "vivit.embeddings", _plain_layer
-    if config.attention_type == "factorised_self_attention":
-        steps_of = _factorised_layer
+    stream, factorised = "vivit.embeddings", config.attention_type == "factorised_self_attention"
     for number in range(config.num_hidden_layers):
         name = f"vivit.encoder.layer.{number}"
-        result.append(_layer(name, f"Layer {number + 1}", "clip", steps_of(config, name, stream)))
+        steps = (_factorised_layer if factorised else _plain_layer)(config, name, stream)
+        result.append(_layer(name, f"Layer {number + 1}", "clip", steps))
         stream = name
     result.append(_final_norm("vivit.layernorm", stream, "clip", "Final norm", config))
     return result, "vivit.layernorm", "clip"

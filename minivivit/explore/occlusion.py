@@ -47,7 +47,7 @@ def occlusion(
         raise InputError("the model samples frames, of which occlusion covers none: it is for tubelet encoding")
     pixels = numpy.asarray(to_numpy(pixel_values), model.dtype)
     grid = token_grid(pixels.shape, model.config, interpolate_pos_encoding)
-    size = model.config.tubelet_size
+    size = tuple(model.config.tubelet_size)
     mean = numpy.broadcast_to(pixels.mean(axis=(1, 3, 4), keepdims=True), pixels.shape)
     tubelets = cut_tubelets(pixels, size)  # (1, times, rows, columns, numbers of a tubelet)
     covers = cut_tubelets(mean, size)

@@ -17,14 +17,13 @@ from PIL import Image
 
 from minivivit.config import uniform_frame_indices
 from minivivit.explore.packing import pack
-from minivivit.explore.recording import Recording, space_rows
+from minivivit.explore.recording import Recording, shown_classes, space_rows
 from minivivit.explore.sight import four_models
 from minivivit.explore.source_lines import source_lines
 
 # In the order in which they stand in the page: a module imports from those before it.
 MODULES = ("numbers", "network", "terms", "state", "drawing", "clip", "flow", "why", "models", "tour", "main")
 LONGEST_LABEL = 120  # letters
-MOST_CLASSES = 8  # whose shares are kept where there are many
 LARGEST_SPRITE_SIDE = 128  # frames of up to so many pixels a side are kept without loss
 
 
@@ -75,7 +74,7 @@ def as_script(module: str) -> str:
 def page_data(recording: Recording, frames: numpy.ndarray, about: dict[str, Any]) -> dict[str, Any]:
     """Everything that the page shows, fit for JSON; see `explore_page`."""
     config, kept = recording.config, recording.kept
-    classes = _shown_classes(recording)
+    classes = shown_classes(recording)
     labels = [_label(config.id2label[index]) for index in range(config.num_labels)]
     return {
         "format": 1,
@@ -144,7 +143,7 @@ def kept_sentence(recording: Recording) -> str:
         f"This network is too large for one page, so it holds a sample: of {tokens:,} tubelets the "
         f"{len(kept.tubelets)} that weigh most in the rollout{cls}, with all their features and gradients; the "
         f"attention of heads {heads} of {config.num_attention_heads}, from and to these tokens, in two bytes a number; "
-        "the weights of a few outputs of each linear map."
+        "the weights of a few outputs of each linear map, and of the most probable classes."
     )
 
 
@@ -169,14 +168,6 @@ def _pack_all(recording: Recording) -> dict[str, Any]:
         kind = "float16" if name.endswith((".from", ".to")) else None
         packed[name] = pack(values, kind) | ({} if rows is None else {"rows": rows})
     return packed
-
-
-def _shown_classes(recording: Recording) -> list[int]:
-    """The classes whose shares are kept: all, or the most probable ones and that of the loss."""
-    order = numpy.argsort(-recording.probabilities, kind="stable").tolist()
-    if len(order) <= 2 * MOST_CLASSES:
-        return sorted(order)
-    return sorted({*order[:MOST_CLASSES], recording.label})
 
 
 def _tubelet_frames(count: int, recording: Recording) -> list[list[int]]:

@@ -21,7 +21,8 @@ from minivivit.ops.tubelet_embedding import cut_tubelets
 
 WHOLE_NUMBERS = 650_000  # so many values, gradients and weights are kept whole: 2.6 MB of text
 MOST_OCCLUSIONS = 64  # forward passes
-SAMPLED_TOKENS, SAMPLED_HEADS, SAMPLED_FEATURES = 4, 4, 6
+SAMPLED_TOKENS, SAMPLED_HEADS, SAMPLED_FEATURES = 3, 4, 4
+MOST_CLASSES = 8  # that are kept where there are more than twice as many
 ROWS = 512  # queries whose attention is computed at a time
 
 
@@ -34,8 +35,8 @@ class Kept:
     whole : bool
     tubelets : list of int
         Indices of the tubelets that are kept.
-    heads, features : list of int
-        Heads whose attention, and outputs of a linear map whose weights are kept; features of the hidden size.
+    heads : list of int
+        Heads whose attention is kept.
     """
 
     whole: bool
@@ -49,6 +50,10 @@ class Recording:
 
     Attributes
     ----------
+    config, grid, label, loss : of the model and the pass
+    kept : Kept
+    stages : list of dict
+        Of `minivivit.explore.network_steps.stages`.
     tensors : dict
         Name -> (array, rows): values, ``"gradient."`` before them their gradients, and parameters. rows are the
         indices along the first axis that are kept, or None for all.
@@ -264,7 +269,7 @@ def _add_tubelets(result: Recording, name: str, pixels: numpy.ndarray) -> None:
 
 def _add_parameters(result: Recording, parameters: dict[str, Array]) -> None:
     """All parameters; of a sampled network the rows that lead to the features that are kept."""
-    used = {}
+    used: dict[str | None, list[int] | None] = {}
     cls = int(result.config.use_cls_token)
     for stage in result.stages:
         for step in stage["steps"]:
@@ -273,16 +278,27 @@ def _add_parameters(result: Recording, parameters: dict[str, Array]) -> None:
                 used |= {step["positions"]: rows, step.get("cls"): None}
             elif "weight" in step:
                 used |= {step["weight"]: None, step["bias"]: None}
-                if not result.kept.whole and step["kind"] == "linear" and step["role"] != "logits":
+                if not result.kept.whole:
                     outputs = len(parameters[step["weight"]])
-                    used[step["weight"]] = kept_features(outputs, step.get("heads"), result.kept)
+                    if step["role"] == "logits":
+                        used[step["weight"]] = shown_classes(result)
+                    elif step["kind"] == "linear":
+                        used[step["weight"]] = kept_features(outputs, step.get("heads"), result.kept)
     for name, rows in used.items():
-        if name in parameters:
+        if name is not None and name in parameters:
             array = to_numpy(parameters[name])
             if name.endswith("position_embeddings"):
                 array = array[0]
             array = array.reshape(len(array), -1) if array.ndim > 1 else array
             result.tensors[name] = (array if rows is None else array[rows], rows)
+
+
+def shown_classes(recording: Recording) -> list[int]:
+    """The classes whose weights and shares are kept: all, or of many the most probable ones and that of the loss."""
+    order = numpy.argsort(-recording.probabilities, kind="stable").tolist()
+    if len(order) <= 2 * MOST_CLASSES:
+        return sorted(order)
+    return sorted({*order[:MOST_CLASSES], recording.label})
 
 
 def _position_rows(result: Recording, space: str, cls: int) -> list[int]:

@@ -71,7 +71,7 @@ class Truth:
         self.store = Copies()
         label = int(self.model(pixels).logits[0].argmax())
         self.model.loss_and_gradients(pixels, numpy.array([label]), trace=Trace(self.store))
-        self.parameters = {name: array for name, array in flatten(self.model.params).items()}
+        self.parameters = flatten(self.model.params)
         self.grid = config.grid_size
         self.stages = stages(config, self.grid)
         self.makers = {step["out"]: (stage, step) for stage in self.stages for step in stage["steps"]}
@@ -86,7 +86,7 @@ class Truth:
     def error(self, name: str, row: int) -> numpy.ndarray:
         """How far the page's row may be from the truth: what is kept by its bits, what is computed by its formula."""
         y = self.rows(name)[row]
-        stage, step = self.makers[name]
+        _, step = self.makers[name]
         if step["kind"] == "activation":  # no activation is steeper than 1.13
             return 1.13 * self.error(step["in"][0], row) + KEPT * numpy.abs(y)
         if step["kind"] != "norm":
@@ -171,7 +171,7 @@ class Truth:
 
 def rows_of(config: VivitConfig) -> dict:
     """Space -> the row that stands for a tubelet, or for CLS, -1; None where none does."""
-    times, rows, columns = config.grid_size
+    _, rows, columns = config.grid_size
     places, cls = rows * columns, int(config.use_cls_token)
     return {
         "tubelets": lambda token: None if token < 0 else token,

@@ -110,7 +110,7 @@ def test_names_from_files_are_data_and_never_markup():
     assert "onerror" not in markup
     assert "<" not in re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1]
     assert all(letter.isprintable() for text in (data["labels"][0], data["notes"][0]) for letter in text)
-    model, clip = tiny(id2label=dict.fromkeys(range(4), "x" * 10000))
+    model, clip = tiny(id2label=dict.fromkeys(range(4), "x" * 1000))
     assert max(map(len, data_of(page_of(model, clip))["labels"])) <= 120
 
 
@@ -119,10 +119,11 @@ def test_names_from_files_are_data_and_never_markup():
 # --------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", [*MODELS, "1 with a representation layer"])
 def test_every_array_is_that_of_the_trace(kind):
     """Of all four models; what is not kept follows from what is by the steps that the page has."""
-    model, clip = tiny(kind)
+    kind, more = kind[0], {"representation_size": 3} if len(kind) > 1 else {}
+    model, clip = tiny(kind, **more)
     recording = record_network(model, clip, label=2)
     store = Copies()
     loss, gradients = model.loss_and_gradients(clip, numpy.array([2]), trace=Trace(store))

@@ -362,7 +362,7 @@ export function buildClip(net, page) {
   byId("views").querySelector('[data-value="rollout"]').hidden = !data.rollout;
   byId("views").querySelector('[data-value="cover"]').hidden = !data.occlusion;
   byId("layer").max = net.attentions.length;
-  byId("layer").oninput = (event) => page.change({ layer: event.target.value, look: "head" });
+  byId("layer").oninput = (event) => page.change({ layer: event.target.value, look: "head" }, true);
 
   image.onload = () => {
     drawFilm();
@@ -371,7 +371,7 @@ export function buildClip(net, page) {
   };
   image.src = frames.image;
 
-  function render() {
+  function render(before) {
     const { state } = page;
     gaze = gazeOf(net, state);
     for (const [id, name] of [["direction", "direction"], ["views", "look"]])
@@ -379,7 +379,7 @@ export function buildClip(net, page) {
     for (const button of byId("direction").querySelectorAll("button")) button.disabled = state.look !== "head";
     byId("layer").value = state.layer;
     byId("layer-says").textContent = net.attentions.length ? `${net.attentions[state.layer - 1].stage.title} of ${net.attentions.length}` : "";
-    matrix.render();
+    matrix.render(before);
     say();
     drawFilm();
     drawPanels();
@@ -454,9 +454,13 @@ function buildMatrix(net, page) {
     context.fillRect(width / 2 - 0.5, 0, 1, 7);
   }
 
-  function render() {
+  function render(before) {
     const { state } = page;
-    const room = Math.min(92, (box.clientWidth - (withShares ? 116 : 72)) / heads.length - 11);
+    if (before && ["token", "direction", "what"].every((name) => before[name] === state[name])) {
+      press();
+      return;
+    }
+    const room = Math.min(92, (box.clientWidth - (withShares ? 106 : 66)) / heads.length - 9);
     const pitch = Math.max(2, Math.floor(2 * (side ? (room - 3 * (net.times - 1)) / net.times : room) / net.columns) / 2);
     for (const entry of cells) {
       const width = side ? net.times * net.columns * pitch + (net.times - 1) * 3 : net.columns * pitch;
@@ -479,15 +483,20 @@ function buildMatrix(net, page) {
           square(context, left + ((p % net.columns) + 0.5) * pitch, (Math.floor(p / net.columns) + 0.5) * pitch, pitch, value, top, 0.98);
         }
       }
-      if (entry.look) {
-        entry.cell.setAttribute("aria-pressed", String(state.look === entry.look));
-        continue;
-      }
-      const pressed = state.look === "head" && state.layer === entry.layer + 1 && state.head === entry.head;
-      entry.cell.setAttribute("aria-pressed", String(pressed));
+      if (entry.look) continue;
       const share = entry.share === null ? "" : `, writes ${entry.share.toFixed(2)} of the logit`;
       entry.cell.setAttribute("aria-label", `${entry.stage.title}, ${entry.head ? `head ${entry.head}` : "mean of the heads"}${share}`);
       entry.cell.title = entry.cell.getAttribute("aria-label");
+    }
+    press();
+  }
+
+  function press() {
+    const { state } = page;
+    for (const { cell, look, layer, head } of cells) {
+      if (!cell) continue;
+      const pressed = look ? state.look === look : state.look === "head" && state.layer === layer + 1 && state.head === head;
+      cell.setAttribute("aria-pressed", String(pressed));
     }
   }
   return { render };

@@ -114,13 +114,16 @@ export function buildFlow(net, page) {
     return to.steps.some((step) => step.out === part) ? part : "";
   };
 
-  function renderStrip() {
+  function renderStrip(before) {
     const { state } = page;
-    const gradients = state.what === "gradients";
-    for (const arrow of strip.querySelectorAll(".arrow")) arrow.textContent = gradients ? "←" : "→";
-    nodes.forEach(({ node, canvas, stage }, number) => {
+    nodes.forEach(({ node }, number) => {
       node.setAttribute("aria-selected", String(number === state.stage));
       node.tabIndex = number === state.stage ? 0 : -1;
+    });
+    if (before && ["token", "what", "head"].every((name) => before[name] === state[name])) return;
+    const gradients = state.what === "gradients";
+    for (const arrow of strip.querySelectorAll(".arrow")) arrow.textContent = gradients ? "←" : "→";
+    nodes.forEach(({ canvas, stage }) => {
       const parts = partsOf(net, stage);
       const last = stage.kind === "clip" ? { role: "pixel", kind: "pixel", out: "pixels", in: [] } : stage.kind === "head" ? parts[parts.length - 2] : parts[parts.length - 1];
       const of = stage.kind === "clip" ? { ...stage, space: "tubelets" } : stage;
@@ -204,7 +207,7 @@ export function buildFlow(net, page) {
   return {
     render(before) {
       const { state } = page;
-      renderStrip();
+      renderStrip(before);
       renderStage();
       if (!before || before.stage !== state.stage) {
         const { node } = nodes[state.stage];

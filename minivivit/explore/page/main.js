@@ -32,14 +32,29 @@ export function show(data) {
   );
   describe(net);
   const built = [buildClip(net, page), buildFlow(net, page), buildWhy(net, page), buildModels(net, page), buildTour(net, page)];
-  const [clip, , , , tour] = built;
+  const [clip, ...others] = built;
+  const tour = built[4];
 
-  function render(before) {
+  let later = 0; // a timer, while parts have yet to be drawn
+  let since = null; // the state that they show; null where all is to be drawn
+
+  function render(before = null, soon = false) {
     for (const button of byId("what").querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.value === page.state.what));
     document.documentElement.dataset.what = page.state.what;
-    for (const part of built) part.render(before);
+    clip.render(before);
+    if (!before) since = null;
+    else if (!later) since = before;
+    clearTimeout(later);
+    later = soon ? setTimeout(renderOthers, 90) : 0;
+    if (!soon) renderOthers();
   }
-  page.listen((_, before) => render(before));
+
+  function renderOthers() {
+    later = 0;
+    for (const part of others) part.render(since);
+  }
+
+  page.listen((_, before, soon) => render(before, soon));
   for (const button of byId("what").querySelectorAll("button")) button.onclick = () => page.change({ what: button.dataset.value });
   window.onhashchange = () => (page.restore(), tour.enter());
   let width = 0;

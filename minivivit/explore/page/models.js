@@ -59,8 +59,9 @@ export function buildModels(net, page) {
     return canvases;
   });
 
-  function render() {
-    const { ink, line, muted, gaze, paper } = colours();
+  function render(before) {
+    if (before && before.token === page.state.token) return;
+    const { ink, muted, gaze } = colours();
     const token = Math.max(0, tokenOf(page.state));
     const [time, place] = [Math.floor(token / net.places), token % net.places];
     const name = tokenOf(page.state) < 0 ? "the first tubelet (CLS reads all that there is)" : nameOfToken(net, page.state);

@@ -39,23 +39,24 @@ export function openState(limits, initial, link) {
     return parts.length ? `#${parts.map((name) => `${name}=${encodeURIComponent(state[name])}`).join("&")}` : "#";
   };
 
-  function tell(before) {
-    for (const listener of listeners) listener(state, before);
+  function tell(before, soon) {
+    for (const listener of listeners) listener(state, before, soon);
   }
 
-  function change(changes) {
+  // soon: what is not looked at while a slider is drawn may follow a little later.
+  function change(changes, soon = false) {
     const before = { ...state };
     accept(changes);
     if (Object.keys(state).every((name) => state[name] === before[name])) return;
     history.replaceState(null, "", address());
-    tell(before);
+    tell(before, soon);
   }
 
+  // Everything anew, from the address.
   function restore() {
-    const before = { ...state };
     Object.assign(state, defaults);
     accept(Object.fromEntries(new URLSearchParams(location.hash.slice(1))));
-    tell(before);
+    tell(null);
   }
 
   return { state, change, restore, address, listen: (listener) => listeners.push(listener) };

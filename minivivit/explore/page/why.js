@@ -37,7 +37,7 @@ export function buildWhy(net, page) {
       element("div", { class: "why-head" }, element("h3", {}, `${gradient}${titleOfStep(step)}${head}${whose}`, mark), element("code", {}, `${state.what === "gradients" ? "gradient." : ""}${step.out}`)),
     );
     if (found.none) {
-      box.append(element("p", {}, found.none));
+      box.append(element("p", {}, found.none), sourceBox(step));
       return;
     }
     const count = found.values.length;
