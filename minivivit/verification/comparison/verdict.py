@@ -401,11 +401,11 @@ def compare_pair(
     found = pair.layout == FIND or (any_layout and pair.layout == "")
     try:
         layout, blocks = their_blocks(pair, ours, theirs, comparison.heads, any_layout)
-    except OtherShapeError as error:
+    except OtherShapeError as misfit:
         if comparison.first_divergent is None:  # then it is the mapping that may be mended
-            why = why_another_shape(name, error.shape, shape, comparison.config)
+            why = why_another_shape(name, misfit.shape, shape, comparison.config)
             why = why or why_another_shape(name, their_shape, shape, comparison.config)
-            raise InputError(f"{quoted(pair.their_name)}: {error}{why}") from None
+            raise InputError(f"{quoted(pair.their_name)}: {misfit}{why}") from None
         layout, blocks = pair.layout, None
     if blocks is None:
         row = Row(name, pair.their_name, layout, shape, their_shape, None, None, None, math.inf, "shape", pair.guessed)
