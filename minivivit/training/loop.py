@@ -18,6 +18,7 @@ from minivivit.training.evaluation import Measurement, all_heads_agree, measure,
 from minivivit.training.interruption import Interruption
 from minivivit.training.log import read_log
 from minivivit.training.nan_hunt import hunt
+from minivivit.training.optimisers.averaging import average_decay, update_average
 from minivivit.training.optimisers.clipping import clip_by_global_norm, global_norm
 from minivivit.training.regularisation.mixup import mixup
 from minivivit.training.run import LOG_FILE, Training
@@ -95,6 +96,9 @@ def make_step(training: Training) -> dict[str, Any]:
     rate = training.rate(training.step)
     training.optimiser.step(result.gradients, rate)
     training.step += 1
+    if training.averaged is not None and settings.ema is not None:
+        decay = average_decay(training.step, settings.ema)
+        update_average(training.averaged.state_dict(), model.state_dict(), decay)
     # Mixed clips count as what they are most of.
     truth = labels if targets is labels else most_probable(targets, model.config)
     accuracy = float(all_heads_agree(most_probable(result.logits, model.config), truth).mean())
@@ -125,13 +129,15 @@ def _gradients(
 def validate(training: Training, bar: tqdm) -> bool:
     """Measure the model on the validation clips, and log it. Returns whether it is the best so far.
 
+    Where an average of the weights is kept, the model is that of the average.
+
     Better is the higher accuracy, and of equal ones the lower loss. Without validation clips the latest is the best.
     """
     settings = training.settings
     batch_size = max(1, settings.batch_size // settings.accumulate)
     with progress_bar(training.data.num_validation_clips, "validation", "clip") as clips_bar:
         batches = counted(training.data.validation_batches(batch_size), clips_bar)
-        measured = measure(training.model, training.processor, batches)
+        measured = measure(training.averaged or training.model, training.processor, batches)
     if measured.count == 0:
         training.best = None
         return True

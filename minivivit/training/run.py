@@ -1,5 +1,6 @@
 """A training: the model, the data, the optimiser, and how far they have come; begun anew or taken up again."""
 
+import copy
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -9,11 +10,13 @@ from typing import Any
 
 import numpy
 
+from minivivit.checkpoints.image_model import init_from_image_model
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed, reason_of
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.checkpoints import (
+    AVERAGED,
     LAST,
     check_files,
     check_unused,
@@ -40,9 +43,17 @@ from minivivit.training.log import Log
 from minivivit.training.optimisers.adamw import AdamW
 from minivivit.training.optimisers.decay import decays
 from minivivit.training.optimisers.freezing import trainable_names
+from minivivit.training.optimisers.layer_decay import layer_scales
 from minivivit.training.optimisers.schedules import learning_rate
 from minivivit.training.optimisers.sgd import SGD
-from minivivit.training.settings import MOTION, SCHEDULES, TrainingSettings, model_config, warm_up_steps
+from minivivit.training.settings import (
+    MOTION,
+    SCHEDULES,
+    TrainingSettings,
+    fitted_augmentation,
+    model_config,
+    warm_up_steps,
+)
 from minivivit.video.clip_processor import ClipProcessor
 from minivivit.video.default_processor import load_processor
 
@@ -78,6 +89,8 @@ class Training:
         The digests of the files of the last checkpoint (`write_checkpoint`).
     notes : list of str
         What the user may not expect.
+    averaged : VivitForVideoClassification, optional
+        The model with the average of the weights, where one is kept.
     batches : iterator, optional
         The batches of the steps that come, while they are read ahead.
     """
@@ -96,6 +109,7 @@ class Training:
     origin: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    averaged: VivitForVideoClassification | None = None
     batches: Iterator[Batch] | None = None
 
     @contextmanager
@@ -138,7 +152,7 @@ class Training:
             step,
             base_learning_rate=self.settings.learning_rate,
             factors=SCHEDULES[self.settings.schedule],
-            warmup_steps=warm_up_steps(self.settings, self.total_steps),
+            warmup_steps=warm_up_steps(self.settings, self.total_steps, self.data.steps_per_epoch),
             total_steps=self.total_steps,
         )
 
@@ -173,6 +187,7 @@ class Training:
             is_best=is_best,
             earlier=self.files,
             clips=clips,
+            averaged=self.averaged,
         )
 
 
@@ -185,6 +200,7 @@ def begin_training(
     skip_damaged: bool = False,
     root: str | None = None,
     labels: str | None = None,
+    image_model: str | None = None,
 ) -> Training:
     """A new training on `data`, the word ``"motion"``, a folder or a list, with its first checkpoint written.
 
@@ -202,6 +218,8 @@ def begin_training(
         Leave out clips that cannot be used, and go on.
     root, labels : str, optional
         Of lists: where their paths begin, and a file with the names of the classes.
+    image_model : str, optional
+        An image model, or another video model, to start from (`init_from_image_model`), in place of `initial_model`.
 
     Raises
     ------
@@ -209,7 +227,7 @@ def begin_training(
         When data, settings and model do not go together, a clip cannot be read, or `output` holds anything under a
         name that the training would write to. Then nothing is written.
     """
-    check_unused(output, OWN_FILES)
+    check_unused(output, OWN_FILES if settings.ema is None else (*OWN_FILES, AVERAGED))
     notes: list[str] = []
     folders = _find_clips(data, validation, root, labels)
     classes = list(MOTION_CLASSES) if folders is None else folders.classes
@@ -217,23 +235,29 @@ def begin_training(
     if initial_model is None:
         config = model_config(settings, classes, splits)
         model = VivitForVideoClassification(config, dtype=settings.dtype, backend=settings.backend, seed=settings.seed)
+        if image_model is not None:
+            tubelet_init, position_init = settings.tubelet_init, settings.position_init
+            init_from_image_model(model, image_model, tubelet_init=tubelet_init, position_init=position_init)
         processor: ClipProcessor = new_processor(config)
     else:
         model = model_with_new_head(initial_model, settings, classes, splits)
         processor, notes = load_processor(initial_model, model.config)
     lengths, damaged = ({}, []) if folders is None else check_clips(folders.by_name(), skip_damaged)
     folders = folders and folders.without(damaged)
+    settings = fitted_augmentation(settings, model.config)
     batches = _make_data(folders, model.config, settings, lengths, len(damaged))
-    settings = replace(settings, warm_up=warm_up_steps(settings, _total_steps(settings, batches)))
+    warm_up = warm_up_steps(settings, _total_steps(settings, batches), batches.steps_per_epoch)
+    settings = replace(settings, warm_up=warm_up)
     digests = None if folders is None else clip_digests(folders.by_name() | folders.files())
     names = trainable_names(model.state_dict(), settings.freeze)
     optimiser = make_optimiser(model, names, settings)
     rng = stream(settings.seed, TRAINING)
     output.mkdir(parents=True, exist_ok=True)
     training = Training(settings, batches, model, processor, names, optimiser, rng, output, Log(output / LOG_FILE))
+    training.averaged = None if settings.ema is None else copy.deepcopy(model)
     training.notes = [*notes, *_data_notes(folders, damaged)]
     training.origin = {"data": data, "validation": validation, "initial_model": initial_model, "damaged": damaged}
-    training.origin |= {"root": root, "labels": labels}
+    training.origin |= {"root": root, "labels": labels, "image_model": image_model}
     training.save(is_best=True, clips=digests)
     return training
 
@@ -280,6 +304,10 @@ def resume_training(
     batches = _make_data(folders, model.config, settings, {}, len(state["origin"]["damaged"]))
     training = Training(settings, batches, model, processor, names, optimiser, rng, output, log, state["step"])
     training.best, training.origin, training.files = state["best"], state["origin"], state["files"]
+    if settings.ema is not None:
+        training.averaged = VivitForVideoClassification.from_pretrained(
+            output / AVERAGED, dtype=settings.dtype, backend=settings.backend
+        )
     training.notes = notes
     if longer:
         _lengthen(training, longer)
@@ -408,7 +436,8 @@ def make_optimiser(model: VivitForVideoClassification, names: list[str], setting
     """The optimiser that the settings name, of the parameters of these names."""
     parameters = model.state_dict()
     trained = {name: parameters[name] for name in names}
+    scales = None if settings.layer_decay is None else layer_scales(parameters, settings.layer_decay)
+    shared: dict[str, Any] = {"weight_decay": settings.weight_decay, "decay_rule": decays, "rate_scales": scales}
     if settings.optimiser == "sgd":
-        return SGD(trained, momentum=settings.momentum, weight_decay=settings.weight_decay, decay_rule=decays)
-    betas = (settings.beta1, settings.beta2)
-    return AdamW(trained, betas=betas, weight_decay=settings.weight_decay, decay_rule=decays)
+        return SGD(trained, momentum=settings.momentum, **shared)
+    return AdamW(trained, betas=(settings.beta1, settings.beta2), **shared)
