@@ -11,7 +11,6 @@ from typing import Any
 
 from minivivit.errors import InputError, MissingExtraError
 from minivivit.site.pyodide import PACKAGES, Pyodide, copy_pyodide
-from minivivit.site.sources import HELPERS
 from minivivit.site.wheels import Wheel
 
 ASSETS = Path(__file__).parent / "assets"
@@ -31,6 +30,7 @@ UNUSED = (
     "build/fa-brands-*",
     "*/package.json",
 )
+LICENCES = "third-party-licenses.txt"
 UNUSED_FOLDER = "build/schemas/@jupyterlab"
 # The languages of code that the notebooks and pages show; an editor of JupyterLab knows a hundred.
 LANGUAGES = ("Python", "ipython", "JSON", "Markdown", "Shell", "YAML", "TOML", "HTML", "CSS", "Javascript", "JSX")
@@ -79,7 +79,7 @@ def build_jupyterlite(target: Path, work: Path, contents: Path, pyodide: Pyodide
         "federated_extensions": [str(_extension(name, package)) for name, package in EXTENSIONS.items()],
     }
     (work / "jupyter_lite_config.json").write_text(json.dumps({"LiteBuildConfig": settings}), encoding="utf-8")
-    (work / "jupyter-lite.json").write_text(json.dumps(_configuration(pyodide, wheels)), encoding="utf-8")
+    (work / "jupyter-lite.json").write_text(json.dumps(_configuration(contents, pyodide, wheels)), encoding="utf-8")
     command = [sys.executable, "-m", "jupyterlite_core", "build"]
     done = subprocess.run(command, cwd=work, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
@@ -102,7 +102,7 @@ def _extension(name: str, package: str) -> Path:
     raise InputError(f"the installed {package} holds no extension {name}; reinstall it")
 
 
-def _configuration(pyodide: Pyodide, wheels: list[Wheel]) -> dict[str, Any]:
+def _configuration(contents: Path, pyodide: Pyodide, wheels: list[Wheel]) -> dict[str, Any]:
     """What JupyterLite is told: start.js stands in for pyodide.js, and puts the wheels where Python finds them."""
     own = {wheel.name.partition("-")[0]: f"python/{wheel.name}" for wheel in wheels}
     for path in sorted((_extension(KERNEL, EXTENSIONS[KERNEL]) / "static" / "pypi").glob("*.whl")):
@@ -116,7 +116,7 @@ def _configuration(pyodide: Pyodide, wheels: list[Wheel]) -> dict[str, Any]:
             "liteURL": "./",  # names that end in URL become whole addresses
             "packages": [*PACKAGES, *own],
             "wheels": own,
-            "files": list(HELPERS),
+            "files": sorted(path.name for path in contents.glob("*.py")),
         },
     }
     return {
@@ -126,6 +126,10 @@ def _configuration(pyodide: Pyodide, wheels: list[Wheel]) -> dict[str, Any]:
             "appUrl": "./tree",
             "exposeAppInBrowser": True,
             "enableMemoryStorage": True,
+            "disabledExtensions": [
+                "@jupyterlab/apputils-extension:licenses-client",
+                "@jupyterlab/help-extension:licenses",
+            ],
             "litePluginSettings": {f"{KERNEL}:kernel": kernel},
         },
     }
@@ -150,9 +154,22 @@ def _leave_out(target: Path) -> None:
         for path in target.glob(pattern):
             path.unlink()
     shutil.rmtree(target / UNUSED_FOLDER)
+    _shorten_licences(target / "build")
     scripts = {path: path.read_text(encoding="utf-8") for path in (target / "build").rglob("*.js")}
     for path in _not_asked_for(scripts):
         path.unlink()
+
+
+def _shorten_licences(build: Path) -> None:
+    """Write each text of a licence once, with the names of all that are under it: half of the bytes."""
+    listed = build / "third-party-licenses.json"
+    holders: dict[str, list[str]] = {}
+    for package in json.loads(listed.read_text(encoding="utf-8"))["packages"]:
+        text = package.get("extractedText") or package.get("licenseId") or "no text was given"
+        holders.setdefault(text, []).append(f"{package['name']} {package.get('versionInfo', '')}".strip())
+    parts = ["\n".join(names) + "\n\n" + text.strip() for text, names in holders.items()]
+    (build / LICENCES).write_text(f"\n\n{'-' * 80}\n\n".join(parts), encoding="utf-8")
+    listed.unlink()
 
 
 def _not_asked_for(scripts: dict[Path, str]) -> set[Path]:

@@ -11,14 +11,14 @@ from urllib.parse import quote
 
 from minivivit.errors import MissingExtraError
 from minivivit.site.front import answers_over_time
-from minivivit.site.jupyterlite import build_jupyterlite
+from minivivit.site.jupyterlite import LICENCES, build_jupyterlite
 from minivivit.site.pyodide import Pyodide
 from minivivit.site.reading import Links, markdown_page, notebook_page, source_page
 from minivivit.site.sources import (
-    HELPERS,
     ONE_PAGE,
     Entry,
     assignments,
+    helpers,
     notebooks,
     pages,
     read_notebook,
@@ -77,6 +77,7 @@ def write_site(
         pages={door: [_listed(entry, clone, links) for entry in entries] for door, entries in pages(clone).items()},
         one_page=f"{READ}/{quote(links.pages[f'notebooks/{ONE_PAGE}'])}",
         tree=f"{RUN}/tree/index.html",
+        licences=f"{RUN}/build/{LICENCES}",
         version=project["version"],
         data=_script_safe(answers_over_time()),
     )
@@ -103,8 +104,8 @@ def _lay_out_contents(
 ) -> None:
     """What JupyterLite shows: the notebooks as before anyone ran them, what they import, the assignments."""
     contents.mkdir()
-    for name in HELPERS:
-        shutil.copyfile(clone / "notebooks" / name, contents / name)
+    for path in helpers(clone):
+        shutil.copyfile(path, contents / path.name)
     files = {entry.path.name: read_notebook(entry.path) for entry in books}
     files |= {f"assignments/{entry.path.name}": book for entry, book in tasks}
     for place, book in files.items():
@@ -120,7 +121,7 @@ def _places(clone: Path, books: list[Entry]) -> dict[str, str]:
     for path in sorted((clone / "minivivit").rglob("*.py")):
         place = path.relative_to(clone).as_posix()
         places[place] = f"source/{place}.html"
-    return places | {f"notebooks/{name}": f"source/{name}.html" for name in HELPERS}
+    return places | {f"notebooks/{name}": f"source/{name}.html" for name in (path.name for path in helpers(clone))}
 
 
 def _write_pages(site: Path, clone: Path, books: list[Entry], links: Links, template: Callable[[str], Any]) -> None:

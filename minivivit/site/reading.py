@@ -1,5 +1,6 @@
 """Pages to read: notebooks, Markdown and source as HTML that asks nothing of a network and needs no script."""
 
+import base64
 import html
 import io
 import json
@@ -83,15 +84,17 @@ def notebook_page(path: Path, origin: str, links: Links) -> tuple[str, dict[str,
     exporter.register_preprocessor("nbconvert.preprocessors.ExtractOutputPreprocessor", enabled=True)
     exporter.register_filter("markdown2html", lambda source: markdown_page(source, origin, links))
     stem = re.sub(r"[^\w.-]", "_", path.stem)
-    body, resources = exporter.from_notebook_node(book, {"unique_key": stem, "output_files_dir": PICTURES})
-    body, pictures = _lighter(body).replace("<img ", '<img loading="lazy" '), {}
-    for name, data in resources["outputs"].items():
-        name = name.replace("\\", "/")
-        if name.endswith(".png"):
-            body = body.replace(f'"{name}"', f'"{name[:-4]}.webp"')
-            name, data = f"{name[:-4]}.webp", _as_webp(data)
-        pictures[name] = data
-    return body, pictures
+    body, resources = exporter.from_notebook_node(book, {"unique_key": stem})
+    pictures = {}
+
+    def put_out(found: re.Match) -> str:
+        name = f"{PICTURES}/{stem}_{len(pictures)}.webp"
+        data = resources["outputs"].get(found[1]) or base64.b64decode(found[2])
+        pictures[name] = _as_webp(data)
+        return f'src="{name}"'
+
+    body = re.sub(r'src="(?:([^":]+\.png)|data:image/png;base64,([A-Za-z0-9+/=\s]+))"', put_out, body)
+    return _lighter(body).replace("<img ", '<img loading="lazy" '), pictures
 
 
 def _as_webp(png: bytes) -> bytes:

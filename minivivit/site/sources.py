@@ -10,8 +10,6 @@ from minivivit.grading.student_version import student_version
 from minivivit.grading.tasks import ASSIGNMENTS
 
 ONE_PAGE = "vivit_one_page.py"
-# Beside the notebooks in the browser too: what they import, read or link to.
-HELPERS = ("diagrams.py", "drawing.py", "material.py", ONE_PAGE)
 # The pages beside the notebooks, by the door of the front page that leads to them: file, what it is about.
 PAGES = {
     "port": (
@@ -81,6 +79,11 @@ def notebooks(clone: Path) -> list[Entry]:
     about = dict(re.findall(r"^\| \d+ \| \[[^\]]*\]\(notebooks/([^)]+)\) \| (.*?) \|$", text, flags=re.MULTILINE))
     found = sorted((clone / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     return [Entry(path, _title(read_notebook(path), path), about.get(path.name, "")) for path in found]
+
+
+def helpers(clone: Path) -> list[Path]:
+    """What stands beside the notebooks in the browser too: Python that they import, read or link to."""
+    return sorted((clone / "notebooks").glob("*.py"))
 
 
 def pages(clone: Path) -> dict[str, list[Entry]]:
