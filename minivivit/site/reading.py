@@ -85,7 +85,7 @@ def notebook_page(path: Path, origin: str, links: Links) -> tuple[str, dict[str,
     exporter.register_filter("markdown2html", lambda source: markdown_page(source, origin, links))
     stem = re.sub(r"[^\w.-]", "_", path.stem)
     body, resources = exporter.from_notebook_node(book, {"unique_key": stem})
-    pictures = {}
+    pictures: dict[str, bytes] = {}
 
     def put_out(found: re.Match) -> str:
         name = f"{PICTURES}/{stem}_{len(pictures)}.webp"

@@ -55,8 +55,8 @@ BFLOAT16 = {
     "erf backward, Model 3": "0.062 of rounding",
     "activations through int8": "2 of rounding",
     "bias's gradient of clip 0 alone": (
-        "off by 0.59 of itself, 121 of rounding; but in our own run 4 entries carry the error, and of those chance allows "
-        "0.70 in a gradient"
+        "off by 0.59 of itself, 121 of rounding; but in our own run 4 entries carry the error, and of those "
+        "chance allows 0.70 in a gradient"
     ),
 }
 
