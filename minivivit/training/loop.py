@@ -14,12 +14,12 @@ from minivivit.progress import Bar, counted, is_terminal, progress_bar, say
 from minivivit.training.accumulation import BatchResult, batch_gradients
 from minivivit.training.curves import CURVES_FILE, draw_curves
 from minivivit.training.data.pixels import to_pixel_values
-from minivivit.training.evaluation import Measurement, measure
+from minivivit.training.evaluation import Measurement, all_heads_agree, measure, most_probable, one_hot_heads
 from minivivit.training.interruption import Interruption
 from minivivit.training.log import read_log
 from minivivit.training.nan_hunt import hunt
+from minivivit.training.optimisers.averaging import average_decay, update_average
 from minivivit.training.optimisers.clipping import clip_by_global_norm, global_norm
-from minivivit.training.regularisation.label_smoothing import one_hot
 from minivivit.training.regularisation.mixup import mixup
 from minivivit.training.run import LOG_FILE, Training
 
@@ -39,7 +39,12 @@ def train(training: Training) -> bool:
     """
     settings, total = training.settings, training.total_steps
     saved_step = training.step
-    with Interruption() as interruption, _progress_bar(training) as bar, numpy.errstate(all="ignore"):
+    with (
+        training.reading_ahead(),
+        Interruption() as interruption,
+        _progress_bar(training) as bar,
+        numpy.errstate(all="ignore"),
+    ):
         # An overflow is looked for, and named, by make_step. (warnings.catch_warnings would act on every thread.)
         while training.step < total and not interruption.requested:
             figures = make_step(training)
@@ -62,11 +67,11 @@ def train(training: Training) -> bool:
 def make_step(training: Training) -> dict[str, Any]:
     """One update. Returns its loss, accuracy, learning rate and the norm of its gradient before clipping."""
     settings, rng, model = training.settings, training.rng, training.model
-    clips, labels = training.data.training_batch(training.step, settings.batch_size, rng)
+    clips, labels = training.next_batch()
     pixel_values = to_pixel_values(clips, training.processor, training.clips_are_cut)
     targets = labels
     if settings.mixup_alpha:
-        rows = one_hot(labels, model.config.num_labels, "float32")
+        rows = one_hot_heads(labels, model.config, "float32")
         pixel_values, targets = mixup(pixel_values, rows, rng, settings.mixup_alpha)
     generator_state = rng.bit_generator.state
     result = _gradients(training, pixel_values, targets)
@@ -91,8 +96,12 @@ def make_step(training: Training) -> dict[str, Any]:
     rate = training.rate(training.step)
     training.optimiser.step(result.gradients, rate)
     training.step += 1
-    truth = labels if targets is labels else targets.argmax(axis=-1)  # mixed clips count as what they are most of
-    accuracy = float((result.logits.argmax(axis=-1) == truth).mean())
+    if training.averaged is not None and settings.ema is not None:
+        decay = average_decay(training.step, settings.ema)
+        update_average(training.averaged.state_dict(), model.state_dict(), decay)
+    # Mixed clips count as what they are most of.
+    truth = labels if targets is labels else most_probable(targets, model.config)
+    accuracy = float(all_heads_agree(most_probable(result.logits, model.config), truth).mean())
     return {"loss": result.loss, "accuracy": accuracy, "learning_rate": rate, "gradient_norm": norm}
 
 
@@ -120,13 +129,15 @@ def _gradients(
 def validate(training: Training, bar: tqdm) -> bool:
     """Measure the model on the validation clips, and log it. Returns whether it is the best so far.
 
+    Where an average of the weights is kept, the model is that of the average.
+
     Better is the higher accuracy, and of equal ones the lower loss. Without validation clips the latest is the best.
     """
     settings = training.settings
     batch_size = max(1, settings.batch_size // settings.accumulate)
     with progress_bar(training.data.num_validation_clips, "validation", "clip") as clips_bar:
         batches = counted(training.data.validation_batches(batch_size), clips_bar)
-        measured = measure(training.model, training.processor, batches)
+        measured = measure(training.averaged or training.model, training.processor, batches)
     if measured.count == 0:
         training.best = None
         return True

@@ -1,6 +1,6 @@
 """The built-in data as batches: fresh clips at every step, and none of them twice."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy
 
@@ -43,6 +43,13 @@ class MotionData:
         """Clips (frames, height, width, 3) of bytes and labels, drawn from `rng`; the step does not matter."""
         clips, labels = motion_clips(rng, batch_size, self.num_frames, self.size)
         return list(clips), labels
+
+    def training_batches(
+        self, first: int, last: int, batch_size: int, rng: numpy.random.Generator
+    ) -> Generator[tuple[list[numpy.ndarray], numpy.ndarray], None, None]:
+        """The batches of the steps from `first` up to but without `last`, each drawn when it is asked for."""
+        for step in range(first, last):
+            yield self.training_batch(step, batch_size, rng)
 
     def validation_batches(self, batch_size: int) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
         """The clips to validate on, made again from the seed each time."""
