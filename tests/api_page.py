@@ -35,7 +35,7 @@ A part of the [API reference](../api.md). `xp` is NumPy or CuPy; an `Array` is a
 # The pages, from the ground up: the name of the file, its title, and whose modules are on it (the first part of their
 # names).
 PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "foundations": ("Foundations", ("config", "errors", "progress", "backend", "bundled")),
+    "foundations": ("Foundations", ("config", "errors", "progress", "own_time", "backend", "bundled")),
     "files": ("Files", ("files",)),
     "ops": ("Operators", ("ops",)),
     "layers": ("Layers", ("layers",)),
@@ -47,6 +47,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "verification": ("Verification", ("verification",)),
     "checks": ("Checks of students' functions", ("checks",)),
     "grading": ("Grading", ("grading",)),
+    "site": ("The course as a site", ("site",)),
 }
 PARTS = [part for _, parts in PAGES.values() for part in parts]
 LEFT_OUT = ("commands", "command_line", "cli", "__main__")
