@@ -12,7 +12,7 @@ def clips_in_rows(
     clips: dict[str, numpy.ndarray], title: str, frames: Sequence[int], rows: str = "what was done"
 ) -> Figure:
     """Some frames of several clips of one size, a row for each clip with its name beside it."""
-    figure, grid = plt.subplots(len(clips), len(frames), figsize=(1.15 * len(frames) + 2, 1.15 * len(clips) + 0.6))
+    figure, grid = plt.subplots(len(clips), len(frames), figsize=(1.05 * len(frames) + 2, 1.05 * len(clips) + 0.6))
     for line, (name, clip) in zip(grid, clips.items(), strict=True):
         for axes, frame in zip(line, frames, strict=True):
             axes.imshow(clip[frame])
@@ -90,7 +90,7 @@ def histograms(draws: dict[str, numpy.ndarray], title: str, xlabel: str) -> Figu
 
 def curves(logs: dict[str, dict[str, Sequence[float]]], steps: Sequence[int], title: str) -> Figure:
     """Loss on the pool and on new clips while training, a panel for each way to train."""
-    figure, panels = plt.subplots(1, len(logs), figsize=(4.3 * len(logs), 3.3), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(1, len(logs), figsize=(3.4 * len(logs), 3.3), sharey=True, squeeze=False)
     for axes, (name, log) in zip(panels[0], logs.items(), strict=True):
         for label, values in log.items():
             axes.plot(steps, values, label=label)
