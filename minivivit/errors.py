@@ -23,7 +23,7 @@ class MissingExtraError(ImportError):
     def __init__(self, package: str, extra: str, purpose: str):
         super().__init__(
             f"{_escaped(purpose)} needs the package '{package}', which is not installed: run  "
-            f"pip install 'minivivit[{extra}]'"
+            f"pip install 'minivivit[{extra}]'  (in a clone of minivivit, which is on no package index: '.[{extra}]')"
         )
 
 

@@ -80,7 +80,7 @@ def test_the_references_broken_in_one_term_are_caught():
 @pytest.mark.teaching
 @pytest.mark.parametrize("task", sorted({answer.task for answer in WRONG}))
 def test_every_answer_is_judged_rightly_at_other_seeds(task):
-    """At two; `python tests/assignments/bank.py --seeds 20` tries twenty, for half an hour."""
+    """At two; `python tests/assignments/bank.py --seeds 20` tries twenty, in some minutes."""
     seeds = range(1000, 1002)
     assert failures([answer for answer in WRONG if answer.task == task], seeds, is_right=False) == []
     assert failures([answer for answer in RIGHT if answer.task == task], seeds, is_right=True) == []

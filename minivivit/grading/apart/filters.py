@@ -51,7 +51,7 @@ CLONE, CLONE3, TGKILL, PRLIMIT = (56, 220), (435, 435), (234, 131), (302, 261)
 def filter_calls() -> bool:
     """Refuse this process the system calls above, new processes, and signals and limits of others; whether it is so."""
     machine = os.uname().machine if sys.platform == "linux" else ""
-    if machine not in MACHINES:
+    if machine not in MACHINES or struct.calcsize("P") != 8:  # a program of 32 bits calls by other numbers
         return False
     code = b"".join(struct.pack("HBBI", *line) for line in _program(machine, os.getpid()))
     lines = ctypes.create_string_buffer(code, len(code))
@@ -107,15 +107,19 @@ def filter_files(readable: Sequence[str], hidden: Sequence[str], directory: str)
     rules = library.syscall(CREATE_RULESET, wanted, ctypes.c_size_t(len(wanted)), ctypes.c_uint32(0))
     if rules < 0:
         return False
-    reading = READ_FILE | READ_DIRECTORY
-    given = dict.fromkeys(_readable_parts(readable, hidden), reading)
-    given |= dict.fromkeys(readable, READ_DIRECTORY) | {path: reading for path in readable if not _holds(path, hidden)}
-    given |= dict.fromkeys(DEVICES, READ_FILE | WRITE_FILE) | {directory: rights}
     try:
+        reading = READ_FILE | READ_DIRECTORY
+        given = dict.fromkeys(_readable_parts(readable, hidden), reading)
+        given |= dict.fromkeys(readable, READ_DIRECTORY) | {
+            path: reading for path in readable if not _holds(path, hidden)
+        }
+        given |= dict.fromkeys(DEVICES, READ_FILE | WRITE_FILE) | {directory: rights}
         for path, allowed in given.items():
             _allow(library, rules, path, allowed)
         library.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
         return library.syscall(RESTRICT_SELF, rules, ctypes.c_uint32(0)) == 0
+    except OSError:
+        return False
     finally:
         os.close(rules)
 
