@@ -16,10 +16,11 @@ from minivivit.explore.network_steps import attentions, stages
 from minivivit.explore.occlusion import occlusion
 from minivivit.explore.packing import unpack
 from minivivit.explore.page import as_script, assemble, explore_page, page_data
-from minivivit.explore.recording import record_network
+from minivivit.explore.recording import Recording, _add_parameters, choose, record_network, space_rows
 from minivivit.explore.sight import four_models
 from minivivit.explore.source_lines import PLACES, source_lines
 from minivivit.layers.trace import Trace
+from minivivit.models.parameters import classification_shapes, flatten
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!--SCRIPT--><b>\"'&\u2028\n\x1b[31m"
 
@@ -294,3 +295,42 @@ def test_a_recording_is_of_one_clip():
 def test_data_that_json_cannot_hold_are_refused_and_not_written():
     with pytest.raises(ValueError, match="JSON"):
         assemble({"loss": float("nan")})
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The largest
+# --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.thorough
+def test_the_page_of_vivit_b_is_under_twelve_megabytes():
+    """From its shapes: a page of the true size, of numbers that nobody computed."""
+    config = VivitConfig.from_preset("vivit-b-16x2", num_labels=400)
+    model = VivitForVideoClassification.__new__(VivitForVideoClassification)
+    model.config = config
+    shapes = flatten(classification_shapes(config))
+    model.num_parameters = lambda: sum(int(numpy.prod(shape)) for shape in shapes.values())
+    grid, rng = config.grid_size, numpy.random.default_rng(0)
+    kept = choose(model, grid, rng.random(grid))
+    assert not kept.whole
+    of = stages(config, grid)
+    probabilities = rng.dirichlet(numpy.ones(400))
+    result = Recording(config, grid, 3, 1.0, kept, of, probabilities, rng.random(grid))
+    for stage in of:
+        rows = space_rows(kept, stage["space"], grid, 1)
+        for step in stage["steps"]:
+            width = config.intermediate_size if step["role"] in ("wide", "activation") else config.hidden_size
+            if step["kind"] in ("scores", "softmax"):
+                shape, names = (len(kept.heads), len(rows), 3137), [f"{step['out']}.from", f"{step['out']}.to"]
+                names = [*names, f"gradient.{step['out']}.from"] if step["kind"] == "softmax" else []
+            else:
+                computed = {"norm": [step["out"]], "activation": [step["out"], f"gradient.{step['out']}"]}
+                names = {step["out"], f"gradient.{step['out']}"} - set(computed.get(step["kind"], ()))
+                shape = (len(rows), width)
+            result.tensors |= {name: (rng.standard_normal(shape), rows) for name in sorted(names)}
+    for name in ("tubelets", "gradient.tubelets"):
+        result.tensors[name] = (rng.standard_normal((len(kept.tubelets), 1536)), kept.tubelets)
+    _add_parameters(result, {name: numpy.broadcast_to(rng.random(), shape) for name, shape in shapes.items()})
+    frames = rng.integers(100, 140, (32, 224, 224, 3), "u1")  # noise, which no JPEG makes small
+    page = explore_page(result, frames, {"clip": "c", "model": "m"})
+    assert 6e6 < len(page.encode()) <= 12e6

@@ -359,8 +359,7 @@ export function buildClip(net, page) {
 
   for (const [id, name] of [["direction", "direction"], ["views", "look"]])
     for (const button of byId(id).querySelectorAll("button")) button.onclick = () => page.change({ [name]: button.dataset.value });
-  byId("views").querySelector('[data-value="rollout"]').hidden = !data.rollout;
-  byId("views").querySelector('[data-value="cover"]').hidden = !data.occlusion;
+  const [, wholeButton, coverButton] = byId("views").querySelectorAll("button");
   byId("layer").max = net.attentions.length;
   byId("layer").oninput = (event) => page.change({ layer: event.target.value, look: "head" }, true);
 
@@ -376,6 +375,11 @@ export function buildClip(net, page) {
     gaze = gazeOf(net, state);
     for (const [id, name] of [["direction", "direction"], ["views", "look"]])
       for (const button of byId(id).querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.value === state[name]));
+    const gradients = state.what === "gradients";
+    wholeButton.textContent = gradients ? "Pixels" : "Rollout";
+    wholeButton.hidden = !data.rollout;
+    wholeButton.setAttribute("aria-pressed", String(state.look === "rollout" || (gradients && state.look === "cover")));
+    coverButton.hidden = gradients || !data.occlusion;
     for (const button of byId("direction").querySelectorAll("button")) button.disabled = state.look !== "head";
     byId("layer").value = state.layer;
     byId("layer-says").textContent = net.attentions.length ? `${net.attentions[state.layer - 1].stage.title} of ${net.attentions.length}` : "";
@@ -433,8 +437,10 @@ function buildMatrix(net, page) {
     for (const [look, name] of wholes) {
       const map = element("canvas");
       const cell = element("button", { type: "button", class: "cell", "aria-label": name, onclick: () => page.change({ look }) }, map);
-      row.append(element("span", {}, cell, name));
-      cells.push({ look, map, cell });
+      const label = element("span", {}, name);
+      const both = element("span", {}, cell, label);
+      row.append(both);
+      cells.push({ look, map, cell, label, both, name });
     }
     box.append(row);
   }
@@ -483,7 +489,13 @@ function buildMatrix(net, page) {
           square(context, left + ((p % net.columns) + 0.5) * pitch, (Math.floor(p / net.columns) + 0.5) * pitch, pitch, value, top, 0.98);
         }
       }
-      if (entry.look) continue;
+      if (entry.look) {
+        const pixels = state.what === "gradients";
+        entry.label.textContent = pixels ? "Pixels" : entry.name;
+        entry.cell.setAttribute("aria-label", entry.label.textContent);
+        entry.both.hidden = pixels && entry.look === "cover";
+        continue;
+      }
       const share = entry.share === null ? "" : `, writes ${entry.share.toFixed(2)} of the logit`;
       entry.cell.setAttribute("aria-label", `${entry.stage.title}, ${entry.head ? `head ${entry.head}` : "mean of the heads"}${share}`);
       entry.cell.title = entry.cell.getAttribute("aria-label");

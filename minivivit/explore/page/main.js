@@ -67,8 +67,15 @@ export function show(data) {
     render();
   };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-  window.onbeforeprint = () => (clip.pause(), again());
-  window.onafterprint = again;
+  window.onbeforeprint = () => {
+    clip.pause();
+    document.documentElement.dataset.print = "yes";
+    again();
+  };
+  window.onafterprint = () => {
+    delete document.documentElement.dataset.print;
+    again();
+  };
   document.onkeydown = (event) => key(event, net, page, clip);
   page.restore();
   tour.enter();
