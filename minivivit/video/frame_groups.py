@@ -30,7 +30,7 @@ from minivivit.video.image_transforms import (
     resized_size,
     to_bytes,
 )
-from minivivit.video.resize import check_number_of_values, resize_planes
+from minivivit.video.resize import VALUES_TOGETHER, check_number_of_values, resize_planes
 
 # Pixel values are near 1, and as whole bytes at most 255. What is so far above is a mistake in the settings.
 LARGEST_PIXEL_VALUE = 1e6
@@ -98,7 +98,7 @@ def _resize_and_crop(group: FrameGroup, settings: dict[str, Any]) -> Array:
 
 
 def _rescale_and_normalize(frame: Array, settings: dict[str, Any]) -> Array:
-    """The last two steps, for one frame (channels, height, width), in its array library."""
+    """The last two steps, for frames (..., channels, height, width), in their array library."""
     if settings["do_rescale"]:
         frame = rescale(frame, settings["rescale_factor"])
     if settings["offset"]:
@@ -118,24 +118,25 @@ def process_group(group: FrameGroup, settings: dict[str, Any], data_format: str 
 def finish_frames(
     frames: Array, arithmetic: Callable[[Array], Array], settings: dict[str, Any], data_format: str, xp: Any
 ) -> Array:
-    """The steps after the crop, frame by frame, and the channels put where they belong.
+    """The steps after the crop, frame by frame (of small frames a few at a time), and the channels put in their place.
 
     Parameters
     ----------
     frames : array (frames, channels, height, width)
     arithmetic : callable
-        What rescales and normalises a frame as `settings` say.
+        What rescales and normalises frames (..., channels, height, width) as `settings` say.
     """
     _check_values(frames, arithmetic, settings)
     if settings["do_rescale"] or settings["do_normalize"]:
-        first = arithmetic(frames[0])
-        result = xp.empty((len(frames), *first.shape), first.dtype)
-        result[0] = first
+        together = max(1, VALUES_TOGETHER // max(1, frames[0].size))
+        first = arithmetic(frames[:together])
+        result = xp.empty((len(frames), *first.shape[1:]), first.dtype)
+        result[:together] = first
 
-        def one_frame(i: int) -> None:
-            result[i] = arithmetic(frames[i])
+        def some_frames(start: int) -> None:
+            result[start : start + together] = arithmetic(frames[start : start + together])
 
-        parallel_blocks([partial(one_frame, i) for i in range(1, len(frames))], xp)
+        parallel_blocks([partial(some_frames, start) for start in range(together, len(frames), together)], xp)
         frames = result
     return xp.ascontiguousarray(to_data_format(frames, "channels_first", data_format))
 

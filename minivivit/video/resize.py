@@ -285,10 +285,11 @@ def _nearest_indices(in_size: int, out_size: int) -> Array:
     return numpy.add.accumulate(steps).astype(numpy.int64)
 
 
-def _resample(planes: Array, out: Array, vertical: Pass, horizontal: Pass, vertical_first: bool) -> None:
+def _resample(
+    planes: Array, out: Array, vertical: Pass, horizontal: Pass, vertical_first: bool, has_alpha: bool
+) -> None:
     """One image (channels, in_height, in_width) into `out` (channels, height, width)."""
     planes = planes[:, vertical.read, horizontal.read]
-    has_alpha = planes.shape[0] in (2, 4)
     planes = _premultiplied(planes) if has_alpha else planes
     if vertical_first:
         planes = horizontal_pass(vertical_pass(planes, vertical.bands), horizontal.bands)
@@ -300,6 +301,11 @@ def _resample(planes: Array, out: Array, vertical: Pass, horizontal: Pass, verti
 def _gather(planes: Array, out: Array, rows: Array, columns: Array) -> None:
     """One image into `out`, each output pixel a copy of the input pixel at (rows[i], columns[j])."""
     numpy.copyto(out, planes[:, rows[:, None], columns])
+
+
+VALUES_TOGETHER = (
+    1 << 16
+)  # so many of small images are resized at once: Python's part is then as small as of large ones
 
 
 def resize_planes(
@@ -337,6 +343,8 @@ def resize_planes(
     plan = checked_plan(images, size, window)
     (in_height, in_width), (height, width) = plan.in_shape, plan.out_shape
     out = numpy.empty(plan.shape, numpy.uint8)
+    channels = plan.shape[1]
+    has_alpha = channels in (2, 4)
     if kernel.function is None or plan.in_shape == plan.out_shape:
         rows, columns = _nearest_indices(in_height, height)[plan.rows], _nearest_indices(in_width, width)[plan.columns]
         resize_one = partial(_gather, rows=rows, columns=columns)
@@ -346,9 +354,24 @@ def resize_planes(
             vertical=resampling_pass(in_height, height, kernel, plan.rows),
             horizontal=resampling_pass(in_width, width, kernel, plan.columns),
             vertical_first=vertical_pass_first(plan.in_shape, plan.out_shape),
+            has_alpha=has_alpha,
         )
-    parallel_blocks([partial(resize_one, image, out[i]) for i, image in enumerate(images)])
+    together = 1 if has_alpha else max(1, VALUES_TOGETHER // (channels * in_height * in_width))
+    parallel_blocks(
+        [
+            partial(_several, resize_one, images[first : first + together], out[first : first + together])
+            for first in range(0, len(images), together)
+        ]
+    )
     return out
+
+
+def _several(resize_one: Callable[[Array, Array], None], images: Sequence[Array], out: Array) -> None:
+    """Resize some images as if they were one of more channels: each channel is resized for itself, in whole numbers."""
+    if len(images) == 1:
+        resize_one(images[0], out[0])
+        return
+    resize_one(numpy.concatenate(images), out.reshape(-1, *out.shape[2:]))
 
 
 class Plan(NamedTuple):

@@ -337,8 +337,8 @@ def _rescale_and_normalize(frame: Array, settings: dict[str, Any]) -> Array:
         frame = frame.astype(numpy.float32) * numpy.float32(settings["rescale_factor"]) - numpy.float32(1)
     if settings["do_normalize"]:
         mean, std = settings["image_mean"], settings["image_std"]
-        if frame.shape[0] == 1:  # a grey frame becomes as many channels as there are means
-            frame = frame.repeat(max(numpy.size(mean), numpy.size(std)), axis=0)
+        if frame.shape[-3] == 1:  # a grey frame becomes as many channels as there are means
+            frame = frame.repeat(max(numpy.size(mean), numpy.size(std)), axis=-3)
         frame = normalize(frame.astype(numpy.float32), mean, std)
     return frame
 

@@ -132,6 +132,10 @@ def three_spatial_crops(frames: Any, processor: ClipProcessor) -> Array:
     axis = 0 if edges[0] - crop[0] > edges[1] - crop[1] else 1
     edge, length = edges[axis], crop[axis]
     windows = [slice(0, length), crop_window(edge, length), slice(max(edge - length, 0), edge)]
+    if windows[0] == windows[1] == windows[2]:  # nothing to spare, as in square frames: one crop for all
+        return numpy.repeat(
+            processor.pixel_values([resized], do_resize=False, input_data_format="channels_first"), 3, 0
+        )
     cuts = [resized[:, :, window] if axis == 0 else resized[..., window] for window in windows]
     # The processor's centre crop now finds nothing left to cut along `axis`, and cuts (or pads) the other.
     return processor.pixel_values(cuts, do_resize=False, input_data_format="channels_first")

@@ -1,6 +1,6 @@
 """How much of an evaluation's time is not the model's: ``evaluate --views 4x3`` beside the bare forward passes.
 
-``python tests/benchmarks/evaluate_views.py``: 200 short clips (motions of 24 frames of 48 x 48), written in a temporary
+``python tests/benchmarks/evaluate_views.py``: 200 short clips (motions of 16 frames of 48 x 64), written in a temporary
 folder, with the bundled model. The bare passes get the same views, prepared beforehand, in the same batches. Both take
 turns, round by round; what counts is the ratio of the medians. ``--readers 1`` and ``--processes`` try other ways of
 reading ahead.
@@ -26,8 +26,9 @@ from minivivit.training.measurement import passes
 
 
 def write_clips(folder: Path, count: int, kind: str) -> list:
-    """(name, path, labels) of clips of 24 frames."""
-    clips, labels = motion_clips(numpy.random.default_rng(0), count, 24, 48)
+    """(name, path, labels) of clips of 16 frames of 48 x 64."""
+    clips, labels = motion_clips(numpy.random.default_rng(0), count, 16, 64)
+    clips = clips[:, :, 8:56]
     entries = []
     for number, (clip, label) in enumerate(zip(clips, labels.tolist(), strict=True)):
         path = folder / f"{number}.{kind}"
@@ -38,8 +39,8 @@ def write_clips(folder: Path, count: int, kind: str) -> list:
 
             with av.open(str(path), "w") as container:
                 stream = container.add_stream("mpeg4", rate=25)
-                stream.width, stream.height, stream.pix_fmt = 48, 48, "yuv420p"
-                for frame in clip:
+                stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+                for frame in numpy.ascontiguousarray(clip):
                     container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
                 container.mux(stream.encode())
         else:

@@ -13,6 +13,7 @@ from tiny_training import TINY, TINY_MODEL, same_training
 from minivivit import InputError, VivitConfig, VivitForVideoClassification
 from minivivit.cli import main
 from minivivit.training.checkpoints import read_state
+from minivivit.training.data import segments
 from minivivit.training.data.lists.classes import classes_of, indices_of_model, label_indices
 from minivivit.training.data.lists.label_names import read_label_names
 from minivivit.training.data.lists.listed_clips import find_listed, split_listed
@@ -435,3 +436,29 @@ def test_a_model_of_one_head_gets_several(tmp_path):
     argv = ["train", str(data), "--root", str(tmp_path / "videos"), "--config", str(settings)]
     assert main([*argv, "--model", str(tmp_path / "model"), "--output", str(tmp_path / "run")]) == 0
     assert VivitConfig.from_pretrained(tmp_path / "run" / "best").class_splits == [2, 3]
+
+
+def test_parts_of_long_files_keep_names_of_their_own(tmp_path):
+    lines = [f"v.mp4,0,{start},{start + 5}" for start in range(12_345_678, 12_345_690)]
+    path = write(tmp_path / "list.csv", "path,label,start_frame,end_frame\n" + "\n".join([*lines, "w.mp4,1,0,3"]))
+    assert len(find_listed(path).by_name()) == 13
+    other = write(tmp_path / "other.csv", "x.mp4 0\nvalidation/x.mp4 1\n")
+    held_out = write(tmp_path / "val.csv", "x.mp4 0\ny.mp4 1\n")
+    assert len(find_listed(other, held_out).by_name()) == 4
+
+
+def test_a_part_is_read_without_counting_the_frames_of_its_file(tmp_path, monkeypatch):
+    clip = numpy.arange(10, dtype=numpy.uint8)[:, None, None, None] * numpy.ones((10, 4, 4, 3), numpy.uint8)
+    numpy.save(tmp_path / "a.npy", clip)
+    counted = []
+    monkeypatch.setattr(segments, "count_frames", lambda path: counted.append(path) or 10)
+
+    def choose(num_frames):
+        return numpy.array([[0, num_frames - 1, 0]])
+
+    frames, places = segments.read_chosen(Segment(tmp_path / "a.npy", 2, 6), choose)
+    assert (frames[:, 0, 0, 0].tolist(), places.tolist(), counted) == ([2, 5], [[0, 1, 0]], [])
+    frames, _ = segments.read_chosen(Segment(tmp_path / "a.npy", 8, 99), choose)  # the list says more than there is
+    assert (frames[:, 0, 0, 0].tolist(), len(counted)) == ([8, 9], 1)
+    with pytest.raises(InputError, match="holds no frame"):
+        segments.read_chosen(Segment(tmp_path / "a.npy", 10, 12), choose)

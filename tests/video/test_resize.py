@@ -184,3 +184,12 @@ def test_errors_are_one_clear_line(arguments, message):
     with pytest.raises(InputError, match=message) as raised:
         resize_uint8(*arguments)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_small_images_that_are_resized_together_are_as_alone(channels):
+    """Several at once are as one of more channels, but for those with an alpha channel."""
+    images = list(numpy.random.default_rng(0).integers(0, 256, (9, channels, 13, 17), dtype=numpy.uint8))
+    together = resize_planes(images, (7, 11))
+    for image, resized in zip(images, together, strict=True):
+        numpy.testing.assert_array_equal(resize_planes([image], (7, 11))[0], resized)

@@ -179,7 +179,7 @@ def find_folders(data: str | os.PathLike[str], validation: str | os.PathLike[str
 
 def _sub_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; expected one with a sub-folder of clips for each class")
+        raise InputError(f"{folder} is not a folder; expected one with a sub-folder of clips for each class, or a list")
     return sorted(path for path in folder.iterdir() if not is_litter(path) and path.is_dir())
 
 

@@ -1,6 +1,8 @@
 """A clip as a data set names it: a whole file or folder of pictures, or a stretch of one."""
 
+import contextlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +34,8 @@ class Segment:
         """For messages: the path, and which part of it."""
         if self.start == 0 and self.stop is None:
             return str(self.path)
-        unit, stop = " s" if self.in_seconds else "", "" if self.stop is None else f"{self.stop:g}"
-        return f"{self.path} [{self.start:g} : {stop}{unit}]"
+        unit, stop = " s" if self.in_seconds else "", "" if self.stop is None else _number(self.stop)
+        return f"{self.path} [{_number(self.start)} : {stop}{unit}]"
 
     def span(self, total: int) -> tuple[int, int]:
         """The first frame, and the one after the last, of a file of `total` frames; what lies behind its end is cut.
@@ -87,6 +89,52 @@ def span_of(clip: Clip, total: int | None = None) -> tuple[int, int]:
 def read_clip(clip: Clip, first: int, indices: numpy.ndarray) -> numpy.ndarray:
     """The frames `indices` of a clip whose first one is `first` in its file: uint8 (frames, height, width, 3)."""
     return read_video(path_of(clip), indices + first)
+
+
+def read_chosen(clip: Clip, choose: Callable[[int], numpy.ndarray]) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """The frames of a clip that `choose` takes, read once each.
+
+    A part whose end is known is read without counting the frames of its file, which can mean to decode an hour of video
+    for a second of it; only if that fails, they are counted.
+
+    Parameters
+    ----------
+    clip : Path or Segment
+    choose : callable
+        From the number of the clip's frames to an array of their indices, of any shape.
+
+    Returns
+    -------
+    frames : uint8 array (shown, height, width, 3)
+        Those that are chosen, in their order, each once.
+    places : int array
+        Which of them each index has become, in the shape that `choose` gave.
+
+    Raises
+    ------
+    InputError, MissingExtraError, OSError
+        As `read_video` and `span_of` do.
+    """
+    if isinstance(clip, Segment) and clip.stop is not None:
+        with contextlib.suppress(InputError):
+            return _read_chosen(clip, *clip.span(_ANY_LENGTH), choose)
+    return _read_chosen(clip, *span_of(clip), choose)
+
+
+def _read_chosen(
+    clip: Clip, first: int, stop: int, choose: Callable[[int], numpy.ndarray]
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    indices = choose(stop - first)
+    shown, places = numpy.unique(indices, return_inverse=True)
+    return read_clip(clip, first, shown), places.reshape(indices.shape)
+
+
+_ANY_LENGTH = 1 << 60
+
+
+def _number(value: float) -> str:
+    """All digits of a number, and no more: parts of a file must not come to have one name."""
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _frame_at(seconds: float, rate: float) -> int:

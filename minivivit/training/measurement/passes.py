@@ -21,7 +21,7 @@ from minivivit.training.data.clip_data import READERS
 from minivivit.training.data.lists.listed_clips import NamedClip
 from minivivit.training.data.motion.batches import EVALUATION
 from minivivit.training.data.motion.clips import shuffle_frames
-from minivivit.training.data.segments import Clip, read_clip, span_of
+from minivivit.training.data.segments import Clip, read_chosen
 from minivivit.training.measurement.answers import Answer, answer
 from minivivit.video.clip_processor import ClipProcessor
 from minivivit.video.sampling import centre_frame_indices
@@ -126,17 +126,16 @@ def _prepared(clip: Clip, processor: ClipProcessor, clip_len: int, viewing: View
 
     A frame that occurs in several clips is prepared once.
     """
-    try:
-        first, stop = span_of(clip)
+
+    def choose(num_frames: int) -> numpy.ndarray:
         if viewing.num_clips == 1:
-            indices = centre_frame_indices(clip_len, viewing.stride, stop - first)[None]
-        else:
-            indices = temporal_views(viewing.num_clips, clip_len, viewing.stride, stop - first)
-        shown, places = numpy.unique(indices, return_inverse=True)
-        frames = read_clip(clip, first, shown)
+            return centre_frame_indices(clip_len, viewing.stride, num_frames)[None]
+        return temporal_views(viewing.num_clips, clip_len, viewing.stride, num_frames)
+
+    try:
+        frames, places = read_chosen(clip, choose)  # places: (clips, frames of a clip)
     except (InputError, OSError) as error:
         return str(error)
-    places = places.reshape(indices.shape)  # (clips, frames of a clip)
     if viewing.shuffle_seed is not None:
         rng = numpy.random.default_rng([viewing.shuffle_seed, index, EVALUATION])
         places = shuffle_frames(rng, places)

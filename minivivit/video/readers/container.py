@@ -48,12 +48,13 @@ def container_frames(path: Path) -> Iterator[Frame]:
         raise MissingExtraError("av", "video", f"reading {path}") from None
 
     decoded = 0
+    reformatter = av.video.reformatter.VideoReformatter()  # one for all frames: to make one takes longer than to use it
     with _open(av, path) as container:
         stream = _video_stream(container, path)
         try:
             for frame in container.decode(stream):
                 check_frame_size(frame.width, frame.height, str(path))
-                yield partial(_to_rgb, frame, path, decoded)
+                yield partial(_to_rgb, frame, reformatter, path, decoded)
                 decoded += 1
         except av.error.FFmpegError as error:
             failed = f"the decoder failed at frame {decoded}: {_reason(error)}"
@@ -117,13 +118,14 @@ def _video_stream(container: Any, path: Path) -> Any:
     return stream
 
 
-def _to_rgb(frame: Any, path: Path, index: int) -> numpy.ndarray:
+def _to_rgb(frame: Any, reformatter: Any, path: Path, index: int) -> numpy.ndarray:
     """Pixels of `frame` as they are to be shown, uint8 (height, width, 3)."""
     matrix = _display_matrix(frame)
     degrees = 0 if matrix is None else _clockwise_angle(matrix)
     odd = degrees > 1 and degrees % 90 != 0  # FFmpeg passes over a single degree
     try:
-        pixels = (_rotate(frame, degrees) if odd else frame).to_ndarray(format="rgb24")
+        frame = _rotate(frame, degrees) if odd else frame
+        pixels = reformatter.reformat(frame, format="rgb24").to_ndarray()
     except (ValueError, OSError) as error:  # FFmpeg's own errors are of these two types or derive from them
         raise InputError(
             f"frame {index} of {path} has no conversion to RGB ({reason_of(error)}); re-encode the clip"

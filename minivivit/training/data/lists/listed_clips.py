@@ -54,13 +54,13 @@ class ListedClips:
         return [len(head) for head in self.heads] if len(self.heads) > 1 else None
 
     def by_name(self) -> dict[str, Clip]:
-        """Each clip by its name in the list; those of `validation` by ``validation/NAME``."""
-        validation = {f"validation/{name}": clip for name, clip, _ in self.validation or []}
+        """Each clip by its name in the list; those of `validation` by ``validation: NAME``."""
+        validation = {f"validation: {name}": clip for name, clip, _ in self.validation or []}
         return {name: clip for name, clip, _ in self.training} | validation
 
     def files(self) -> dict[str, Path]:
         """What beside the clips decides the training."""
-        return {f"list/{number}/{path.name}": path for number, path in enumerate(self.sources)}
+        return {f"list {number}: {path.name}": path for number, path in enumerate(self.sources)}
 
     def without(self, names: Collection[str]) -> "ListedClips":
         """The same without the clips of these names (`by_name`).
@@ -72,7 +72,7 @@ class ListedClips:
         """
         gone = set(names)
         training = [entry for entry in self.training if entry[0] not in gone]
-        validation = self.validation and [entry for entry in self.validation if f"validation/{entry[0]}" not in gone]
+        validation = self.validation and [entry for entry in self.validation if f"validation: {entry[0]}" not in gone]
         if not training:
             raise InputError(f"none of the {len(self.training):,} clips to train on can be used; is --root right?")
         return replace(self, training=training, validation=validation)
