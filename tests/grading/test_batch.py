@@ -81,7 +81,11 @@ def test_a_folder_is_searched_for_what_was_handed_in(tmp_path):
     assert not list(tmp_path.parent.glob("x.py"))
 
 
-@pytest.mark.parametrize("data", [b"", b"PK", zipped({"a.py": MERGE})[:60], b"PK\x05\x06" + bytes(18) + b"x" * 7])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"PK", zipped({"a.py": MERGE})[:60], b"PK\x05\x06" + bytes(18) + b"x" * 7],
+    ids=["empty", "two letters", "cut", "no archive"],  # the archive holds the time: no name that all processes share
+)
 def test_a_zip_file_that_is_none_is_one_problem(tmp_path, data):
     (tmp_path / "a.zip").write_bytes(data)
     (tmp_path / "b.py").write_bytes(MERGE)
