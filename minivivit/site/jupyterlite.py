@@ -30,6 +30,11 @@ UNUSED = (
     "build/fa-brands-*",
     "*/package.json",
 )
+LICENCE_DIALOGUE = (
+    "@jupyterlab/apputils-extension:licenses-client",
+    "@jupyterlab/apputils-extension:licenses-plugin",
+    "@jupyterlab/help-extension:licenses-commands",
+)  # it would show a list that stands, shorter, in this file of the build
 LICENCES = "third-party-licenses.txt"
 UNUSED_FOLDER = "build/schemas/@jupyterlab"
 # The languages of code that the notebooks and pages show; an editor of JupyterLab knows a hundred.
@@ -126,10 +131,7 @@ def _configuration(contents: Path, pyodide: Pyodide, wheels: list[Wheel]) -> dic
             "appUrl": "./tree",
             "exposeAppInBrowser": True,
             "enableMemoryStorage": True,
-            "disabledExtensions": [
-                "@jupyterlab/apputils-extension:licenses-client",
-                "@jupyterlab/help-extension:licenses",
-            ],
+            "disabledExtensions": list(LICENCE_DIALOGUE),
             "litePluginSettings": {f"{KERNEL}:kernel": kernel},
         },
     }
