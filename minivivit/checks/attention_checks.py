@@ -121,11 +121,12 @@ def _normalised_over_all(x: Array) -> Array:
 def _masked(rng: Rng, *shape: int) -> Array:
     """Scores of which some are -inf, as a mask makes them, and at least one of each row is not.
 
-    Every second row is near -1.5e4: who takes -1e4 for -inf finds the hidden ones there the largest.
+    Every second row is near -1.5e4 and its last is hidden: who takes -1e4 for -inf finds that the largest.
     """
     x = normal(rng, *shape, scale=2)
     x[1::2] -= 1.5e4
     hidden = rng.random(shape) < 0.4
+    hidden[1::2, -1] = True
     hidden[..., 0] = hidden.all(axis=-1) ^ hidden[..., 0]
     x[hidden] = -numpy.inf
     return x

@@ -9,12 +9,14 @@ case should give is computed once for all answers. `--assignment 03` does a part
 """
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy
 
@@ -63,7 +65,8 @@ def judged(answer: Answer, drawn: Drawn) -> Judged:
         want, seconds = drawn.wanted(number)
         limit = SHORT if _is_endless(answer) else limit_for(seconds)
         start = time.process_time()
-        called = _called(drawn.task, function, case, limit)
+        with _stopped_in_time(_is_endless(answer)):
+            called = _called(drawn.task, function, case, limit)
         largest = max(largest, (time.process_time() - start) / limit)
         verdict = judge(drawn.task, number, case, called, want, seconds)
         faults = [verdict.failed] if verdict.failed else list(verdict.wrong.values())
@@ -75,6 +78,11 @@ def judged(answer: Answer, drawn: Drawn) -> Judged:
 def _called(task: Task, function: Callable, case: Case, limit: float) -> Called:
     arguments = {name: copied(value) for name, value in case.arguments.items()}
     return Called(student_call.call_student(function, tuple(arguments.values()), limit, task.may_use), arguments)
+
+
+def _stopped_in_time(is_so: bool) -> contextlib.AbstractContextManager:
+    """Whether functions run in threads, to be stopped; others wait for a processor at every call of them."""
+    return contextlib.nullcontext() if is_so else patch.object(student_call, "has_time_limit", lambda: False)
 
 
 def _is_endless(answer: Answer) -> bool:
