@@ -49,8 +49,15 @@ from minivivit.files.torch_file import read_torch, torch_index
 from minivivit.files.weights import read_weights, tensor_index, write_weights
 from minivivit.models.parameters import classification_shapes, flatten
 from minivivit.training.checkpoints import load_optimiser, read_state
+from minivivit.training.data.lists.classes import indices_of_model
+from minivivit.training.data.lists.label_names import read_label_names
+from minivivit.training.data.lists.listed_clips import find_listed
+from minivivit.training.data.lists.reading import read_list
 from minivivit.training.experiments.variants import variant_settings
 from minivivit.training.log import read_log
+from minivivit.training.measurement.answers import Answer
+from minivivit.training.measurement.predictions import check_answers, merge_predictions, write_predictions
+from minivivit.training.measurement.scores import scores_of
 from minivivit.training.optimisers.freezing import trainable_names
 from minivivit.training.run import begin_training, make_optimiser, resume_training, settings_of
 from minivivit.training.settings import make_settings, model_config, read_settings_file, warm_up_steps
@@ -411,6 +418,63 @@ def _make_log(place: Path) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------------
+# Lists of clips, names of classes, predictions
+# --------------------------------------------------------------------------------------------------------------------
+
+
+OF_LISTS = VivitConfig(**{**SMALL, "num_labels": 2}, id2label={0: "open", 1: "close"})
+
+
+def _make_lists(place: Path) -> None:
+    something = [{"id": "7", "template": "[open]"}, {"id": "8", "template": "[close]"}]
+    epic = "narration_id,participant_id,video_id,start_frame,stop_frame,verb_class,noun_class\n"
+    lists = {
+        "header.csv": 'path,label,start,end\na.mp4,open,1.5,2\n"b, c.mp4",close,00:01:02.5,\n',
+        "spaced.csv": "a/b.mp4 0\nc d.mp4 1\n",
+        "frames.txt": "a/b 12 163 0\nc 0 99 1\n",
+        "something.json": json.dumps(something),
+        "epic.csv": f"{epic}P01_01_0,P01,P01_01,8,202,3,3\nP01_01_1,P01,P01_01,210,240,0,2\n",
+    }
+    names = {"names.json": '{"open": 0, "close": "1"}', "names.txt": "open\nclose\n", "names.csv": "open,0\nclose,1\n"}
+    answers = [
+        Answer(0, "a.mp4", (1,), (1,), (1,), 1, 0.25, (((1,), 0.75), ((0,), 0.25))),
+        Answer(1, "b", (0,), damage="x"),
+    ]
+    for index, (name, content) in enumerate(lists.items()):
+        folder = place / str(index)
+        folder.mkdir()
+        (folder / name).write_text(content)
+        other = list(names)[index % 3]
+        (folder / "names").mkdir()
+        (folder / "names" / other).write_text(names[other])
+        write_predictions(folder / "predictions.csv", "0" * 16, answers, OF_LISTS)
+
+
+def _read_lists(place: Path, rng: Random) -> None:
+    (names,) = (place / "names").iterdir()
+    (data,) = (path for path in place.iterdir() if path.is_file() and path.name != "predictions.csv")
+
+    def read_predictions() -> None:
+        _, answers = merge_predictions([place / "predictions.csv"])
+        check_answers(answers, OF_LISTS)
+        scores_of(answers, OF_LISTS)
+
+    def read_for_a_model() -> None:
+        clips = read_list(data)
+        if len(clips.heads) == 1:
+            indices_of_model(clips, OF_LISTS)
+
+    calls = [
+        lambda: find_listed(data).by_name(),
+        read_for_a_model,
+        lambda: read_label_names(names, ("label",)),
+        read_predictions,
+    ]
+    for call in rng.sample(calls, 2):
+        call()
+
+
+# --------------------------------------------------------------------------------------------------------------------
 # Traces
 # --------------------------------------------------------------------------------------------------------------------
 
@@ -538,6 +602,7 @@ READERS = {
         Reader("variants", _make_variants, _read_variants, (JSON,), share=2),
         Reader("training", _make_trainings, _read_training, (JSON, "optimiser.safetensors", ".jsonl"), 3, writes=True),
         Reader("log", _make_log, lambda place, rng: read_log(place / "log.jsonl"), (".jsonl",), share=2),
+        Reader("lists", _make_lists, _read_lists, (JSON, ".csv", ".txt"), share=5),
         Reader("trace", _make_traces, _read_traces, (JSON, ".safetensors", ".npz"), share=4),
         Reader("input", _make_inputs, _read_input, (".npy", ".npz", ".safetensors"), share=3),
         Reader("pictures", _make_pictures, _read_clip, ("",), share=8),
