@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { chromium } from "playwright-core";
 
-const [executablePath, list] = process.argv.slice(2);
+const [executablePath, list, pictures] = process.argv.slice(2);
 const pages = JSON.parse(readFileSync(list, "utf8"));
 const args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const browser = await chromium.launch({ executablePath, args });
@@ -155,6 +155,24 @@ async function look(page, name) {
   check(nameless.length === 0, `${name}: without a name: ${nameless}`);
 }
 
+// The states that are worth looking at, in three widths, light and dark; and the two pictures of the README.
+async function picture(entry) {
+  const part = "vivit.encoder.layer.2.attention.attention.scores";
+  const states = { start: "", gradients: "#what=gradients", pixels: "#what=gradients&look=rollout", covering: "#look=cover", number: `#part=${part}&number=28`, backward: `#part=${part}&number=28&what=gradients`, answer: "#tour=10", models: "#tour=12" };
+  for (const [scheme, width] of [["light", 390], ["light", 1280], ["dark", 1280], ["light", 1920]])
+    for (const [name, hash] of Object.entries(states)) {
+      const page = await open({ ...entry, page: `${entry.page}${hash}` }, { viewport: { width, height: 900 }, colorScheme: scheme });
+      await page.screenshot({ path: `${pictures}/${name}_${width}_${scheme}.png`, fullPage: !hash.includes("tour") });
+      await page.context().close();
+    }
+  for (const [name, hash, where, width, colorScheme] of [["attention", "", "#look", 1920, "light"], ["number", states.number, "#why", 1280, "dark"]]) {
+    const page = await open({ ...entry, page: `${entry.page}${hash}` }, { viewport: { width, height: 1000 }, colorScheme });
+    await page.locator(where).screenshot({ path: `${pictures}/explore_${name}.png` });
+    await page.context().close();
+  }
+}
+
+if (pictures) await picture(pages[0]);
 for (const entry of pages) {
   const page = await open(entry, { viewport: { width: 1280, height: 900 } });
   const first = await page.evaluate(() => document.documentElement.dataset.drawn);

@@ -1,4 +1,4 @@
-"""The page of `minivivit explore` in Chromium: `python tests/browser/explore.py [--seed N] [--numbers N]`.
+"""The page of `minivivit explore` in Chromium: `python tests/browser/explore.py [--seed N] [--pictures DIR]`.
 
 Pages of the bundled model, of small models of the other three kinds, and of a sampled one are written and opened. In
 each, numbers drawn at random are looked up by their address and held against a trace that is made here, with NumPy; so
@@ -219,6 +219,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--numbers", type=int, default=100, help="of the bundled model; a quarter of each other")
     parser.add_argument("--browser", default=shutil.which("chromium") or "/usr/bin/chromium")
+    parser.add_argument("--pictures", type=Path, help="a folder for pictures of the page, to be looked at")
     arguments = parser.parse_args()
     rng = numpy.random.default_rng(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="minivivit-explore-") as place:
@@ -235,6 +236,9 @@ def main() -> int:
         subprocess.run(npm, check=True)
         shutil.copyfile(HERE / "explore.mjs", folder / "explore.mjs")
         command = ["node", "explore.mjs", arguments.browser, "pages.json"]
+        if arguments.pictures is not None:
+            arguments.pictures.mkdir(parents=True, exist_ok=True)
+            command.append(str(arguments.pictures.resolve()))
         return subprocess.run(command, cwd=folder, check=False).returncode
 
 

@@ -3,7 +3,7 @@
 // explain() returns {value, terms, constants, scale, lines, note, formula}. terms are products {label, a, b, product};
 // the value is scale · Σ product + Σ constants. Where a number is no sum, lines say how it comes about, step by step.
 
-import { ACTIVATIONS, normOf, softmax, written } from "./numbers.js";
+import { ACTIVATIONS, normOf, softmax } from "./numbers.js";
 
 const product = (label, a, b, link = null) => ({ label, a, b, product: a * b, link });
 
@@ -403,7 +403,3 @@ function explainAnswer(net, step, { index }, what) {
     formula: "p = e^z / Σ e^z",
   });
 }
-
-// A sum of products as a line of text, for whoever copies it.
-export const sentence = (found) =>
-  found.terms.length ? `${written(found.value)} = ${found.scale === 1 ? "" : `${written(found.scale)} · `}Σ of ${found.terms.length} products` : "";

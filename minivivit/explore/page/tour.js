@@ -54,7 +54,7 @@ export function buildTour(net, page) {
     byId("tour-start").onclick = () => go(tour ? 0 : 1);
     box.hidden = !tour;
     if (!tour || (before && before.tour === tour && box.childElementCount)) return;
-    const [title, text, exercise, , where] = steps[tour - 1];
+    const [title, text, exercise] = steps[tour - 1];
     const button = (name, to, primary) => element("button", { type: "button", class: primary ? "primary" : "", onclick: () => go(to) }, name);
     clear(box).append(
       element("p", { class: "eyebrow" }, `Step ${tour} of ${steps.length}`),
@@ -64,17 +64,22 @@ export function buildTour(net, page) {
       element("div", { class: "buttons" }, tour > 1 ? button("Back", tour - 1) : button("Close", 0), tour > 1 ? button("Close", 0) : null, tour < steps.length ? button("Next", tour + 1, true) : button("Finish", 0, true)),
     );
     box.scrollTop = 0;
-    const target = byId(where);
     if (before) {
       box.focus({ preventScroll: true });
-      target.scrollIntoView({ block: where === "why" || where === "stage" ? "center" : "start" });
+      reveal(tour);
     }
   }
 
   // An address that names a step, and nothing else, means all that the step shows.
   function enter() {
     const found = /^#tour=([0-9]{1,2})$/.exec(location.hash);
-    if (found) go(Number(found[1]));
+    if (!found) return;
+    go(Number(found[1]));
+    reveal(page.state.tour);
+  }
+
+  function reveal(number) {
+    if (number) byId(steps[number - 1][4]).scrollIntoView({ block: "start" });
   }
 
   box.addEventListener("keydown", (event) => {

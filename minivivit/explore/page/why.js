@@ -104,7 +104,8 @@ export function buildWhy(net, page) {
     const sorted = [...reason.terms].sort((a, b) => Math.abs(b.product) - Math.abs(a.product));
     const shown = all ? sorted : sorted.slice(0, SHOWN);
     const rest = sorted.slice(shown.length);
-    const most = Math.max(1e-300, ...sorted.map((term) => Math.abs(term.product)), ...reason.constants.map((constant) => Math.abs(constant.value / scale)));
+    const together = rest.reduce((a, b) => a + b.product, 0);
+    const most = Math.max(1e-300, Math.abs(together), ...sorted.map((term) => Math.abs(term.product)), ...reason.constants.map((constant) => Math.abs(constant.value / scale)));
     const table = element("table", { class: "terms" });
     const barCell = (value) => {
       const canvas = element("canvas", { "aria-hidden": "true" });
@@ -123,13 +124,13 @@ export function buildWhy(net, page) {
       table.append(element("tr", {}, element("td", {}, label), element("td", {}, `${written(term.a)} × ${written(term.b)}`), element("td", {}, written(term.product)), barCell(term.product)));
     }
     if (rest.length) {
-      const sum = rest.reduce((a, b) => a + b.product, 0);
       const button = element("button", { type: "button", class: "link", onclick: () => ((all = true), render()) }, `the ${rest.length} smaller ones together`);
-      table.append(element("tr", { class: "rest" }, element("td", {}, button), element("td"), element("td", {}, written(sum)), barCell(sum)));
+      table.append(element("tr", { class: "rest" }, element("td", {}, button), element("td"), element("td", {}, written(together)), barCell(together)));
     }
     if (scale !== 1) {
       const sum = sorted.reduce((a, b) => a + b.product, 0);
-      table.append(element("tr", {}, element("td", {}, "their sum, times 1/√d"), element("td", {}, `${written(sum)} × ${written(scale)}`), element("td", {}, written(sum * scale)), barCell(sum * scale)));
+      table.append(element("tr", { class: "sum" }, element("td", {}, "together, times 1/√d"), element("td", {}, `${written(sum)} × ${written(scale)}`), element("td", { "data-shown": "sum" }, written(sum * scale)), element("td")));
+      return table;
     }
     for (const constant of reason.constants)
       table.append(element("tr", {}, element("td", {}, constant.label), element("td"), element("td", {}, written(constant.value)), barCell(constant.value)));
