@@ -18,6 +18,7 @@ from minivivit.site.sources import (
     ONE_PAGE,
     Entry,
     assignments,
+    first_heading,
     helpers,
     notebooks,
     pages,
@@ -116,8 +117,9 @@ def _lay_out_contents(
 def _places(clone: Path, books: list[Entry]) -> dict[str, str]:
     """For every file of the clone that becomes a page, or may when a link asks for it, its page's place."""
     places = {f"notebooks/{entry.path.name}": f"{entry.path.stem}.html" for entry in books}
-    for entries in pages(clone).values():
-        places |= {f"notebooks/{entry.path.name}": f"{entry.path.stem}.html" for entry in entries}
+    for path in sorted((clone / "notebooks").glob("*.md")) + sorted((clone / "notebooks" / "api").glob("*.md")):
+        place = path.relative_to(clone / "notebooks")
+        places[f"notebooks/{place.as_posix()}"] = place.with_suffix(".html").as_posix()
     for path in sorted((clone / "minivivit").rglob("*.py")):
         place = path.relative_to(clone).as_posix()
         places[place] = f"source/{place}.html"
@@ -147,15 +149,19 @@ def _write_pages(site: Path, clone: Path, books: list[Entry], links: Links, temp
         for name, data in pictures.items():
             (site / READ / name).parent.mkdir(parents=True, exist_ok=True)
             (site / READ / name).write_bytes(data)
-    for entries in pages(clone).values():
-        for entry in entries:
-            origin = f"notebooks/{entry.path.name}"
-            text = entry.path.read_text(encoding="utf-8")
-            write(origin, markdown_page(text, origin, links), title=entry.title, kind="page")
-    links.asked.add(f"notebooks/{ONE_PAGE}")
-    for origin in sorted(place for place in links.asked if place.endswith(".py")):
-        text = (clone / origin).read_text(encoding="utf-8")
-        write(origin, f"<h1><code>{origin}</code></h1>{source_page(text)}", title=origin, kind="code")
+    listed = [entry.path for entries in pages(clone).values() for entry in entries]
+    links.asked |= {f"notebooks/{name}" for name in (ONE_PAGE, *(path.name for path in listed))}
+    written = {f"notebooks/{entry.path.name}" for entry in books}
+    while waiting := sorted(links.asked - written):
+        for origin in waiting:
+            text = (clone / origin).read_text(encoding="utf-8")
+            if origin.endswith(".md"):
+                write(
+                    origin, markdown_page(text, origin, links), title=first_heading(text, clone / origin), kind="page"
+                )
+            else:
+                write(origin, f"<h1><code>{origin}</code></h1>{source_page(text)}", title=origin, kind="code")
+        written |= set(waiting)
 
 
 def _markup(body: str) -> Any:

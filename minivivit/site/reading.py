@@ -101,7 +101,7 @@ def _as_webp(png: bytes) -> bytes:
     """The same pixels in fewer bytes."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:
-        image.convert("RGBA" if "A" in image.getbands() else "RGB").save(buffer, "WEBP", lossless=True, quality=90)
+        image.convert("RGBA" if "A" in image.getbands() else "RGB").save(buffer, "WEBP", lossless=True, quality=60)
     return buffer.getvalue()
 
 

@@ -20,8 +20,10 @@ PAGES = {
     "look up": (
         ("paper_map.md", "the paper's equations and figures, each with its function, test and notebook"),
         ("api.md", "every public function and class"),
+        ("differences.md", "where this differs from transformers and scenic, on purpose"),
         ("variants.md", "the paper's models and input encodings, trained side by side"),
         ("teaching.md", "a plan of seven weeks, and what to grade by hand"),
+        ("changelog.md", "what has changed"),
     ),
 }
 
@@ -90,7 +92,7 @@ def pages(clone: Path) -> dict[str, list[Entry]]:
     """The pages in Markdown that are there, by their door."""
     return {
         door: [
-            Entry(path, _first_heading(path.read_text(encoding="utf-8"), path), about)
+            Entry(path, first_heading(path.read_text(encoding="utf-8"), path), about)
             for path, about in ((clone / "notebooks" / name, about) for name, about in entries)
             if path.is_file()
         ]
@@ -120,10 +122,10 @@ def without_outputs(book: dict[str, Any]) -> dict[str, Any]:
 
 def _title(book: dict[str, Any], path: Path) -> str:
     texts = ("".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "markdown")
-    return _first_heading("\n\n".join(texts), path)
+    return first_heading("\n\n".join(texts), path)
 
 
-def _first_heading(text: str, path: Path) -> str:
+def first_heading(text: str, path: Path) -> str:
     """The first heading, without Markdown's marks and without a number that the list gives anyway."""
     found = re.search(r"^# +(.+?) *$", text, flags=re.MULTILINE)
     title = re.sub(r"[*`$]", "", found[1]) if found else path.stem
