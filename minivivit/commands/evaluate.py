@@ -4,6 +4,7 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,18 @@ from minivivit.progress import counted, progress_bar
 from minivivit.training.data.clip_folders import ClipFolders, find_clips
 from minivivit.training.data.damage import check_clips
 from minivivit.training.data.folders import FolderData
-from minivivit.training.data.motion.batches import EVALUATION, check_motion_labels, motion_clip_size, stream
-from minivivit.training.data.motion.clips import motion_clips, shuffle_frames
-from minivivit.training.evaluation import Measurement, measure
+from minivivit.training.data.motion.batches import (
+    EVALUATION,
+    check_motion_labels,
+    motion_batches,
+    motion_clip_size,
+    stream,
+)
+from minivivit.training.data.motion.clips import shuffle_frames
+from minivivit.training.data.wanted import Wanted, all_of_them
+from minivivit.training.evaluation import Measurement, measure_shared
+from minivivit.training.parallel.ranks import Ranks, check_same_arguments
+from minivivit.training.parallel.started import find_ranks
 from minivivit.training.setting_checks import LARGEST_SEED, whole
 from minivivit.training.settings import MOTION
 from minivivit.video.default_processor import load_processor
@@ -72,8 +82,14 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="where to compute")
 
 
-def run_evaluate(args: argparse.Namespace) -> None:
+def run_evaluate(args: argparse.Namespace) -> int:
     """Measure the model that `args` name, and print the result."""
+    return find_ranks().run(lambda ranks: _evaluate(args, ranks))
+
+
+def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
+    """Measure, alone or with other processes, each of which classifies its share of the batches."""
+    check_same_arguments(ranks, args)
     whole(0, maximum=LARGEST_SEED)("seed", args.seed)
     for name in ("clips", "stride"):
         whole(1)(name, getattr(args, name))
@@ -84,19 +100,22 @@ def run_evaluate(args: argparse.Namespace) -> None:
     processor, notes = load_processor(directory, config)
     rng = stream(args.seed, EVALUATION)
     skipped: list[str] = []
+    wanted = all_of_them if args.shuffle_frames else ranks.turns  # shuffling draws for all clips, in their order
     if args.data is None:
         check_motion_labels(config)
-        count, batches = args.clips, _motion_batches(args.clips, *motion_clip_size(config), rng)
+        count, batches = args.clips, motion_batches(rng, args.clips, BATCH, *motion_clip_size(config), wanted)
     else:
-        count, batches, skipped = _folder_batches(config, args.data, args.stride, args.skip_damaged)
+        count, batches, skipped = _folder_batches(config, args.data, args.stride, args.skip_damaged, wanted, ranks)
     if args.shuffle_frames:
         batches = (([shuffle_frames(rng, clip[None])[0] for clip in clips], labels) for clips, labels in batches)
+        batches = islice(batches, ranks.rank, None, ranks.size)
     with held_log() as messages:
         model = VivitForVideoClassification.from_pretrained(directory, backend=args.backend)
     with progress_bar(count, "evaluate", "clip") as bar:
-        measured = measure(model, processor, counted(batches, bar))
+        measured = measure_shared(model, processor, counted(batches, bar), ranks)
     print_notes([*notes, *messages])
     _print_measurement(args, config, measured, skipped)
+    return 0
 
 
 def _check_one_label_a_clip(config: VivitConfig) -> None:
@@ -114,16 +133,8 @@ def _check_one_label_a_clip(config: VivitConfig) -> None:
         )
 
 
-def _motion_batches(
-    count: int, num_frames: int, size: int, rng: numpy.random.Generator
-) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
-    for first in range(0, count, BATCH):
-        clips, labels = motion_clips(rng, min(BATCH, count - first), num_frames, size)
-        yield list(clips), labels
-
-
 def _folder_batches(
-    config: VivitConfig, folder: str, frame_sample_rate: int, skip_damaged: bool
+    config: VivitConfig, folder: str, frame_sample_rate: int, skip_damaged: bool, wanted: Wanted, ranks: Ranks
 ) -> tuple[int, Iterator[tuple[list[numpy.ndarray], numpy.ndarray]], list[str]]:
     """How many clips a folder has, all of them, and the names of those that were skipped.
 
@@ -144,12 +155,12 @@ def _folder_batches(
                 f"the model has {same[name]} classes of the name {quoted(name)}, so the sub-folder of {folder} does "
                 "not say which is meant; give them different names in the config's id2label"
             )
-    lengths, skipped = check_clips(ClipFolders(clips).by_name(), skip_damaged)
+    lengths, skipped = ranks.from_first(lambda: check_clips(ClipFolders(clips).by_name(), skip_damaged))
     entries = [(path, label_of[name]) for name, paths in clips.items() for path in paths if path in lengths]
     if not entries:
         raise InputError(f"none of the {len(skipped):,} clips in {folder} can be used; is the folder what it seems?")
     data = FolderData(clips, config, seed=0, batch_size=BATCH, frame_sample_rate=frame_sample_rate, lengths=lengths)
-    return len(entries), data.central_batches(entries, FOLDER_BATCH), skipped
+    return len(entries), data.central_batches(entries, FOLDER_BATCH, wanted), skipped
 
 
 def _print_measurement(

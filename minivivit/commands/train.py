@@ -1,9 +1,13 @@
 """``minivivit train``: train a model on clips, or fine-tune one."""
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy
+
+from minivivit.backend import num_threads
 from minivivit.commands.common.arguments import decimal, integer
 from minivivit.commands.common.notes import held_log, print_notes
 from minivivit.commands.common.text_table import printable
@@ -13,6 +17,8 @@ from minivivit.files.tensor_data import quoted
 from minivivit.training.checkpoints import BEST, LAST, holds_training
 from minivivit.training.lock import locked
 from minivivit.training.loop import train
+from minivivit.training.parallel.ranks import Ranks, check_same_arguments
+from minivivit.training.parallel.started import find_ranks
 from minivivit.training.run import Training, begin_training, resume_training, settings_of, settled_state
 from minivivit.training.settings import MOTION, OPTIMISERS, SCHEDULES, make_settings, read_settings_file
 
@@ -120,14 +126,27 @@ def _default_text(name: str) -> str:
 
 def run_train(args: argparse.Namespace) -> int:
     """Run ``minivivit train``: 0 when the training reached its end, 130 when Ctrl-C stopped it."""
+    return find_ranks().run(lambda ranks: _train(args, ranks))
+
+
+def _train(args: argparse.Namespace, ranks: Ranks) -> int:
+    """Train, alone or with other processes: the first one opens the training, and the others get a copy of it."""
     output = Path(args.output)
-    given = _given_settings(args)
-    if args.validation is not None and "validation_fraction" in given:
-        raise InputError("give a folder to validate on, or a validation_fraction of the clips, but not both")
-    for folder in (args.data, args.validation):
-        _check_apart(folder, output)
-    with locked(output) as notes:
-        training = _open_training(args, given, output, notes)
+    check_same_arguments(ranks, args)
+    with ExitStack() as stack:
+
+        def open_training() -> Training:
+            given = _given_settings(args)
+            if args.validation is not None and "validation_fraction" in given:
+                raise InputError("give a folder to validate on, or a validation_fraction of the clips, but not both")
+            for folder in (args.data, args.validation):
+                _check_apart(folder, output)
+            training = _open_training(args, given, output, stack.enter_context(locked(output)))
+            _check_shareable(training, ranks)
+            return training
+
+        training = ranks.from_first(open_training)
+        training.ranks = ranks
         _announce(training)
         finished = train(training)
     if not finished:
@@ -136,6 +155,13 @@ def run_train(args: argparse.Namespace) -> int:
     last, best = printable(output / LAST), printable(output / BEST)
     print(f"finished; the last model is in {last}, the best one in {best}")
     return 0
+
+
+def _check_shareable(training: Training, ranks: Ranks) -> None:
+    if ranks.size > 1 and training.model.xp is not numpy:
+        raise InputError(
+            f"{ranks.size} processes can train together on processors only, and not on GPUs: give --backend numpy"
+        )
 
 
 def _check_apart(data: str | None, output: Path) -> None:
@@ -229,10 +255,12 @@ def _said(name: str, value: Any) -> str:
 
 
 def _announce(training: Training) -> None:
-    config = training.model.config
+    config, ranks = training.model.config, training.ranks
     frames = f"{config.num_frames} frames of {' x '.join(map(str, config.frame_size))}"
     print(f"data: {printable(training.data.describe())}")
     print(f"model: {config.attention_type}, {training.model.num_parameters():,} parameters, {frames}")
+    if ranks.size > 1:
+        print(f"processes: {ranks.size}, {num_threads()} threads each; each computes its part of every batch")
     print(
         f"steps: {training.total_steps:,}, beginning at {training.step:,}; output: {printable(training.output)}",
         flush=True,

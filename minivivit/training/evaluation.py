@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 
 import numpy
 
 from minivivit.backend import to_numpy
 from minivivit.errors import InputError
 from minivivit.models.classification import VivitForVideoClassification
+from minivivit.training.parallel.ranks import Ranks
 from minivivit.video.clip_processor import ClipProcessor
 
 
@@ -77,4 +79,29 @@ def measure(
             raise InputError("the logits are not finite: are the weights sound? float64 reaches further than float32")
         numpy.add.at(confusion, (labels, logits.argmax(axis=-1)), 1)
         loss += float(out.loss) * len(labels)
+    return Measurement(confusion, loss / max(1, int(confusion.sum())))
+
+
+def measure_shared(
+    model: VivitForVideoClassification,
+    processor: ClipProcessor,
+    batches: Iterable[tuple[list[numpy.ndarray], numpy.ndarray]],
+    ranks: Ranks,
+) -> Measurement:
+    """What `measure` finds, each batch being classified by one of several ranks; all of them learn the whole.
+
+    Parameters
+    ----------
+    batches : iterable of (clips, labels)
+        This rank's: those of its `Ranks.turns`.
+    """
+    if ranks.size == 1:
+        return measure(model, processor, batches)
+    own = ranks.together(lambda: [measure(model, processor, [batch]) for batch in batches])
+    in_order = [found for found in chain(*zip_longest(*ranks.gathered(own))) if found is not None]
+    confusion = numpy.zeros((model.config.num_labels,) * 2, dtype=numpy.int64)
+    loss = 0.0
+    for found in in_order:
+        confusion += found.confusion
+        loss += found.loss * found.count
     return Measurement(confusion, loss / max(1, int(confusion.sum())))

@@ -14,13 +14,14 @@ from minivivit.progress import Bar, counted, is_terminal, progress_bar, say
 from minivivit.training.accumulation import BatchResult, batch_gradients
 from minivivit.training.curves import CURVES_FILE, draw_curves
 from minivivit.training.data.pixels import to_pixel_values
-from minivivit.training.evaluation import Measurement, measure
+from minivivit.training.evaluation import Measurement, measure_shared
 from minivivit.training.interruption import Interruption
 from minivivit.training.log import read_log
 from minivivit.training.nan_hunt import hunt
 from minivivit.training.optimisers.clipping import clip_by_global_norm, global_norm
+from minivivit.training.parallel.parts import batch_parts, rows_of
 from minivivit.training.regularisation.label_smoothing import one_hot
-from minivivit.training.regularisation.mixup import mixup
+from minivivit.training.regularisation.mixup import mixed, mixup_weight
 from minivivit.training.run import LOG_FILE, Training
 
 
@@ -37,13 +38,13 @@ def train(training: Training) -> bool:
     NonFiniteError
         When a loss or a gradient is NaN or infinite; the update is not made.
     """
-    settings, total = training.settings, training.total_steps
+    settings, total, ranks = training.settings, training.total_steps, training.ranks
     saved_step = training.step
     with Interruption() as interruption, _progress_bar(training) as bar, numpy.errstate(all="ignore"):
         # An overflow is looked for, and named, by make_step. (warnings.catch_warnings would act on every thread.)
-        while training.step < total and not interruption.requested:
+        while training.step < total and not any(ranks.gathered(interruption.requested)):
             figures = make_step(training)
-            training.log.write(step=training.step, **figures)
+            training.write_log(step=training.step, **figures)
             _show(bar, figures)
             is_best = False
             if training.step % training.validate_every == 0 or training.step == total:
@@ -53,21 +54,20 @@ def train(training: Training) -> bool:
                 saved_step = training.step
         if training.step != saved_step:
             training.save()
+    ranks.from_first(lambda: _draw_curves(training))
+    return training.step == total
+
+
+def _draw_curves(training: Training) -> None:
     log, curves = training.output / LOG_FILE, training.output / CURVES_FILE
     with naming_errors(curves):
         draw_curves(read_log(log) if log.exists() else [], curves)
-    return training.step == total
 
 
 def make_step(training: Training) -> dict[str, Any]:
     """One update. Returns its loss, accuracy, learning rate and the norm of its gradient before clipping."""
     settings, rng, model = training.settings, training.rng, training.model
-    clips, labels = training.data.training_batch(training.step, settings.batch_size, rng)
-    pixel_values = to_pixel_values(clips, training.processor, training.clips_are_cut)
-    targets = labels
-    if settings.mixup_alpha:
-        rows = one_hot(labels, model.config.num_labels, "float32")
-        pixel_values, targets = mixup(pixel_values, rows, rng, settings.mixup_alpha)
+    pixel_values, targets = training.ranks.together(lambda: _batch(training))
     generator_state = rng.bit_generator.state
     result = _gradients(training, pixel_values, targets)
     max_norm = settings.max_grad_norm
@@ -86,14 +86,47 @@ def make_step(training: Training) -> dict[str, Any]:
             symptom = f"the loss is {result.loss}"
         elif math.isfinite(norm):
             symptom += f", whose square is beyond {model.dtype}"
-        raise hunt(training.step + 1, symptom, model.state_dict(), run_again)
+        raise hunt(training.step + 1, symptom, model.state_dict(), run_again, training.ranks)
 
     rate = training.rate(training.step)
     training.optimiser.step(result.gradients, rate)
     training.step += 1
-    truth = labels if targets is labels else targets.argmax(axis=-1)  # mixed clips count as what they are most of
-    accuracy = float((result.logits.argmax(axis=-1) == truth).mean())
+    truth = targets if targets.ndim == 1 else targets.argmax(axis=-1)  # mixed clips count as what they are most of
+    right = result.logits.argmax(axis=-1) == truth[_own_clips(training, len(truth))]
+    accuracy = training.ranks.total([right.sum()])[0] / len(truth)
     return {"loss": result.loss, "accuracy": accuracy, "learning_rate": rate, "gradient_norm": norm}
+
+
+def _batch(training: Training) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """The pixel values of this rank's clips, and the targets of the whole batch."""
+    settings, rng = training.settings, training.rng
+    mixes = settings.mixup_alpha > 0
+
+    def wanted(count: int) -> list[int]:
+        own = _own_clips(training, count)
+        return sorted({*own, *(count - 1 - clip for clip in own)}) if mixes else own
+
+    clips, labels = training.data.training_batch(training.step, settings.batch_size, rng, wanted)
+    if not clips:
+        pixel_values = numpy.empty((0, 1), dtype=numpy.float32)
+    else:
+        pixel_values = to_pixel_values(clips, training.processor, training.clips_are_cut)
+    if not mixes:
+        return pixel_values, labels
+    weight, count = mixup_weight(rng, settings.mixup_alpha), len(labels)
+    place = {clip: index for index, clip in enumerate(wanted(count))}
+    own, counterparts = (
+        pixel_values[[place[clip] for clip in clips]]
+        for clips in (_own_clips(training, count), [count - 1 - clip for clip in _own_clips(training, count)])
+    )
+    rows = one_hot(labels, training.model.config.num_labels, "float32")
+    return mixed(own, counterparts, weight), mixed(rows, rows[::-1], weight)
+
+
+def _own_clips(training: Training, count: int) -> list[int]:
+    """Which clips of a batch of so many this rank computes: all, where there are no others."""
+    settings, ranks = training.settings, training.ranks
+    return rows_of(batch_parts(count, settings.accumulate * settings.parallel, ranks.rank, ranks.size))
 
 
 def _gradients(
@@ -114,6 +147,7 @@ def _gradients(
         rng=training.rng,
         gradient_checkpointing=settings.gradient_checkpointing,
         store=store,
+        ranks=training.ranks,
     )
 
 
@@ -125,15 +159,15 @@ def validate(training: Training, bar: tqdm) -> bool:
     settings = training.settings
     batch_size = max(1, settings.batch_size // settings.accumulate)
     with progress_bar(training.data.num_validation_clips, "validation", "clip") as clips_bar:
-        batches = counted(training.data.validation_batches(batch_size), clips_bar)
-        measured = measure(training.model, training.processor, batches)
+        batches = counted(training.data.validation_batches(batch_size, training.ranks.turns), clips_bar)
+        measured = measure_shared(training.model, training.processor, batches, training.ranks)
     if measured.count == 0:
         training.best = None
         return True
     is_best = training.best is None or _rank(measured) > (training.best["accuracy"], -training.best["loss"])
     if is_best:
         training.best = {"step": training.step, "accuracy": measured.accuracy, "loss": measured.loss}
-    training.log.write(step=training.step, validation_loss=measured.loss, validation_accuracy=measured.accuracy)
+    training.write_log(step=training.step, validation_loss=measured.loss, validation_accuracy=measured.accuracy)
     say(
         bar,
         f"step {training.step}/{training.total_steps}: validation accuracy {measured.accuracy:.4f}, "

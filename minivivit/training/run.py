@@ -1,5 +1,6 @@
 """A training: the model, the data, the optimiser, and how far they have come; begun anew or taken up again."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy
 
+from minivivit.backend import to_numpy
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed, reason_of
@@ -39,6 +41,7 @@ from minivivit.training.optimisers.decay import decays
 from minivivit.training.optimisers.freezing import trainable_names
 from minivivit.training.optimisers.schedules import learning_rate
 from minivivit.training.optimisers.sgd import SGD
+from minivivit.training.parallel.ranks import ALONE, Ranks
 from minivivit.training.settings import MOTION, SCHEDULES, TrainingSettings, model_config, warm_up_steps
 from minivivit.video.clip_processor import ClipProcessor
 from minivivit.video.default_processor import load_processor
@@ -75,6 +78,9 @@ class Training:
         The digests of the files of the last checkpoint (`write_checkpoint`).
     notes : list of str
         What the user may not expect.
+    ranks : Ranks
+        The processes that share each batch. A training is opened by one of them; the others get a copy, which writes
+        nothing.
     """
 
     settings: TrainingSettings
@@ -85,12 +91,17 @@ class Training:
     optimiser: AdamW | SGD
     rng: numpy.random.Generator
     output: Path
-    log: Log
+    log: Log | None
     step: int = 0
     best: dict[str, Any] | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    ranks: Ranks = ALONE
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: all but the log."""
+        return {**vars(self), "log": None}
 
     @property
     def total_steps(self) -> int:
@@ -119,15 +130,51 @@ class Training:
             total_steps=self.total_steps,
         )
 
+    def write_log(self, **values: Any) -> None:
+        """Append a line to the log; the first rank does."""
+
+        def write() -> None:
+            assert self.log is not None
+            self.log.write(**values)
+
+        self.ranks.from_first(write)
+
     def save(self, is_best: bool = False, clips: Mapping[str, str] | None = None) -> None:
         """Write a checkpoint of this moment: the last one, and the best one too if `is_best`.
+
+        Of several ranks the first one writes, once it is sure that all have come to the same weights.
 
         Parameters
         ----------
         is_best : bool
         clips : mapping, optional
             The digests of the clips, with the first checkpoint.
+
+        Raises
+        ------
+        InputError
+            When they have not; on all ranks, as is what goes wrong while the first one writes.
         """
+        self._check_ranks_agree()
+        self.files = self.ranks.from_first(lambda: self._write(is_best, clips))
+
+    def _check_ranks_agree(self) -> None:
+        if self.ranks.size == 1:
+            return
+        digest = hashlib.sha256(repr(self.rng.bit_generator.state).encode())
+        for array in self.model.state_dict().values():
+            digest.update(numpy.ascontiguousarray(to_numpy(array)).data)
+        digests = self.ranks.gathered(digest.digest())
+        others = [rank for rank, found in enumerate(digests) if found != digests[0]]
+        if others:
+            raise InputError(
+                f"after step {self.step} the weights in process {others[0]} of {self.ranks.size} are not those in "
+                "process 0, though all made the same updates: is a machine or its memory faulty? Go on from the last "
+                "checkpoint with --resume"
+            )
+
+    def _write(self, is_best: bool, clips: Mapping[str, str] | None) -> dict[str, str]:
+        assert self.log is not None
         epoch, position = divmod(self.step, self.data.steps_per_epoch) if self.data.steps_per_epoch else (0, self.step)
         log_length, log_digest = self.log.sync()
         state = {
@@ -141,7 +188,7 @@ class Training:
             "settings": self.settings.to_dict(),
             "origin": self.origin,
         }
-        self.files = write_checkpoint(
+        return write_checkpoint(
             self.output,
             self.model,
             self.processor,

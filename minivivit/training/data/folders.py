@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy
 
 from minivivit.config import VivitConfig
+from minivivit.training.data.wanted import Wanted, all_of_them
 from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams, augment_clip
 from minivivit.video.reading import count_frames, read_video
 from minivivit.video.sampling import centre_frame_indices, sample_frame_indices
@@ -83,22 +84,29 @@ class FolderData:
         self.left_out = left_out
 
     def training_batch(
-        self, step: int, batch_size: int, rng: numpy.random.Generator
+        self, step: int, batch_size: int, rng: numpy.random.Generator, wanted: Wanted = all_of_them
     ) -> tuple[list[numpy.ndarray], numpy.ndarray]:
-        """The clips of a step: read, frames picked and augmented with draws from `rng`.
+        """The clips of a step that are wanted: read, frames picked and augmented.
 
         The order of an epoch depends on the seed and the epoch alone, so the step says where in it we are. The last
-        batch of an epoch has what is left.
+        batch of an epoch has what is left. Each clip has random numbers of its own, whose seeds are drawn from `rng`,
+        so that it is the same whichever others are wanted.
 
         Returns
         -------
         clips : list of uint8 arrays (frames, height, width, 3), of any heights and widths
+            Those that are wanted.
         labels : int64 (batch,)
+            Of the whole batch.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         order = numpy.random.default_rng([self.seed, epoch]).permutation(len(self.training))
         chosen = [self.training[index] for index in order[position * batch_size : (position + 1) * batch_size]]
-        clips = [self._training_clip(path, rng) for path, _ in chosen]
+        seeds = rng.integers(2**63, size=len(chosen)).tolist()
+        clips = [
+            self._training_clip(chosen[place][0], numpy.random.default_rng(seeds[place]))
+            for place in wanted(len(chosen))
+        ]
         return clips, numpy.array([label for _, label in chosen])
 
     def _training_clip(self, path: Path, rng: numpy.random.Generator) -> numpy.ndarray:
@@ -106,16 +114,18 @@ class FolderData:
         clip = read_video(path, indices)
         return clip if self.augmentation is None else augment_clip(clip, rng, self.augmentation)
 
-    def validation_batches(self, batch_size: int) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
-        """The clips to validate on, from the middle of their files, without augmentation."""
-        return self.central_batches(self.validation, batch_size)
+    def validation_batches(
+        self, batch_size: int, wanted: Wanted = all_of_them
+    ) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
+        """The clips to validate on, from the middle of their files, without augmentation; the batches wanted."""
+        return self.central_batches(self.validation, batch_size, wanted)
 
     def central_batches(
-        self, entries: list[tuple[Path, int]], batch_size: int
+        self, entries: list[tuple[Path, int]], batch_size: int, wanted: Wanted = all_of_them
     ) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
-        """Batches of the given (path, label), from the middle of the files."""
-        for first in range(0, len(entries), batch_size):
-            chosen = entries[first : first + batch_size]
+        """Batches of the given (path, label), from the middle of the files; those that are wanted."""
+        for batch in wanted(-(-len(entries) // batch_size)):
+            chosen = entries[batch * batch_size : (batch + 1) * batch_size]
             clips = []
             for path, _ in chosen:
                 indices = centre_frame_indices(self.num_frames, self.frame_sample_rate, self._length(path))
