@@ -49,7 +49,9 @@ Measure the accuracy of a model: the fraction of clips whose class it names righ
 
 The clips are freshly made motion clips, which no training has seen (their seeds are apart from those of training), or
 those of a folder with one sub-folder for each class. Every clip of a folder is looked at first; files that are no clips
-wherever they lie (hidden ones, Thumbs.db, desktop.ini, __MACOSX, labels.csv and the like) are passed over."""
+wherever they lie (hidden ones, Thumbs.db, desktop.ini, __MACOSX, labels.csv and the like) are passed over.
+
+Started by  mpiexec -n N  (pip install 'minivivit[mpi]' mpich), N processes share the clips."""
 
 EXAMPLES = """\
 examples:

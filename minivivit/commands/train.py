@@ -74,7 +74,11 @@ code 130. With --resume the training goes on as if it had never stopped, to the 
 when a file of it, or a clip, is not what it was, for which every clip is read once. With --resume and more --steps or
 --epochs than it began with it becomes longer, and a learning rate that falls over the whole rises again. Everything
 that has no option has a name in the JSON file of --config:
-model (the fields of VivitConfig), augmentation (scenic's names), and those of minivivit.training.settings."""
+model (the fields of VivitConfig), augmentation (scenic's names), and those of minivivit.training.settings.
+
+Started by  mpiexec -n N  (pip install 'minivivit[mpi]' mpich), N processes share every batch: each computes its part,
+all make the same update, and the first one alone writes. The result is that of one process, to rounding; --resume goes
+on with any number of processes."""
 
 TRAIN_EXAMPLES = """\
 examples:
@@ -82,7 +86,8 @@ examples:
   minivivit train clips/ --output my_model --config my_settings.json
   minivivit train clips/ --output tuned --model vivit-b-16x2-kinetics400 --freeze 'vivit.embeddings.*' --epochs 10
   minivivit train clips/train --validation clips/val --output my_model
-  minivivit train clips/ --output tuned --resume"""
+  minivivit train clips/ --output tuned --resume
+  mpiexec -n 4 minivivit train clips/ --output my_model"""
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
