@@ -35,12 +35,12 @@ MODEL = {
     "image_size": 64,
     "num_frames": 8,
     "tubelet_size": [2, 8, 8],
-    "hidden_size": 192,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 3,
-    "intermediate_size": 768,
+    "hidden_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
 }
-BATCH = 16
+BATCH = 8
 
 
 def mpiexec() -> str:

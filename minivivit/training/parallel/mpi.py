@@ -23,7 +23,7 @@ from minivivit.training.parallel.ranks import Ranks
 Result = TypeVar("Result")
 
 # How long, in seconds, a rank with an error waits for the others to have it too before it ends them.
-PATIENCE = 3.0
+PATIENCE = 5.0
 # What a user can mend, or the system has said: one line.
 EXPECTED = (InputError, MissingExtraError, OSError, MemoryError)
 
@@ -143,7 +143,7 @@ class MpiRanks(Ranks):
         """Say the error of this rank, and end them all."""
         with contextlib.suppress(OSError):
             if isinstance(error, EXPECTED):
-                line = " ".join(f"process {self.rank} of {self.size}: {said(error)}".split())
+                line = str(InputError(f"process {self.rank} of {self.size}: {said(error)}"))  # of printable letters
                 print(f"minivivit: error: {line[:2000]}", file=sys.stderr, flush=True)
             elif isinstance(error, KeyboardInterrupt):
                 print("minivivit: interrupted", file=sys.stderr, flush=True)
