@@ -1,8 +1,8 @@
 """The only file that knows there are two array libraries: NumPy on the CPU and CuPy on the GPU.
 
 Every operator asks `array_namespace(x)` which library its input belongs to and computes with that, so arrays stay on
-the device that they are on. Threads, too, appear here and nowhere else: our own (`parallel_blocks`, `parallel_matmul`),
-and those of BLAS (`one_pass`), which a guest borrows and gives back.
+the device that they are on. Threads, too, appear here and nowhere else: our own (`parallel_blocks`, `parallel_matmul`,
+`results_ahead`), and those of BLAS (`one_pass`), which a guest borrows and gives back.
 """
 
 import importlib
@@ -13,19 +13,21 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import copy_context
 from functools import cache, partial
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy
 import scipy.special
 from threadpoolctl import LibController, ThreadpoolController
 
 from minivivit.errors import InputError
+
+Result = TypeVar("Result")
 
 BACKENDS = ("numpy", "cupy", "auto")
 DTYPES = ("float32", "float64")
@@ -561,6 +563,58 @@ def _run_on_threads(tasks: Sequence[Callable[[], None]], count: int) -> None:
             raise errors[min(errors)]
         finally:
             errors.clear()  # or error, traceback, frame and error would keep each other, and what the frames hold
+
+
+def results_ahead(tasks: Iterable[Callable[[], Result]], workers: int, waiting: int) -> Generator[Result, None, None]:
+    """The results of `tasks`, in their order, computed on threads of their own while earlier ones are used.
+
+    For what a processor can do while others compute: clips are read and decoded ahead of the model. Which thread makes
+    what does not matter to a result, so a task must draw from no generator that another task draws from.
+
+    The threads begin with the first result and end with the last, or when the iterator is closed: what has not begun
+    then never does. Where no thread can be started, each result is computed when it is asked for.
+
+    Parameters
+    ----------
+    tasks : iterable of callables without arguments
+        Asked for one by one, by the thread that takes the results. Within one of them `parallel_blocks` is a plain
+        loop, and BLAS has one thread.
+    workers : int
+        How many threads.
+    waiting : int
+        How many results, at most, are ahead of the one that is used: what fits into memory.
+
+    Raises
+    ------
+    Exception
+        The error of a task, in the place of its result; later tasks are given up.
+    """
+
+    def work(task: Callable[[], Result]) -> Result:
+        _this_thread.in_a_task = True
+        try:
+            with one_pass():
+                return task()
+        finally:
+            _this_thread.in_a_task = False
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="minivivit-ahead")
+    alone, ahead = False, deque[Callable[[], Result]]()
+    try:
+        for task in tasks:
+            result: Callable[[], Result] = partial(work, task)
+            if not alone:
+                try:
+                    result = pool.submit(copy_context().run, work, task).result
+                except RuntimeError:  # "can't start new thread", "cannot schedule new futures after shutdown"
+                    alone = True
+            ahead.append(result)
+            if len(ahead) > waiting:
+                yield ahead.popleft()()
+        while ahead:
+            yield ahead.popleft()()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def parallel_matmul(a: Array, b: Array) -> Array:

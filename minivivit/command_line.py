@@ -23,6 +23,7 @@ COMMANDS = {
     "classify": ("name the classes of a clip", "minivivit.commands.classify"),
     "info": ("count a model's parameters and multiply-accumulates", "minivivit.commands.info"),
     "trace": ("write every intermediate value of a pass into a directory", "minivivit.commands.trace"),
+    "explore": ("lay a network open, on one clip, in one page", "minivivit.commands.explore"),
     "conformance": (
         "write small models with every value, for a port to check itself",
         "minivivit.commands.conformance",
@@ -34,6 +35,7 @@ COMMANDS = {
     "variants": ("train the paper's variants side by side, and compare them", "minivivit.commands.variants"),
     "assignments": ("lay out a course of assignments for a course system", "minivivit.commands.teaching"),
     "grade": ("grade what students handed in, running their code apart", "minivivit.commands.teaching"),
+    "site": ("write the course as a web site that runs in the browser", "minivivit.commands.site"),
     "convert": ("convert scenic's checkpoints to the Hugging Face layout, and back", "minivivit.commands.convert"),
 }
 
@@ -45,6 +47,7 @@ examples:
   minivivit classify CLIP --model DIR        a clip of your own, with a model in the Hugging Face layout
   minivivit info --preset vivit-b-16x2       what the paper's model costs
   minivivit trace CLIP DIR --model DIR       every intermediate value by name, to compare a port with
+  minivivit explore --output FILE.html       a page to walk through the network, down to single numbers
   minivivit compare DIR THEIRS               the first tensor of a port that is wrong
   minivivit COMMAND --help                   more about a command
 

@@ -1,6 +1,7 @@
 """How the notebooks draw: pictures that say what they show, in words too, and that can be read without colour."""
 
 import base64
+import html
 import io
 from collections.abc import Callable, Sequence
 from itertools import cycle
@@ -13,10 +14,14 @@ from cycler import cycler
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-DOTS_PER_INCH = 80
+DOTS_PER_INCH = 110
+SMALLEST_TEXT = 8.0  # points
+WIDEST = 10.5  # inches; a wider picture is made smaller by the page, and its text with it
+MORE_POSITIONS = 3  # of a knob, drawn beforehand for pages without a kernel
 # From dark to light, so that lines differ on a grey print too; so do their dashes and their markers.
 LINES = ["#000000", "#0f5fa8", "#b5461c", "#3f9a6b", "#d58fb8", "#b8b8b8"]
 DASHES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
@@ -43,29 +48,31 @@ plt.rcParams.update(
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Show a figure as a picture with alternative text, and close it.
+    """Show a figure as a picture with alternative text and a caption, and close it.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
         It needs a title, and each of its axes (unless switched off) a label on both sides.
     alt : str
-        What someone who cannot see the picture should know of it, in a sentence or two.
+        What the picture shows, in a sentence or two: the caption, and what someone who cannot see the picture hears.
 
     Raises
     ------
     ValueError
-        When the figure lacks a title or a label, or `alt` says too little.
+        When the figure lacks a title or a label, has tiny text, or is too wide, or when `alt` says too little.
     """
     data, metadata = _picture(figure, alt)
     display(data, metadata=metadata, raw=True)
+    display(_caption(alt), raw=True)
 
 
 def knob(draw: Callable[..., Figure], alt: str | Callable[..., str], **choices: Sequence) -> None:
     """Show ``draw(**values)``, with a slider for each of the choices wherever a kernel listens to it.
 
     The picture is an ordinary output, and so it stays where there is no kernel, on a web page say; a moved slider draws
-    it anew.
+    it anew. A few other positions are drawn beforehand, below it, each behind a line to click on: for those no kernel
+    is needed, and no script either.
 
     Parameters
     ----------
@@ -76,6 +83,7 @@ def knob(draw: Callable[..., Figure], alt: str | Callable[..., str], **choices: 
         The values that each argument can take. The picture starts with the first of each.
     """
     describe = alt if callable(alt) else lambda **values: alt
+    positions = _positions(choices)
     sliders = {
         name: ipywidgets.SelectionSlider(options=[(str(value), value) for value in values], description=name)
         for name, values in choices.items()
@@ -87,14 +95,47 @@ def knob(draw: Callable[..., Figure], alt: str | Callable[..., str], **choices: 
 
     data, metadata = picture()
     handle = display(data, metadata=metadata, raw=True, display_id=True)
+    caption = display(_caption(data["text/plain"]), raw=True, display_id=True)
+    folded = [_folded(draw.__name__, _picture(draw(**values), describe(**values))[0], values) for values in positions]
+    if folded:
+        data = {"text/html": "\n".join(folded), "text/plain": f"{len(folded)} other positions of the knob"}
+        display(data, raw=True)
 
     def draw_anew(change: Any) -> None:
         data, metadata = picture()
         handle.update(data, metadata=metadata, raw=True)
+        caption.update(_caption(data["text/plain"]), raw=True)
 
     for slider in sliders.values():
         slider.observe(draw_anew, names="value")
     display(ipywidgets.VBox(list(sliders.values())))
+
+
+def _positions(choices: dict[str, Sequence]) -> list[dict]:
+    """Other positions than the first: one knob moved at a time, over the whole of its range."""
+    start = {name: values[0] for name, values in choices.items()}
+    found = []
+    for name, values in choices.items():
+        others = [value for value in dict.fromkeys(values) if value != values[0]]
+        count = min(len(others), max(1, MORE_POSITIONS // len(choices)))
+        found += [start | {name: others[int((i + 0.5) * len(others) / count)]} for i in range(count)]
+    return found
+
+
+def _folded(group: str, data: dict, values: dict) -> str:
+    """A picture behind a line to click on. Those of one group close each other, in browsers that know how."""
+    alt = html.escape(data["text/plain"])
+    where = html.escape(", ".join(f"{name} = {value}" for name, value in values.items()))
+    return (
+        f'<details name="{group}"><summary>{where}</summary><figure>'
+        f'<img alt="{alt}" src="data:image/png;base64,{data["image/png"]}"/><figcaption><em>{alt}</em></figcaption>'
+        "</figure></details>"
+    )
+
+
+def _caption(alt: str) -> dict:
+    """What stands below a picture, as a notebook's output."""
+    return {"text/markdown": f"*{alt}*", "text/plain": alt}
 
 
 def _picture(figure: Figure, alt: str) -> tuple[dict, dict]:
@@ -103,6 +144,7 @@ def _picture(figure: Figure, alt: str) -> tuple[dict, dict]:
     _check_words(figure, alt)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=DOTS_PER_INCH)
+    _check_sizes(figure)  # now that all labels of ticks are there
     with Image.open(file) as image:
         image = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)  # halves what the notebook weighs
     file = io.BytesIO()
@@ -128,6 +170,16 @@ def _check_words(figure: Figure, alt: str) -> None:
             siblings = getattr(axes, f"get_shared_{side}_axes")().get_siblings(axes)
             if not label_of_all and not any(getattr(other, f"get_{side}label")() for other in siblings):
                 raise ValueError(f"axes {axes.get_title()!r} have no {side} label: set one, or switch the axes off")
+
+
+def _check_sizes(figure: Figure) -> None:
+    """Raise where a reader would need a lens."""
+    if figure.get_figwidth() > WIDEST:
+        raise ValueError(f"the figure is {figure.get_figwidth():g} inches wide; pages show {WIDEST:g} at most")
+    for text in figure.findobj(Text):
+        if text.get_visible() and text.get_text().strip() and text.get_fontsize() < SMALLEST_TEXT:
+            size = text.get_fontsize()
+            raise ValueError(f"{text.get_text()!r} is {size:.1f} points high; {SMALLEST_TEXT:g} is the least")
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -201,7 +253,7 @@ def heat_map(
     if numbers is not None:
         for (row, column), value in numpy.ndenumerate(matrix):
             ink = "black" if image.norm(value) > 0.55 else "white"
-            axes.text(column, row, format(value, numbers), ha="center", va="center", color=ink, fontsize="x-small")
+            axes.text(column, row, format(value, numbers), ha="center", va="center", color=ink, fontsize="small")
     if bar is not None:
         axes.figure.colorbar(image, ax=axes, label=bar, shrink=0.8)
     return image
@@ -222,3 +274,45 @@ def bars(
     axes.set_ylabel(ylabel)
     if len(series) > 1:
         axes.legend()
+
+
+def over_frames(
+    frames: numpy.ndarray,
+    maps: numpy.ndarray,
+    title: str,
+    unit: str,
+    numbers: str | None = None,
+    signed: bool = False,
+) -> Figure:
+    """Frames above, and below each a map of its places, with one colour bar for all.
+
+    Parameters
+    ----------
+    frames : array, shape (times, height, width, 3)
+    maps : array, shape (times, rows, columns)
+    title, unit : str
+        Of the figure, and of the colour bar.
+    numbers : str, optional
+        A format, to write every entry into its square.
+    signed : bool
+        Zero is neutral: white, with the two signs in two colours.
+    """
+    count = min(len(maps), 6)
+    most = float(numpy.abs(maps).max())
+    limits = {"vmin": -most, "vmax": most, "cmap": "PuOr_r"} if signed else {"vmin": 0, "vmax": most}
+    figure, grid = plt.subplots(2, count, figsize=(min(2.3 * count + 2, 10.5), 4.8), squeeze=False)
+    for i in range(count):
+        height, width = frames[i].shape[:2]
+        grid[0, i].imshow(frames[i])
+        grid[0, i].set_title(f"temporal index {i}")
+        image = grid[1, i].imshow(maps[i], extent=(0, width, height, 0), **limits)
+        rows, columns = maps[i].shape
+        for (row, column), value in numpy.ndenumerate(maps[i] if numbers else numpy.empty((0, 0))):
+            ink = "white" if signed and abs(value) > 0.7 * most else "black"
+            place = ((column + 0.5) * width / columns, (row + 0.5) * height / rows)
+            grid[1, i].text(*place, format(value, numbers), ha="center", va="center", color=ink, fontsize="small")
+        for axes in grid[:, i]:
+            axes.axis("off")
+    figure.colorbar(image, ax=grid, label=unit, shrink=0.7)
+    figure.suptitle(title)
+    return figure

@@ -1,7 +1,8 @@
-"""Write `notebooks/api.md` from the docstrings: python tests/api_page.py > notebooks/api.md
+"""Write `notebooks/api.md` and the pages in `notebooks/api/` from the docstrings: python tests/api_page.py
 
-Everything public that is defined in the package (not what a module merely imports), by module, in the order of the
-source: the signature, and the docstring as it stands. Commands of the command line describe themselves with --help.
+On the first page stands what programs import from `minivivit` itself. On the others stands everything public that is
+defined in the package (not what a module merely imports), by module, in the order of the source: the signature, and the
+docstring as it stands. Commands of the command line describe themselves with --help.
 """
 
 import ast
@@ -15,35 +16,40 @@ from typing import Any
 
 import minivivit
 
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+FIRST = "api.md"
 INTRODUCTION = """# API reference
 
-Every public function and class of `minivivit`, with its docstring; made from the source by
-`python tests/api_page.py > notebooks/api.md`. What most programs need is imported from `minivivit` itself:
-{face}.
+Every public function and class of `minivivit`, with its docstring. On this page stands what most programs need: the
+names that are imported from `minivivit` itself, {face}.
+Everything else is on [a page for each part](#parts). Made from the source by `python tests/api_page.py`.
+"""
+PARTS_INTRODUCTION = """The order is that of the house, from the ground up: each part uses only what stands above it.
+"""
+PART_INTRODUCTION = """# {title}
 
-The order is that of the house: each part uses only what stands above it. `xp` is NumPy or CuPy; an `Array` is an
-array of either. Of each `NAME_forward`, the backward pass `NAME_backward` stands beside it.
+A part of the [API reference](../api.md). `xp` is NumPy or CuPy; an `Array` is an array of either. Of each
+`NAME_forward`, the backward pass `NAME_backward` stands beside it.
 """
 
-# Titles of the parts, by the first part of a module's name, from the ground up.
-PARTS = {
-    "config": "Config",
-    "errors": "Errors",
-    "progress": "Progress bar",
-    "backend": "Backend: NumPy or CuPy",
-    "files": "Files",
-    "bundled": "The bundled model and clip",
-    "ops": "Operators",
-    "layers": "Layers",
-    "models": "Models",
-    "video": "Video: reading and preprocessing",
-    "checkpoints": "Checkpoints of scenic and of image models",
-    "explore": "Looking inside",
-    "training": "Training",
-    "verification": "Verification",
-    "checks": "Checks of students' functions",
-    "grading": "Grading",
+# The pages, from the ground up: the name of the file, its title, and whose modules are on it (the first part of their
+# names).
+PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "foundations": ("Foundations", ("config", "errors", "progress", "own_time", "backend", "bundled")),
+    "files": ("Files", ("files",)),
+    "ops": ("Operators", ("ops",)),
+    "layers": ("Layers", ("layers",)),
+    "models": ("Models", ("models",)),
+    "video": ("Video: reading and preprocessing", ("video",)),
+    "checkpoints": ("Checkpoints of scenic and of image models", ("checkpoints",)),
+    "explore": ("Looking inside", ("explore",)),
+    "training": ("Training", ("training",)),
+    "verification": ("Verification", ("verification",)),
+    "checks": ("Checks of students' functions", ("checks",)),
+    "grading": ("Grading", ("grading",)),
+    "site": ("The course as a site", ("site",)),
 }
+PARTS = [part for _, parts in PAGES.values() for part in parts]
 LEFT_OUT = ("commands", "command_line", "cli", "__main__")
 
 
@@ -51,7 +57,7 @@ def modules() -> list[ModuleType]:
     """The package's public modules, from the ground up, in the order of their names within a part."""
     names = [information.name for information in pkgutil.walk_packages(minivivit.__path__, "minivivit.")]
     public = [name for name in names if part_of(name) not in LEFT_OUT and "._" not in name]
-    ordered = sorted(public, key=lambda name: (list(PARTS).index(part_of(name)), name))
+    ordered = sorted(public, key=lambda name: (PARTS.index(part_of(name)), name))
     return [importlib.import_module(name) for name in ordered]
 
 
@@ -119,7 +125,7 @@ def title(name: str, thing: Any) -> str:
 
 def entry(name: str, thing: Any) -> list[str]:
     """One function, or one class with its members."""
-    lines = [f"#### {title(name, thing)}", "", fenced(f"{signature(name, thing)}\n\n{described(thing)}"), ""]
+    lines = [f"### {title(name, thing)}", "", fenced(f"{signature(name, thing)}\n\n{described(thing)}"), ""]
     if inspect.isclass(thing):
         for member_name, member in public_members(thing).items():
             if isinstance(member, property):
@@ -135,23 +141,61 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def page() -> str:
-    """The whole page."""
-    described_modules = [module for module in modules() if public_things(module)]
-    contents, body, part = [], [], None
-    for module in described_modules:
-        if part_of(module.__name__) != part:
-            part = part_of(module.__name__)
-            contents.append(f"- [{PARTS[part]}](#{anchor(PARTS[part])})")
-            body += [f"## {PARTS[part]}", ""]
-        names = ", ".join(f"`{name}`" for name in public_things(module))
-        contents.append(f"  - [{module.__name__}](#{anchor(module.__name__)}): {names}")
-        body += [f"### {module.__name__}", "", described(module), ""]
+def first_page() -> str:
+    """What is imported from the package itself, the errors last, and the way to everything else."""
+    face_names = sorted(minivivit.__all__, key=lambda name: name.endswith("Error"))
+    things = {name: getattr(minivivit, name) for name in face_names}
+    face = ", ".join(f"[`{name}`](#{anchor(title(name, thing))})" for name, thing in things.items())
+    body = []
+    for name, thing in things.items():
+        body += entry(name, thing)
+    contents = []
+    for file, (heading, parts) in PAGES.items():
+        contents.append(f"- [{heading}](api/{file}.md)")
+        for module in described_modules(parts):
+            names = ", ".join(f"`{name}`" for name in public_things(module))
+            contents.append(f"  - [{module.__name__}](api/{file}.md#{anchor(module.__name__)}): {names}")
+    lines = [INTRODUCTION.format(face=face), "## What is imported from `minivivit`", "", *body]
+    return "\n".join([*lines, "## Parts", "", PARTS_INTRODUCTION, *contents]).rstrip() + "\n"
+
+
+def page_of_parts(heading: str, parts: tuple[str, ...]) -> str:
+    """All modules of some parts. What stands on the first page is named here, and not said again."""
+    contents, body = [], []
+    for module in described_modules(parts):
+        contents.append(f"- [{module.__name__}](#{anchor(module.__name__)})")
+        body += [f"## {module.__name__}", "", described(module), ""]
         for name, thing in public_things(module).items():
-            body += entry(name, thing)
-    face = ", ".join(f"[`{name}`](#{anchor(title(name, getattr(minivivit, name)))})" for name in minivivit.__all__)
-    return "\n".join([INTRODUCTION.format(face=face), "## Contents", "", *contents, "", *body]).rstrip() + "\n"
+            if name in minivivit.__all__:
+                there = f"../{FIRST}#{anchor(title(name, thing))}"
+                body += [f"### {title(name, thing)}", "", f"On the [first page]({there}).", ""]
+            else:
+                body += entry(name, thing)
+    introduction = PART_INTRODUCTION.format(title=heading)
+    return "\n".join([introduction, *contents, "", *body]).rstrip() + "\n"
+
+
+def described_modules(parts: tuple[str, ...]) -> list[ModuleType]:
+    """The public modules of some parts, without those that only gather others."""
+    return [module for module in modules() if part_of(module.__name__) in parts and public_things(module)]
+
+
+def pages() -> dict[str, str]:
+    """The whole reference: the name of each file, as seen from `notebooks/`, and its text."""
+    others = {f"api/{file}.md": page_of_parts(heading, parts) for file, (heading, parts) in PAGES.items()}
+    return {FIRST: first_page(), **others}
+
+
+def main() -> None:
+    """Write all pages, and remove those of parts that are no more."""
+    written = pages()
+    for path in (NOTEBOOKS / "api").glob("*.md"):
+        if f"api/{path.name}" not in written:
+            path.unlink()
+    (NOTEBOOKS / "api").mkdir(exist_ok=True)
+    for name, text in written.items():
+        (NOTEBOOKS / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    main()

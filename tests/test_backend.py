@@ -539,3 +539,60 @@ def test_a_model_gives_the_same_bits_on_any_number_of_threads():
         gradients = model.gradients(pixels, dpooler_output=outputs.pooler_output)
         results.append([array.tobytes() for array in (*outputs.values(), *gradients.values())])
     assert results[0] == results[1] == results[2]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Results made ahead
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def test_results_come_in_order_and_no_more_are_ahead_than_asked_for():
+    asked = []
+
+    def tasks():
+        for number in range(20):
+            asked.append(number)
+            yield partial(pow, number, 2)
+
+    results = backend.results_ahead(tasks(), workers=2, waiting=3)
+    assert asked == []
+    assert next(results) == 0
+    assert asked == [0, 1, 2, 3]
+    assert list(results) == [number**2 for number in range(1, 20)]
+
+
+def test_an_error_stands_in_the_place_of_its_result_and_ends_it():
+    results = backend.results_ahead([partial(divmod, 7, d) for d in (2, 0, 1)], workers=2, waiting=2)
+    assert next(results) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert list(results) == []
+
+
+def test_closing_ends_the_threads_and_what_has_not_begun_never_does():
+    before, begun = threading.active_count(), []
+    results = backend.results_ahead([partial(begun.append, number) for number in range(1000)], workers=1, waiting=10)
+    next(results)
+    results.close()
+    assert threading.active_count() == before
+    assert len(begun) <= 12
+
+
+def test_without_threads_results_are_made_when_they_are_asked_for(monkeypatch):
+    def no_thread(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    results = backend.results_ahead([partial(pow, number, 2) for number in range(9)], workers=2, waiting=3)
+    assert list(results) == [number**2 for number in range(9)]
+
+
+def test_within_a_result_there_is_no_second_level_of_threads():
+    seen = []
+
+    def task():
+        backend.parallel_blocks([lambda: seen.append(threading.current_thread()) for _ in range(8)])
+        return threading.current_thread()
+
+    (own,) = backend.results_ahead([task], workers=1, waiting=1)
+    assert set(seen) == {own} != {threading.current_thread()}

@@ -283,6 +283,18 @@ CASES: dict[str, list[list[str]]] = {
             ["--model", "mine"],
         ),
     ],
+    "explore": [
+        *options("clip.npy", "--model", "model", "--output", "new.html"),
+        *([clip, "--model", "model", "--output", "new.html"] for clip in BAD_CLIPS),
+        *models("clip.npy", "--output", "new.html", kinds=(OF_CONFIG, OF_WEIGHTS, OF_PROCESSOR)),
+        *(["clip.npy", "--model", "model", "--output", place] for place in (*NO_PLACES, "gone/a.html", "a.png", "")),
+        *(
+            ["clip.npy", "--model", "model", "--output", "new.html", "--label", value]
+            for value in ("", "x", "-1", "1.5", "999999999", "9" * 400)
+        ),
+        *(["clip.npy", "--model", "model", *more] for more in ([], ["--output"], ["--output", "new.html", "--label"])),
+        *(["clip.npy", "--output", "a.html", *more] for more in (["--dtype", "int8"], ["--backend", "tpu"])),
+    ],
     "trace": [
         *options("clip.npy", "new", "--model", "model"),
         *([clip, "new", "--model", "model"] for clip in (*BAD_CLIPS, "wide.npy", "two.npz", "theirs.safetensors")),

@@ -222,8 +222,9 @@ def error_of(capsys, *arguments: str) -> str:
 
 @pytest.mark.parametrize("name", command_line.COMMANDS)
 def test_unknown_options_name_the_help_of_their_command(capsys, name):
-    needed = {"train": ["motion", "--output", "x"], "variants": ["--output", "x"], "assignments": ["x"]}
-    needed |= {"conformance": ["x"], "trace": ["x", "y"], "compare": ["x", "y"], "convert": ["x", "y"], "grade": ["x"]}
+    needed = {"train": ["motion", "--output", "x"], "variants": ["--output", "x"], "assignments": ["x"], "site": ["x"]}
+    needed |= {"explore": ["--output", "x"], "conformance": ["x"], "grade": ["x"]}
+    needed |= {name: ["x", "y"] for name in ("trace", "compare", "convert")}
     message = error_of(capsys, name, *needed.get(name, []), "--nope")
     assert message.endswith(f"unrecognized arguments: --nope; see  minivivit {name} --help\n")
     assert error_of(capsys, "--nope").endswith("see  minivivit --help\n")

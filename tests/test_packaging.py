@@ -23,13 +23,13 @@ NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 # DESIGN's floors, by the first part of a module's name after "minivivit.".
 FLOORS = {
-    **dict.fromkeys(("errors", "backend", "config", "progress", "files", "bundled"), 1),
+    **dict.fromkeys(("errors", "backend", "config", "progress", "own_time", "files", "bundled"), 1),
     "ops": 2,
     "layers": 3,
     "models": 4,
     **dict.fromkeys(("video", "checkpoints", "explore"), 5),
     **dict.fromkeys(("training", "verification"), 6),
-    **dict.fromkeys(("checks", "grading"), 7),
+    **dict.fromkeys(("checks", "grading", "site"), 7),
     **dict.fromkeys(("commands", "command_line", "cli", "__main__"), 8),
     "__init__": 9,
 }

@@ -119,8 +119,12 @@ def _normalised_over_all(x: Array) -> Array:
 
 
 def _masked(rng: Rng, *shape: int) -> Array:
-    """Scores of which some are -inf, as a mask makes them, and at least one of each row is not."""
+    """Scores of which some are -inf, as a mask makes them, and at least one of each row is not.
+
+    Every second row is near -1.5e4: who takes -1e4 for -inf finds the hidden ones there the largest.
+    """
     x = normal(rng, *shape, scale=2)
+    x[1::2] -= 1.5e4
     hidden = rng.random(shape) < 0.4
     hidden[..., 0] = hidden.all(axis=-1) ^ hidden[..., 0]
     x[hidden] = -numpy.inf
@@ -138,7 +142,10 @@ def _softmax_cases(rng: Rng) -> list[Case]:
         Case(f"x of shape {(a, b, c)} with rows near 0, 1e4, 2e4, ...", {"x": offsets + normal(rng, a, b, c)}),
         Case(f"x of shape {(c, d)} with entries near -1e4", {"x": normal(rng, c, d) - 1e4}),
         Case(f"x of shape {(a, c, d)} with rows that spread over 1e4", {"x": spread(rng, a, c, d)}),
-        Case(f"x of shape {(b, c)} with entries of -inf, as a mask makes them", {"x": _masked(rng, b, c)}),
+        Case(
+            f"x of shape {(b, c)} with entries of -inf, as a mask makes them, and near -1.5e4",
+            {"x": _masked(rng, b, c)},
+        ),
         Case(f"x of shape {(1, c, c)}, a square", {"x": normal(rng, 1, c, c)}),
         Case(f"x of shape {(b, 1)}, one entry a row", {"x": normal(rng, b, 1)}),
         Case(f"x of shape {(b, d)}, float32", {"x": normal(rng, b, d, dtype="float32")}),

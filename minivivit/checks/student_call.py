@@ -29,6 +29,8 @@ from typing import Any
 
 import numpy
 
+from minivivit.own_time import OwnTime
+
 # Seconds of computing that a student's function may take on one case. The cases are small: loops in plain Python take
 # milliseconds.
 TIME_LIMIT = 5.0
@@ -36,7 +38,7 @@ TIME_LIMIT = 5.0
 TIMES_REFERENCE = 200
 # Seconds of computing that a function which was told to stop has for doing so.
 GRACE = 1.0
-# A function that waits computes nothing: it is stopped after this many times its seconds by the clock.
+# A function that waits computes nothing: it is stopped after this many times its seconds (`minivivit.own_time`).
 WAITING = 4
 # Seconds between a look at the time, or a word to stop, and the next.
 PAUSE = 0.02
@@ -144,7 +146,7 @@ def _run_for(seconds: float, work: Callable[[], None], left: threading.Event) ->
     thread = threading.Thread(target=work, name="student", daemon=True)
     thread.start()
     try:
-        is_over = _time_limit(seconds)
+        is_over = _time_limit(seconds, thread)
         while thread.is_alive() and not is_over():
             thread.join(PAUSE)
     finally:  # an interrupt of the check, too, stops the student's function
@@ -171,15 +173,15 @@ def _settled(answer: Any) -> Any:
     return numpy.asarray(answer) if hasattr(answer, "__array__") else answer
 
 
-def _time_limit(seconds: float) -> Callable[[], bool]:
+def _time_limit(seconds: float, thread: threading.Thread) -> Callable[[], bool]:
     """Whether the time that begins now is over."""
-    computed, clock = time.process_time(), time.monotonic()
-    return lambda: time.process_time() - computed >= seconds or time.monotonic() - clock >= WAITING * seconds
+    computed, own = time.process_time(), OwnTime(thread.native_id or 0)
+    return lambda: time.process_time() - computed >= seconds or own.seconds() >= WAITING * seconds
 
 
 def _stop(thread: threading.Thread, left: threading.Event) -> None:
     """Raise `TooSlow` in a thread until it has left the student's function, or the time of grace is over."""
-    is_over, pause = _time_limit(GRACE), PAUSE
+    is_over, pause = _time_limit(GRACE, thread), PAUSE
     while thread.is_alive() and not is_over():
         if not left.is_set():
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(TooSlow))

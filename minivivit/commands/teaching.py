@@ -9,7 +9,8 @@ from typing import Any
 from minivivit.commands.common.arguments import natural
 from minivivit.commands.common.text_table import printable, text_table
 from minivivit.errors import InputError
-from minivivit.files.atomic import atomic_directory, atomic_path
+from minivivit.files.atomic import atomic_directory, atomic_path, write_text
+from minivivit.files.tensor_data import listed
 
 LAYING_OUT = """\
 Lay out a course in DIR, a directory that is new or empty: six assignments, from tubelet embedding to training, and a
@@ -28,7 +29,7 @@ examples:
   minivivit assignments course --for gradescope --seed 2027"""
 
 NEXT = {
-    "nbgrader": "next (with  pip install 'minivivit[teaching]'):  cd {} && nbgrader generate_assignment {}",
+    "nbgrader": "next (nbgrader:  pip install '.[teaching]'  in the clone):  cd {} && nbgrader generate_assignment {}",
     "gradescope": "next: hand out what is in {0}/students, and upload {0}/autograders/{1}.zip",
     "pytest": "next: make a template repository of {}/{}",
 }
@@ -81,6 +82,7 @@ EXAMPLES_OF_GRADING = """\
 examples:
   minivivit grade 03_layer_norm_and_gelu.ipynb     what the tasks earned, and why not more
   minivivit grade downloads --json grades.json     all files in a folder, and the results for a program
+  minivivit grade downloads --csv grades.csv       and a table for a spreadsheet: a row for each student and task
   minivivit grade course                           an nbgrader course: into its gradebook"""
 
 
@@ -90,8 +92,13 @@ def add_grade_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("submission", metavar="SUBMISSION", help="a notebook, a Python file, a folder or a zip file")
     parser.add_argument("--assignment", metavar="NAME", help="which one it is; by default the content says it")
     parser.add_argument("--json", metavar="FILE", help="write the results for a program to read")
+    parser.add_argument("--csv", metavar="FILE", help="write a table: student, assignment, task, points, of")
     parser.add_argument(
-        "--seed", type=natural, metavar="N", help="of all inputs; the same for everybody (default: a new one each time)"
+        "--seed",
+        type=natural,
+        metavar="N",
+        help="of all inputs: the same for everybody, and the same points for the same file again "
+        "(default: a new one each time, which is printed)",
     )
 
 
@@ -99,11 +106,14 @@ def run_grade(arguments: argparse.Namespace) -> None:
     """Grade, print, and write what is to be written."""
     from minivivit.files.json_file import write_json
     from minivivit.grading.batch import grade
-    from minivivit.grading.results import as_json
+    from minivivit.grading.handed_in import OTHER
+    from minivivit.grading.results import as_csv, as_json
 
     path = Path(arguments.submission)
-    if arguments.json:
-        _check_place(Path(arguments.json))
+    for place in filter(None, (arguments.json, arguments.csv)):
+        _check_place(Path(place))
+    if arguments.json and arguments.json == arguments.csv:
+        raise InputError(f"--json and --csv both name {arguments.json}; expected two files")
     seed = secrets.randbelow(10**9) if arguments.seed is None else arguments.seed
     if (path / "nbgrader_config.py").is_file():
         from minivivit.grading.gradebook import grade_course
@@ -115,8 +125,14 @@ def run_grade(arguments: argparse.Namespace) -> None:
         raise InputError(f"{path} cannot be graded: {results[0].problems[0]}")
     if arguments.json:
         write_json(arguments.json, as_json(results, seed))
-    for result in results:
-        _print_result(result, whole=len(results) == 1)
+    if arguments.csv:
+        write_text(Path(arguments.csv), as_csv(results))
+    others = [result.file for result in results if result.problems == [OTHER]]
+    answers = [result for result in results if result.problems != [OTHER]]
+    for result in answers:
+        _print_result(result, whole=len(answers) == 1)
+    if others:
+        print(f"{len(others)} {'file' if len(others) == 1 else 'files'} not graded: {listed(others, 20)}: {OTHER}")
     _print_fences(results)
     print(f"seed: {seed} (--seed {seed} draws the same inputs again)")
 
@@ -131,12 +147,14 @@ def _check_place(place: Path) -> None:
 def _print_result(result: Any, whole: bool) -> None:
     """A table of the tasks, and, of a single submission, all that was found."""
     total = f"{result.points:g} of {result.of} points, {result.assignment}" if result.tasks else "not graded"
-    print(f"{printable(result.file)}: {total}")
+    by_hand = f" (and {result.by_hand} for the derivation, graded by hand)" if result.by_hand else ""
+    print(f"{printable(result.file)}: {total}{by_hand}")
     for problem in result.problems:
         print(f"  note: {printable(problem)}")
     if whole:
         for task in result.tasks:
-            print("".join(f"{printable(line)}\n" for line in task.text.splitlines()), end="")
+            for line in task.text.splitlines():
+                print(" " * (len(line) - len(line.lstrip(" "))) + printable(line))
     if result.tasks:
         rows = [[task.task, f"{task.points:g}", str(task.of)] for task in result.tasks]
         print(text_table(["task", "points", "of"], rows) if whole else "  " + _in_a_line(result))
@@ -156,7 +174,6 @@ def _print_fences(results: Any) -> None:
     }
     lacking = {name for result in results for name, done in result.fences.items() if name in words and not done}
     if lacking:
-        print(
-            "this system did not wall the students' code off from", ", ".join(words[name] for name in sorted(lacking))
-        )
-        print("(only Python's own hooks did): grade in a container, as the course's README tells")
+        print("not fenced off by this system:", "; ".join(words[name] for name in sorted(lacking)))
+        print("(Python's own hooks alone keep students' code from them, and code that takes Python apart gets around")
+        print("those: grade in a container, as the course's README tells)")

@@ -9,6 +9,7 @@ import numpy
 
 from minivivit.backend import num_threads
 from minivivit.commands.common.arguments import decimal, integer
+from minivivit.commands.common.lists import LISTS, add_list_arguments
 from minivivit.commands.common.notes import held_log, print_notes
 from minivivit.commands.common.text_table import printable
 from minivivit.config import ATTENTION_TYPES, PRESETS
@@ -19,6 +20,7 @@ from minivivit.training.lock import locked
 from minivivit.training.loop import train
 from minivivit.training.parallel.ranks import Ranks, check_same_arguments
 from minivivit.training.parallel.started import find_ranks
+from minivivit.training.recipes.recipe import RECIPES, read_recipe
 from minivivit.training.run import Training, begin_training, resume_training, settings_of, settled_state
 from minivivit.training.settings import MOTION, OPTIMISERS, SCHEDULES, make_settings, read_settings_file
 
@@ -33,7 +35,10 @@ SETTING_OPTIONS: dict[str, tuple[Any, str]] = {
     "learning_rate": (float, "the largest learning rate"),
     "weight_decay": (float, "decoupled weight decay (adamw), or L2 (sgd)"),
     "warm_up": (int, "updates during which the learning rate rises (default: a tenth, at most 200)"),
+    "warm_up_epochs": (float, "or: epochs"),
     "schedule": (tuple(SCHEDULES), "what the learning rate does afterwards"),
+    "layer_decay": (float, "the learning rate of each layer is so much of that of the next one, up to the head"),
+    "ema": (float, "keep an average of the weights, of which so much stays at each update, such as 0.999"),
     "label_smoothing": (float, "part of each label that goes to all classes alike"),
     "mixup_alpha": (float, "mix pairs of clips; 0 for no mixing"),
     "frame_sample_rate": (int, "show every n-th frame of a file"),
@@ -43,6 +48,7 @@ SETTING_OPTIONS: dict[str, tuple[Any, str]] = {
     "backend": (("numpy", "cupy", "auto"), "where to compute"),
 }
 LENGTHS = ("steps", "epochs")  # the settings that --resume can make larger
+EITHER = (("epochs", "steps"), ("warm_up", "warm_up_epochs"))  # of which one is given
 # Options that are a field of the model's config: name -> (field, type or choices, help).
 MODEL_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "preset": ("preset", tuple(PRESETS), "train the model of this published config from scratch"),
@@ -52,15 +58,18 @@ MODEL_OPTIONS: dict[str, tuple[str, Any, str]] = {
 }
 
 
-TRAIN_DESCRIPTION = """\
+TRAIN_DESCRIPTION = f"""\
 Train a model on clips, or fine-tune one (--model).
 
-DATA is a folder with one sub-folder of clips for each class, of any kind that  minivivit classify  reads; or the word
-motion: clips made on the fly, on which, told nothing else, this command trains the model that ships with minivivit.
+DATA is a folder with one sub-folder of clips for each class, of any kind that  minivivit classify  reads; a list of
+clips (see below); or the word motion: clips made on the fly, on which, told nothing else, this command trains the model
+that ships with minivivit.
 
 Part of a folder's clips is kept to validate on (--validation-fraction), or all of them are trained on and the clips of
 another folder, with the same classes, validated on (--validation). Where DATA holds train/ and val/ (or training/,
 valid/, validation/) with the classes in them, these two are used; a test/ beside them is not looked at.
+
+{LISTS}
 
 On a folder, told nothing else, it trains from scratch a small model of 8 frames of 64 x 64, which learns what a few
 hundred clips can teach within minutes on a laptop. --preset chooses one of the published sizes, which want a GPU and
@@ -85,7 +94,9 @@ examples:
   minivivit train motion --output motion_model
   minivivit train clips/ --output my_model --config my_settings.json
   minivivit train clips/ --output tuned --model vivit-b-16x2-kinetics400 --freeze 'vivit.embeddings.*' --epochs 10
+  minivivit train clips/ --output tuned --model vivit-b-16x2-kinetics400 --recipe fine-tune
   minivivit train clips/train --validation clips/val --output my_model
+  minivivit train train.csv --validation val.csv --root kinetics400/ --labels names.txt --output tuned
   minivivit train clips/ --output tuned --resume
   mpiexec -n 4 minivivit train clips/ --output my_model"""
 
@@ -93,14 +104,23 @@ examples:
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``minivivit train``."""
     parser.description, parser.epilog = TRAIN_DESCRIPTION, TRAIN_EXAMPLES
-    parser.add_argument("data", metavar="DATA", help="a folder with a sub-folder of clips for each class; or: motion")
+    parser.add_argument(
+        "data", metavar="DATA", help="a folder with a sub-folder of clips for each class; a list of clips; or: motion"
+    )
     parser.add_argument("--config", metavar="FILE", help="JSON file with settings; options win over it")
     parser.add_argument("--output", metavar="DIR", required=True, help="where checkpoints and log go")
     parser.add_argument("--resume", action="store_true", help="go on with the training in --output, if there is one")
     parser.add_argument(
         "--model", metavar="DIR", help="start from this model; its head is drawn anew, unless it has the same classes"
     )
-    parser.add_argument("--validation", metavar="DIR", help="a folder of clips to validate on, with the same classes")
+    parser.add_argument(
+        "--image-model", metavar="PATH", help="start from this image model (or another video model), as the paper does"
+    )
+    parser.add_argument("--recipe", choices=RECIPES, help="the settings of a published training; others win over them")
+    parser.add_argument(
+        "--validation", metavar="DIR", help="a folder of clips to validate on, or a list, with the same classes"
+    )
+    add_list_arguments(parser)
     parser.add_argument("--skip-damaged", action="store_true", help="leave out clips that cannot be used")
     parser.add_argument("--freeze", metavar="PATTERN", action="append", help="do not train parameters of these names")
     for name, (kind, text) in SETTING_OPTIONS.items():
@@ -141,11 +161,7 @@ def _train(args: argparse.Namespace, ranks: Ranks) -> int:
     with ExitStack() as stack:
 
         def open_training() -> Training:
-            given = _given_settings(args)
-            if args.validation is not None and "validation_fraction" in given:
-                raise InputError("give a folder to validate on, or a validation_fraction of the clips, but not both")
-            for folder in (args.data, args.validation):
-                _check_apart(folder, output)
+            given = _checked_settings(args, output)
             training = _open_training(args, given, output, stack.enter_context(locked(output)))
             _check_shareable(training, ranks)
             return training
@@ -160,6 +176,18 @@ def _train(args: argparse.Namespace, ranks: Ranks) -> int:
     last, best = printable(output / LAST), printable(output / BEST)
     print(f"finished; the last model is in {last}, the best one in {best}")
     return 0
+
+
+def _checked_settings(args: argparse.Namespace, output: Path) -> dict[str, Any]:
+    """The settings that were given, when nothing in the arguments contradicts anything else."""
+    given = _given_settings(args)
+    if args.model is not None and args.image_model is not None:
+        raise InputError("give a --model to start from, or an --image-model, but not both")
+    if args.validation is not None and "validation_fraction" in given:
+        raise InputError("give a folder to validate on, or a validation_fraction of the clips, but not both")
+    for folder in (args.data, args.validation):
+        _check_apart(folder, output)
+    return given
 
 
 def _check_shareable(training: Training, ranks: Ranks) -> None:
@@ -184,13 +212,23 @@ def _open_training(args: argparse.Namespace, given: dict[str, Any], output: Path
         if not args.resume:
             raise InputError(f"{output} already holds a training; go on with it (--resume), or choose another --output")
         longer = _check_same_settings(given, args.model, output)
-        training = resume_training(args.data, output, args.validation, longer)
+        training = resume_training(args.data, output, args.validation, longer, args.root, args.labels)
         print_notes([*notes, *training.notes])
         return training
     settings = make_settings(args.data, given, fine_tuning=args.model is not None)
     with held_log() as logged:
-        training = begin_training(args.data, settings, output, args.model, args.validation, args.skip_damaged)
-    print_notes([*notes, *_default_model_notes(args, given), *training.notes, *logged])
+        training = begin_training(
+            args.data,
+            settings,
+            output,
+            args.model,
+            args.validation,
+            args.skip_damaged,
+            args.root,
+            args.labels,
+            args.image_model,
+        )
+    print_notes([*notes, *_recipe_notes(args), *_default_model_notes(args, given), *training.notes, *logged])
     return training
 
 
@@ -204,11 +242,24 @@ def _default_model_notes(args: argparse.Namespace, given: dict[str, Any]) -> lis
     ]
 
 
+def _recipe_notes(args: argparse.Namespace) -> list[str]:
+    """Where the settings come from, and what else the recipe has."""
+    if args.recipe is None:
+        return []
+    recipe = read_recipe(args.recipe)
+    notes = [f"recipe {args.recipe}: {recipe.data}; from {recipe.source}", *recipe.remarks]
+    if args.model is None and args.image_model is None:
+        notes.append(f"this training starts from nothing, that of the recipe from {recipe.start}")
+    return notes
+
+
 def _given_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The settings of the file, and over them those of the command line."""
+    """The settings of the recipe, over them those of the file, and over these those of the command line."""
     given = {} if args.config is None else read_settings_file(args.config)
+    if args.recipe is not None:
+        given = _over_recipe(read_recipe(args.recipe).settings, given)
     values = {name: getattr(args, name) for name in SETTING_OPTIONS if getattr(args, name) is not None}
-    for name, other in (("epochs", "steps"), ("steps", "epochs")):
+    for name, other in (*EITHER, *(pair[::-1] for pair in EITHER)):
         if name in values and other not in values:
             given.pop(other, None)
     if args.freeze is not None:
@@ -219,6 +270,19 @@ def _given_settings(args: argparse.Namespace) -> dict[str, Any]:
         model = given.get("model", {})
         values["model"] = {**model, **fields} if isinstance(model, dict) else model
     return {**given, **values}
+
+
+def _over_recipe(recipe: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What is given, and the recipe for the rest, also within `model` and `augmentation`."""
+    for name, other in (*EITHER, *(pair[::-1] for pair in EITHER)):
+        if name in given:
+            recipe = {key: value for key, value in recipe.items() if key not in (name, other)}
+    inner = {
+        name: {**recipe.get(name, {}), **given[name]}
+        for name in ("model", "augmentation")
+        if isinstance(given.get(name), dict)
+    }
+    return {**recipe, **given, **inner}
 
 
 def _check_same_settings(given: dict[str, Any], initial_model: str | None, output: Path) -> dict[str, int]:
@@ -239,6 +303,7 @@ def _check_same_settings(given: dict[str, Any], initial_model: str | None, outpu
         began = began_with.get(name)
         if isinstance(value, dict) and isinstance(began, dict):
             began = {key: began.get(key) for key in value}
+            value = {key: began[key] if entry == "model" else entry for key, entry in value.items()}  # made a size
         if value == began or (name == "warm_up" and value is None):  # the default, which was made a number
             continue
         if name in LENGTHS and isinstance(value, int) and isinstance(began, int) and value > began:

@@ -281,7 +281,9 @@ def _notes(settings: TrainingSettings, clips: int, rows: dict[str, dict[str, Any
         f"{50 / math.sqrt(clips):.1f} points.",
         "Multiply-accumulates: one clip, forward. Seconds a step: the median; a step draws its clips, goes forward and "
         f"backward, and updates, on {num_threads()} threads. Peak memory: resident, of the training's own process, "
-        "less its peak before the model was made.",
+        "less its peak before the model was made. The tubelets of Table 1 and spatio temporal in Table 2 are one "
+        "architecture: how far apart their seconds are says how far other work on the machine moved them. Counts do "
+        "not move.",
         f"The image model (Model 1 on single frames) learned for {image['steps']} updates in which half of the frame "
         f"the glyph is, across and down, and whether it is large: {100 * image['accuracy']:.1f} % of fresh frames; "
         "chance is 12.5 %. Tubelets random: all but the tubelet embedding is the image model's. Spatio temporal, in "

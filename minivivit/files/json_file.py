@@ -54,8 +54,22 @@ def parse_json_object(data: bytes, source: str, strict: bool = False) -> dict[st
     Raises
     ------
     InputError
-        When it is empty, not UTF-8, not JSON, nested too deeply, names a key twice, holds a whole number of more than
-        300 digits, or is no object.
+        As `parse_json`, and when it is no object.
+    """
+    value = parse_json(data, source, strict)
+    if not isinstance(value, dict):
+        raise InputError(f"{source} holds a JSON {type(value).__name__}; a JSON object {{...}} was expected")
+    return value
+
+
+def parse_json(data: bytes, source: str, strict: bool = False) -> Any:
+    """Parse `data` as one JSON value, as `parse_json_object` does.
+
+    Raises
+    ------
+    InputError
+        When it is empty, not UTF-8, not JSON, nested too deeply, names a key twice, or holds a whole number of more
+        than 300 digits.
     """
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_object_without_duplicates, parse_int=_whole_number)
@@ -63,8 +77,6 @@ def parse_json_object(data: bytes, source: str, strict: bool = False) -> dict[st
             json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source} is not valid JSON ({reason_of(error)}); is the file complete?") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{source} holds a JSON {type(value).__name__}; a JSON object {{...}} was expected")
     if nesting(value) > DEEPEST_NESTING:
         raise InputError(f"{source} is nested more than {DEEPEST_NESTING} deep; is it the file that it should be?")
     return value

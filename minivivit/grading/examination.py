@@ -4,7 +4,6 @@ Cells run and tasks are tested in the order of the notebook. Where something end
 place and runs the cells before it again, without those that ended it: a task costs no other.
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,7 +21,7 @@ from minivivit.grading.worker_process import EndedError, Worker
 
 # Seconds of computing that a cell may take.
 CELL_SECONDS = 10.0
-# Seconds by the clock for all of a submission; what is not done then is not done. A right one takes about two.
+# Seconds of its own for all of a submission; what is not done then is not done. A right one takes about two.
 MOST_SECONDS = 120.0
 # Cases of a task that may be too slow, before the others are not run.
 SLOW_CASES = 2
@@ -50,12 +49,14 @@ def examine(
     assignment : str, optional
         Its name, where the file's content shall not decide.
     seclude : bool
-        Whether to use the system's namespaces where there are any.
+        Whether to use the system's namespaces and filters where there are any, and not Python's hooks alone.
     """
     try:
         submission = read_submission(name, data, assignment)
     except InputError as error:
         return SubmissionResult(name, assignment or "", problems=[str(error)])
+    if submission.looks_like:
+        return _of_another(name, submission)
     result = SubmissionResult(name, submission.assignment.name, problems=list(submission.problems))
     found: dict[str, TaskResult] = {}
     with _Room(submission, result, seclude) as room:
@@ -70,12 +71,20 @@ def examine(
     return result
 
 
+def _of_another(name: str, submission: Submission) -> SubmissionResult:
+    """The result of an answer to another assignment: no points, and one line that says why."""
+    assignment = submission.assignment
+    told = f"this looks like {submission.looks_like}, and not like {assignment.name}: none of its tasks is there"
+    tasks = [TaskResult(task, 0.0, full, f"{task}: not there\n") for task, full in assignment.points.items()]
+    return SubmissionResult(name, assignment.name, tasks, [told])
+
+
 class _Room:
     """The process that holds the submission's code, and another when that has ended."""
 
     def __init__(self, submission: Submission, result: SubmissionResult, seclude: bool):
         self.submission, self.result, self.seclude = submission, result, seclude
-        self.deadline = time.monotonic() + MOST_SECONDS
+        self.spent = 0.0  # seconds that ended processes took
         self.worker: Worker | None = None
         self.ran = 0  # of the steps, those that the process has behind it
         self.deadly: set[int] = set()
@@ -90,12 +99,13 @@ class _Room:
     def ask(self, message: Mapping[str, Any], seconds: float, lender: Lender | None = None) -> Any:
         """The answer of the process, within `seconds` of computing; raises EndedError."""
         assert self.worker is not None
-        left = self.deadline - time.monotonic()
+        left = MOST_SECONDS - self.spent - self.worker.spent
         if left <= 0:
             raise self.ended("was not asked: the whole submission had its time")
         try:
             return self.worker.ask(message, min(left, student_call.WAITING * seconds), lender)
         except EndedError:
+            self.spent += self.worker.spent
             self.worker = None
             raise
 
@@ -103,6 +113,7 @@ class _Room:
         """End the process; the error says why."""
         if self.worker is not None:
             self.worker.end()
+            self.spent += self.worker.spent
         self.worker = None
         return EndedError(why)
 
@@ -112,18 +123,18 @@ class _Room:
             self._prepare(number)
             answer = self.ask(_cell_message(cell), CELL_SECONDS)
             self.ran = number + 1
-            errors = [str(error) for error in answer.get("errors", ())]
+            errors = [" ".join(str(error).split()) for error in list(answer.get("errors") or ())[:PROBLEMS_SHOWN]]
         except EndedError as error:
             self.deadly.add(number)
             errors = [f"the process {error}"]
-        self.result.problems += [f"{cell.name.strip('<>')}: {error[:500]}" for error in errors]
+        self.result.problems += [f"{cell.name.strip('<>')}: {error[:LONGEST_TEXT]}" for error in errors]
 
     def _prepare(self, number: int) -> None:
         """Have a process that has run all cells before a step."""
         if self.worker is None:
-            if time.monotonic() > self.deadline:
+            if self.spent >= MOST_SECONDS:
                 raise self.ended("was not started: the whole submission had its time")
-            self.worker, self.ran = Worker(self.submission.asks_for_scipy, self.seclude), 0
+            self.worker, self.ran = Worker(self.submission.asks_for_scipy, self.seclude, self.seclude), 0
             self.result.fences = self.worker.done
         for index in range(self.ran, number):
             step = self.submission.steps[index]
@@ -152,7 +163,13 @@ class _Room:
 
 
 def _cell_message(cell: Cell) -> dict[str, Any]:
-    return {"do": "cell", "source": cell.source, "name": cell.name, "seconds": CELL_SECONDS}
+    return {
+        "do": "cell",
+        "source": cell.source,
+        "name": cell.name,
+        "first": cell.first,
+        "seconds": CELL_SECONDS,
+    }
 
 
 def _called(answer: Mapping[str, Any], case: Case) -> Called:
@@ -198,8 +215,13 @@ def _test(room: _Room, number: int, step: Test, seed: int, full: int) -> TaskRes
     except (Exception, MemoryError) as error:  # an answer may be anything, and a task costs no other
         kind = type(error).__name__
         return TaskResult(task.name, 0.0, full, f"{task.name}: the answers could not be judged ({kind})\n")
-    heard = f"  it printed: {printed[:LONGEST_PRINT]}\n" if printed else ""
-    return TaskResult(task.name, report.points(full), full, report.text + heard)
+    return TaskResult(task.name, report.points(full), full, report.text + _heard(printed))
+
+
+def _heard(printed: str) -> str:
+    """What a function printed, told so that no line of it could be one of the report."""
+    lines = printed[:LONGEST_PRINT].splitlines()
+    return "".join(["  it printed:\n", *(f"    | {line}\n" for line in lines)]) if lines else ""
 
 
 def _order(count: int, rng: numpy.random.Generator, answers: Mapping[int, Called]) -> Iterator[int]:

@@ -13,7 +13,7 @@ from minivivit.files.atomic import write_text
 from minivivit.grading.batch import examine_all
 from minivivit.grading.graded_notebook import graded_notebook
 from minivivit.grading.handed_in import HandedIn, find_handed_in
-from minivivit.grading.results import SubmissionResult
+from minivivit.grading.results import SubmissionResult, best_of
 from minivivit.grading.tasks import ASSIGNMENTS, check_assignment
 
 
@@ -76,7 +76,8 @@ def _in_their_places(handed_in: Iterable[HandedIn], assignment: str | None) -> l
     for file in handed_in:
         folder = file.name.partition("/")[2].partition("/")[0]
         if folder not in ASSIGNMENTS:
-            odd.append(replace(file, problem="expected at STUDENT/ASSIGNMENT/, with the assignment's full name"))
+            wanted = "expected at STUDENT/ASSIGNMENT/, with the assignment's full name"
+            odd.append(replace(file, problem=file.problem or wanted))
         elif assignment in (None, folder):
             found.append(replace(file, assignment=folder))
     return [*found, *(odd if assignment is None else [])]
@@ -93,11 +94,8 @@ def _best_of_each(
         groups.setdefault((student, folder) if folder in ASSIGNMENTS else (file.name,), []).append((file, result))
     best = []
     for group in groups.values():
-        file, result = max(group, key=lambda one: (bool(one[1].tasks), one[1].points))
-        if len(group) > 1:
-            name = file.name.rpartition("/")[2]
-            result.problems.insert(0, f"{len(group)} files were handed in; {name} has the most points and counts")
-        best.append((file, result))
+        counting = best_of([result for _, result in group])
+        best += [(file, result) for file, result in group if result is counting]
     return best
 
 
@@ -148,4 +146,9 @@ def _write_grades(notebook: Any, result: SubmissionResult) -> None:
         grade.needs_manual_grade = task is None and grade.manual_score is None
     for comment in notebook.comments:
         task = tasks.get(comment.name)
-        comment.auto_comment = task.text.strip() if task is not None and task.points < task.of else None
+        comment.auto_comment = _as_code(task.text) if task is not None and task.points < task.of else None
+
+
+def _as_code(text: str) -> str:
+    """Text as Markdown that shows every letter of it: a block of code."""
+    return "".join(f"    {line}\n" for line in text.strip().splitlines())

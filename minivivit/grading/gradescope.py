@@ -11,7 +11,7 @@ from typing import Any
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
 from minivivit.grading.batch import grade
-from minivivit.grading.results import SubmissionResult
+from minivivit.grading.results import SubmissionResult, best_of
 from minivivit.grading.tasks import ASSIGNMENTS
 
 
@@ -28,12 +28,10 @@ def gradescope_results(submission: Path, assignment: str, seed: int) -> dict[str
     """
     try:
         found = grade(submission, seed=seed, assignment=assignment)
-    except InputError:
-        found = [SubmissionResult("", problems=["no notebook (.ipynb) and no Python file (.py) was handed in"])]
-    best = max(found, key=lambda result: result.points)
-    notes = list(best.problems)
-    if len(found) > 1:
-        notes.insert(0, f"{len(found)} files were handed in; {best.file} has the most points and counts")
+    except InputError as error:
+        wrong = str(error).replace(f"{submission} ", "what was handed in ", 1)
+        found = [SubmissionResult("", problems=[wrong])]
+    best = best_of(found)
     points = ASSIGNMENTS[assignment].points
     earned = {task.task: task for task in best.tasks}
     tests = []
@@ -45,11 +43,18 @@ def gradescope_results(submission: Path, assignment: str, seed: int) -> dict[str
         tests.append({"name": task, "score": score, "max_score": full, "output": text, "status": status})
     return {
         "score": best.points,
-        "output": "\n".join(notes),
+        "output": "\n".join([*best.problems, *_by_hand(assignment)]),
+        "output_format": "text",
+        "test_output_format": "text",
         "visibility": "visible",
         "stdout_visibility": "hidden",
         "tests": tests,
     }
+
+
+def _by_hand(assignment: str) -> list[str]:
+    points = ASSIGNMENTS[assignment].by_hand
+    return [f"and {points} for the derivation, graded by hand"] if points else []
 
 
 if __name__ == "__main__":

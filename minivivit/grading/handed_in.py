@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from minivivit.errors import InputError
-from minivivit.files.tensor_data import reason_of
+from minivivit.files.tensor_data import listed, reason_of
 from minivivit.grading.submission import LARGEST
 
 KINDS = (".ipynb", ".py")
-LEFT_OUT = ("conftest.py", "setup.py", "nbgrader_config.py", "header.ipynb")
+# What lies beside answers without being handed in.
+LEFT_OUT = {"conftest.py", "setup.py", "nbgrader_config.py", "header.ipynb", "timestamp.txt", "requirements.txt"}
+LEFT_OUT |= {"readme.md", "thumbs.db", "desktop.ini"}
 FOLDERS_LEFT_OUT = ("__MACOSX", "__pycache__", "node_modules")
 LARGEST_ZIP = 2 << 30
 MOST_ENTRIES = 20_000
 LARGEST_DIRECTORY = 8 << 20  # bytes that a zip file's list of entries may take
 DEEPEST_ZIP = 2  # a class's zip file holds students' zip files, and these hold none
+# The problem of a file that cannot be an answer.
+OTHER = "not a notebook (.ipynb), a Python file (.py) or a zip file of them"
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,12 @@ class HandedIn:
 
 
 def find_handed_in(path: Path) -> list[HandedIn]:
-    """All files to be graded, in the order of their names; for a zip file that cannot be read, one with a problem.
+    """All files that were handed in, in the order of their names; those that cannot be graded have a problem.
 
     Raises
     ------
     InputError
-        When there is no such file or folder, or nothing in it.
+        When there is no such file or folder, or nothing in it that could be graded.
     """
     if path.is_dir():
         found = list(_in_folder(path))
@@ -81,20 +85,23 @@ def find_handed_in(path: Path) -> list[HandedIn]:
         found = list(_in_zip(path, path.name)) if is_zip else [HandedIn(path.name, path)]
     else:
         raise InputError(f"{path} does not exist; expected a notebook, a Python file, a zip file or a folder of them")
-    if not found:
-        raise InputError(f"{path} holds no notebook (.ipynb) and no Python file (.py)")
+    if all(file.problem == OTHER for file in found):
+        there = f", only {listed([file.name for file in found], 5)}" if found else ""
+        raise InputError(f"{path} holds no notebook (.ipynb) and no Python file (.py){there}")
     return found
 
 
 def _in_folder(folder: Path) -> Iterator[HandedIn]:
     for directory, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if _counts(name, FOLDERS_LEFT_OUT))
+        folders[:] = sorted(name for name in folders if _is_looked_into(name))
         for name in sorted(names):
             path = Path(directory) / name
             label = path.relative_to(folder).as_posix()
-            if not _counts(name, LEFT_OUT) or not label.lower().endswith((*KINDS, ".zip")):
+            if not _counts(name):
                 continue
-            if path.is_symlink() or not stat.S_ISREG(path.lstat().st_mode):
+            if not label.lower().endswith((*KINDS, ".zip")):
+                yield HandedIn(label, path, problem=OTHER)
+            elif path.is_symlink() or not stat.S_ISREG(path.lstat().st_mode):
                 yield HandedIn(label, path, problem="a link or a device; hand in the file itself")
             elif label.lower().endswith(".zip"):
                 yield from _in_zip(path, label)
@@ -102,9 +109,14 @@ def _in_folder(folder: Path) -> Iterator[HandedIn]:
                 yield HandedIn(label, path)
 
 
-def _counts(name: str, left_out: tuple[str, ...]) -> bool:
-    """Whether a file or folder may hold what was handed in."""
-    return not name.startswith((".", "test_")) and name not in left_out
+def _counts(name: str) -> bool:
+    """Whether a file may be what was handed in: not a hidden one, nor a test that was handed out."""
+    is_test = name.startswith("test_") and name.endswith(".py")
+    return not name.startswith(".") and not is_test and name.lower() not in LEFT_OUT
+
+
+def _is_looked_into(folder: str) -> bool:
+    return not folder.startswith(".") and folder not in FOLDERS_LEFT_OUT
 
 
 def _in_zip(path: Path, label: str, within: tuple[str, ...] = ()) -> Iterator[HandedIn]:
@@ -117,14 +129,16 @@ def _in_zip(path: Path, label: str, within: tuple[str, ...] = ()) -> Iterator[Ha
     for name in names:
         parts = PurePosixPath(name.replace("\\", "/")).parts
         inner = f"{label}!{name}"
-        if not parts or not all(_counts(part, FOLDERS_LEFT_OUT) for part in parts[:-1] if part not in ("..", ".")):
+        if not parts or not all(_is_looked_into(part) for part in parts[:-1] if part not in ("..", ".")):
             continue
-        if not _counts(parts[-1], LEFT_OUT):
+        if not _counts(parts[-1]):
             continue
         if name.lower().endswith(".zip") and len(within) + 1 < DEEPEST_ZIP:
             yield from _in_zip(path, inner, (*within, name))
-        elif name.lower().endswith(KINDS):
-            yield HandedIn(inner, path, (*within, name))
+        elif name.lower().endswith(".zip"):
+            yield HandedIn(inner, path, problem="a zip file in a zip file in a zip file; unpack it")
+        else:
+            yield HandedIn(inner, path, (*within, name), "" if name.lower().endswith(KINDS) else OTHER)
 
 
 def _entries(path: Path, within: tuple[str, ...]) -> list[str]:

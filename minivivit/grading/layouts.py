@@ -83,7 +83,7 @@ def pytest_files(sources: Path, seed: int) -> Files:
         files[folder / f"{name}.py"] = python_version(_notebook(sources, name)).encode()
         test = (course / "test_assignment.py").read_text(encoding="utf-8").replace("ASSIGNMENT:", f"{name}:")
         files[folder / f"test_{name[3:]}.py"] = test.replace('"ASSIGNMENT"', f'"{name}"').encode()
-        files[folder / "requirements.txt"] = b"minivivit\npytest\n"
+        files[folder / "requirements.txt"] = (course / "requirements.txt").read_bytes()
         files[folder / ".github" / "workflows" / "classroom.yml"] = _workflow(
             f"test_{name[3:]}.py", assignment.points
         ).encode()

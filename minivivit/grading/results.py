@@ -1,8 +1,18 @@
-"""What grading found, as data: of a task, of a submission, of a class; and as JSON."""
+"""What grading found, as data: of a task, of a submission, of a class; as JSON, and as a table for spreadsheets."""
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from minivivit.files.tensor_data import listed
+from minivivit.grading.tasks import ASSIGNMENTS
+
+COLUMNS = ("student", "assignment", "task", "points", "of")
+BY_HAND = "derivation (by hand)"
+# What makes a spreadsheet take a cell for a formula; some read the wide signs of East Asian keyboards alike.
+FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass
@@ -58,10 +68,32 @@ class SubmissionResult:
         """What there was to be earned."""
         return sum(task.of for task in self.tasks)
 
+    @property
+    def by_hand(self) -> int:
+        """Points of the assignment's derivation, which are given by hand and are in neither of the others."""
+        return ASSIGNMENTS[self.assignment].by_hand if self.tasks and self.assignment in ASSIGNMENTS else 0
+
+
+def best_of(results: Sequence[SubmissionResult]) -> SubmissionResult:
+    """Of the files of one student the one with the most points; it gets a note on the others."""
+    best = max(results, key=lambda result: (bool(result.tasks), result.points))
+    if len(results) > 1:
+        lost = [_name(each) for each in results if each is not best and not each.tasks]
+        note = f"{len(results)} files were handed in; {_name(best)} has the most points and counts"
+        best.problems.insert(0, note + (f"; not graded: {listed(lost)}" if lost else ""))
+    return best
+
+
+def _name(result: SubmissionResult) -> str:
+    """A file's name without its folders."""
+    return result.file.rpartition("/")[2]
+
 
 def as_json(results: Sequence[SubmissionResult], seed: int) -> dict[str, Any]:
     """All of it as plain dicts and lists; the seed draws the same inputs again."""
-    rows = [{**asdict(result), "points": result.points, "of": result.of} for result in results]
+    rows = [
+        {**asdict(result), "points": result.points, "of": result.of, "by_hand": result.by_hand} for result in results
+    ]
     return {"format": "minivivit grade 1", "seed": seed, "submissions": rows}
 
 
@@ -69,3 +101,28 @@ def from_json(row: dict[str, Any]) -> SubmissionResult:
     """One submission of what `as_json` makes."""
     tasks = [TaskResult(**task) for task in row["tasks"]]
     return SubmissionResult(row["file"], row["assignment"], tasks, row["problems"], row["fences"])
+
+
+def as_csv(results: Sequence[SubmissionResult]) -> str:
+    """A table with a row for each student and task; what is graded by hand and what could not be has no points.
+
+    A student is the folder or zip file that the file lies in, or else the file.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for result in results:
+        start = [_plain(result.file.partition("/")[0]), result.assignment]
+        for task in result.tasks:
+            rows.writerow([*start, task.task, f"{task.points:g}", task.of])
+        if result.by_hand:
+            rows.writerow([*start, BY_HAND, "", result.by_hand])
+        if not result.tasks:
+            rows.writerow([*start, "not graded", "", ""])
+    return text.getvalue()
+
+
+def _plain(text: str) -> str:
+    """A name that no spreadsheet takes for a formula (https://owasp.org/www-community/attacks/CSV_Injection)."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text)
+    return f"'{shown}" if shown.lstrip().startswith(FORMULAS) else shown

@@ -6,12 +6,26 @@ from typing import Any
 
 STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
 WRITTEN = "YOUR ANSWER HERE"
-# In a Python file, where no cell stands under another.
-HOW = """\
+# What a Python file says in place of a notebook's words: (pattern, text).
+IN_A_FILE = (
+    (
+        r"\*\*How this works\.\*\*.*?\n\n",
+        """\
 **How this works.** Write each function where it says YOUR CODE HERE, and run `python -m pytest`, as often as you like:
 it tests every function with new inputs, and tells which entries are wrong, by how much, and the likely cause.
 
-"""
+""",
+    ),
+    (
+        r"- `checks\.NAME\(NAME, hints=0\)`.*?(?=\n- |\n\n|\Z)",
+        """\
+- To look closer, run `python -i` with the name of this file, then `from minivivit import checks` and, for a function
+  NAME, `report = checks.NAME(NAME)`. (`hints=0` says only what is wrong, `hints=1` where to look, too.)
+  `report.inputs(3)` and `report.answer(3)` are what your function got in case 3 and what it gave. When it raised an
+  error, `raise report.error` and then `import pdb; pdb.pm()` opens the debugger in its line.""",
+    ),
+    (r"\A" + WRITTEN + r"\Z", f"{WRITTEN}, in lines that begin with #"),
+)
 
 
 def student_version(notebook: dict[str, Any]) -> dict[str, Any]:
@@ -39,11 +53,18 @@ def without_secrets(source: str) -> str:
 
 
 def python_version(notebook: dict[str, Any]) -> str:
-    """A notebook as a plain Python file to be filled in: texts as comments, functions with stubs, no tests."""
+    """A notebook as a plain Python file to be filled in: texts as comments, functions with stubs, no tests.
+
+    What the notebook ends with, a text and a cell to look at, is left out.
+    """
     parts = []
     for cell in student_version(notebook)["cells"]:
-        text = re.sub(r"\*\*How this works\.\*\*.*?\n\n", HOW, "".join(cell["source"]), flags=re.S)
+        text = "".join(cell["source"])
+        for pattern, words in IN_A_FILE:
+            text = re.sub(pattern, words.replace("\\", "\\\\"), text, flags=re.S)
         settings = cell["metadata"].get("nbgrader", {})
+        if cell["cell_type"] == "markdown" and text.startswith("## Look"):
+            break
         if cell["cell_type"] == "markdown":
             parts.append("# %% [markdown]\n" + "\n".join(f"# {line}".rstrip() for line in text.split("\n")))
         elif settings and not settings["grade"]:

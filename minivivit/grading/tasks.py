@@ -27,11 +27,14 @@ class Assignment:
         By task, in the order of the notebook.
     given : str
         Python that stands in front of what a student writes.
+    by_hand : int
+        Points of the derivation, which are given by hand.
     """
 
     name: str
     points: dict[str, int]
     given: str = "import numpy as np"
+    by_hand: int = 0
 
 
 _PARTS = """\
@@ -74,10 +77,10 @@ ASSIGNMENTS = {
     for assignment in (
         Assignment("01_tubelet_embedding", _EMBEDDING),
         Assignment("02_softmax_and_attention", _ATTENTION, _MATH),
-        Assignment("03_layer_norm_and_gelu", _NORM, _ERF),
-        Assignment("04_multi_head_attention_backward", _BACKWARD, _HEADS),
+        Assignment("03_layer_norm_and_gelu", _NORM, _ERF, by_hand=4),
+        Assignment("04_multi_head_attention_backward", _BACKWARD, _HEADS, by_hand=4),
         Assignment("05_factorised_encoder", _ENCODER, _PARTS),
-        Assignment("06_train_it", _TRAINING),
+        Assignment("06_train_it", _TRAINING, by_hand=3),
     )
 }
 

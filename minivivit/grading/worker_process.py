@@ -19,8 +19,9 @@ from typing import Any
 import numpy
 
 from minivivit.grading.apart import wire
+from minivivit.own_time import OwnTime
 
-# Seconds by the clock that a new process has for its beginning.
+# Seconds of its own that a new process has for its beginning.
 START = 60.0
 # Bytes that a student's code may print while it does one thing, and how many of them are kept.
 MOST_PRINTED = 1 << 20
@@ -64,21 +65,28 @@ class Worker:
         Whether the code asks for SciPy, which takes longer to load than all else.
     seclude : bool
         Whether to wall the process off with namespaces where the system has them.
+    filtered : bool
+        Whether to have the system refuse what the process shall not do (`minivivit.grading.apart.filters`).
 
     Attributes
     ----------
     done : dict
         What the process is cut off from: see `minivivit.grading.apart.seclusion.seclude`; "limits" are its memory,
         files and processes.
+    spent : float
+        Seconds of its own (`minivivit.own_time`) in which an answer of it was waited for, and those of computing what
+        it asked for.
     """
 
-    def __init__(self, scipy: bool = False, seclude: bool = True):
+    def __init__(self, scipy: bool = False, seclude: bool = True, filtered: bool = True):
         self._directory = tempfile.mkdtemp(prefix="minivivit-grade-")
         self._numbers: list[int] = []
+        self.spent = 0.0
         self._messages: queue.Queue[Any] = queue.Queue(maxsize=4)
         self._printed = _Printed()
+        settings = _settings(self._directory, scipy) | {"seclude": seclude, "filter": filtered}
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", BEGIN, json.dumps(_settings(self._directory, scipy, seclude))],
+            [sys.executable, "-I", "-S", "-c", BEGIN, json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -87,6 +95,7 @@ class Worker:
             env=_environment(self._directory),
             start_new_session=True,
         )
+        self._student = self._process.pid  # where the student's code will run, by the system's number
         self._readers = [
             threading.Thread(target=work, name="grading", daemon=True)
             for work in (self._read_messages, self._read_prints)
@@ -94,10 +103,11 @@ class Worker:
         for reader in self._readers:
             reader.start()
         try:
-            ready = self._next(time.monotonic() + START)
+            ready = self._next(START)
             if ready["status"] == "first":
                 self._numbers.append(int(ready["process"]))
-                ready = self._next(time.monotonic() + START)
+                self._student = int(ready["student"])
+                ready = self._next(START)
             self.done: dict[str, bool] = {**ready["done"], "limits": not ready["unlimited"]}
         except BaseException:
             self.end()
@@ -116,7 +126,8 @@ class Worker:
         ----------
         message : mapping
         seconds : float
-            By the clock; then the process is ended.
+            Of its own, while it computes and while it waits for anything but a processor or the grader, and those of
+            computing what it asks for; then the process is ended.
         lend : callable, optional
             Answers what the process asks for meanwhile.
 
@@ -126,13 +137,17 @@ class Worker:
             When there is no answer: the process ended, was too slow or too loud, or sent what is no answer.
         """
         self._printed.start()
-        deadline = time.monotonic() + seconds
+        end = self.spent + seconds
         number = secrets.token_hex(8)
         self._send(wire.pack({**message, "number": number}))
         for _ in range(MOST_MESSAGES):
-            answer = self._next(deadline)
+            answer = self._next(end - self.spent)
             if answer["status"] == "ask":
+                start = time.process_time()
                 self._send(wire.pack(lend(answer) if lend else NOTHING_LENT))
+                self.spent += time.process_time() - start
+                if self.spent >= end:
+                    raise self._over("was ended: what it asked the grader to compute took too long")
             elif answer.get("number") == number:  # another is of a call that is over, or of the student's own making
                 return answer
         raise self._over("was ended: it sent too many messages")
@@ -179,13 +194,15 @@ class Worker:
         except (OSError, ValueError):  # ValueError: it has been ended, and the pipe is closed
             raise self._over("") from None
 
-    def _next(self, deadline: float) -> dict[str, Any]:
-        """The next message of the process, which has until `deadline`."""
+    def _next(self, seconds: float) -> dict[str, Any]:
+        """The next message of the process, which has `seconds` of its own for it."""
         message: Any = _NOTHING
+        before, own = self.spent, OwnTime(self._student)
         while message is _NOTHING:
-            left = deadline - time.monotonic()
+            left = seconds - own.seconds()
             with contextlib.suppress(queue.Empty):
                 message = self._messages.get(timeout=max(0.0, min(left, 0.1)))
+            self.spent = before + own.seconds()
             if self._printed.count > MOST_PRINTED:
                 raise self._over(f"was ended: it printed more than {MOST_PRINTED:,} bytes")
             if message is _NOTHING and left <= 0:
@@ -252,7 +269,7 @@ class _Printed:
         self.kept += part[: KEPT - len(self.kept)]
 
 
-def _settings(directory: str, scipy: bool, seclude: bool) -> dict[str, Any]:
+def _settings(directory: str, scipy: bool) -> dict[str, Any]:
     """What the process is told at its start: where Python's library and NumPy are, and what lies beside them."""
     import sysconfig
 
@@ -273,7 +290,6 @@ def _settings(directory: str, scipy: bool, seclude: bool) -> dict[str, Any]:
         "readable": [path for path in readable if os.path.isdir(path)],
         "hidden": [path for path in hidden if os.path.isdir(path)],
         "scipy": scipy,
-        "seclude": seclude,
     }
 
 

@@ -6,6 +6,7 @@ In the output directory of a training::
              optimiser.safetensors, training_state.json                 what else it takes to go on
              clips.jsonl                                                the digests of the clips, if it is on a folder
     best/    config.json, model.safetensors, preprocessor_config.json   the model that did best on the validation clips
+    averaged/  likewise: the average of the weights, where one is kept (and ``best`` is then of it)
     .next-checkpoint/                                                   while a checkpoint is made, and after a kill
 
 (A model that began with a video processor has ``video_preprocessor_config.json`` in place of the other.)
@@ -45,7 +46,8 @@ from minivivit.training.optimisers.adamw import AdamW
 from minivivit.training.optimisers.sgd import SGD
 from minivivit.video.clip_processor import ClipProcessor
 
-LAST, BEST, NEXT = "last", "best", ".next-checkpoint"
+LAST, BEST, AVERAGED, NEXT = "last", "best", "averaged", ".next-checkpoint"
+DIRECTORIES = (BEST, AVERAGED, LAST)  # in the order in which they are moved to their places
 STATE_FILE, OPTIMISER_FILE, CLIPS_FILE = "training_state.json", "optimiser.safetensors", "clips.jsonl"
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 FORMAT = 2  # of training_state.json
@@ -64,8 +66,9 @@ def write_checkpoint(
     is_best: bool,
     earlier: Mapping[str, str],
     clips: Mapping[str, str] | None = None,
+    averaged: VivitForVideoClassification | None = None,
 ) -> dict[str, str]:
-    """Write the checkpoint of this moment: ``last``, and ``best`` too if `is_best`.
+    """Write the checkpoint of this moment: ``last``, and ``best`` too if `is_best`, and ``averaged`` if there is one.
 
     Parameters
     ----------
@@ -77,20 +80,24 @@ def write_checkpoint(
         What the checkpoint before returned.
     clips : mapping, optional
         The digests of the clips, by name; they stay from one checkpoint to the next.
+    averaged : VivitForVideoClassification, optional
+        The model with the average of the weights, which is then the one that may be best.
 
     Returns
     -------
     dict
-        The digest of each file in ``last`` and ``best``, by ``last/NAME`` or ``best/NAME``.
+        The digest of each file in these directories, by ``last/NAME`` and so on.
     """
     new = output / NEXT
     settle(output)
     try:
         with naming_errors(new):
-            for name in (LAST, BEST) if is_best else (LAST,):
-                (new / name).mkdir(parents=True)
-                model.save_pretrained(new / name)
-                processor.save_pretrained(new / name)
+            models = {LAST: model, BEST: (averaged or model) if is_best else None, AVERAGED: averaged}
+            for name, own in models.items():
+                if own is not None:
+                    (new / name).mkdir(parents=True)
+                    own.save_pretrained(new / name)
+                    processor.save_pretrained(new / name)
             tensors, counters = _split_optimiser_state(optimiser)
             write_safetensors(new / LAST / OPTIMISER_FILE, tensors)
             if clips is not None:
@@ -125,11 +132,11 @@ def settle(output: Path) -> None:
         raise InputError(f"{new} is where checkpoints are made, but it is no directory; move it away")
     if (new / STATE_FILE).exists():
         read_state(new)  # damage would be moved over what is whole
-        for name in (BEST, LAST):
+        for name in DIRECTORIES:
             for path in sorted((new / name).glob("*")):
                 (output / name).mkdir(exist_ok=True)
                 os.replace(path, output / name / path.name)
-        for name in (BEST, LAST):
+        for name in DIRECTORIES:
             _sync_directory(output / name)
         os.replace(new / STATE_FILE, output / LAST / STATE_FILE)
         _sync_directory(output / LAST)
@@ -196,7 +203,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def check_files(output: Path, state: Mapping[str, Any]) -> None:
-    """Hold every file of ``last`` and ``best`` against its digest in the state.
+    """Hold every file of ``last``, ``best`` and ``averaged`` against its digest in the state.
 
     Raises
     ------

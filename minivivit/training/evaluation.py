@@ -7,9 +7,11 @@ from itertools import chain, zip_longest
 import numpy
 
 from minivivit.backend import to_numpy
+from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.parallel.ranks import Ranks
+from minivivit.training.regularisation.label_smoothing import one_hot
 from minivivit.video.clip_processor import ClipProcessor
 
 
@@ -20,23 +22,17 @@ class Measurement:
     Attributes
     ----------
     confusion : int64 array (num_labels, num_labels)
-        How many clips of the class of a row the model takes for the class of a column.
+        How many clips of the class of a row the model takes for the class of a column; of each head its own.
     loss : float
-        Mean cross-entropy.
+        Mean cross-entropy; of several heads the mean of theirs.
+    count, correct : int
+        How many clips were seen, and how many of them the model named right, in all heads.
     """
 
     confusion: numpy.ndarray
     loss: float
-
-    @property
-    def count(self) -> int:
-        """How many clips were seen."""
-        return int(self.confusion.sum())
-
-    @property
-    def correct(self) -> int:
-        """How many of them the model named right."""
-        return int(self.confusion.trace())
+    count: int
+    correct: int
 
     @property
     def accuracy(self) -> float:
@@ -68,18 +64,23 @@ def measure(
     InputError
         When a logit is NaN or infinite: there is no most probable class then.
     """
-    num_labels = model.config.num_labels
-    confusion = numpy.zeros((num_labels, num_labels), dtype=numpy.int64)
-    loss = 0.0
+    config = model.config
+    starts = numpy.cumsum([0, *(config.class_splits or [])[:-1]])  # of the heads
+    confusion = numpy.zeros((config.num_labels, config.num_labels), dtype=numpy.int64)
+    loss, count, correct = 0.0, 0, 0
     for clips, labels in batches:
         pixel_values = processor.pixel_values(clips)
         out = model(pixel_values, labels=labels, return_dict=True, output_attentions=False, output_hidden_states=False)
         logits = to_numpy(out.logits)
         if not numpy.isfinite(logits).all():
             raise InputError("the logits are not finite: are the weights sound? float64 reaches further than float32")
-        numpy.add.at(confusion, (labels, logits.argmax(axis=-1)), 1)
+        guesses = most_probable(logits, config)
+        truth = labels.reshape(len(labels), -1)
+        numpy.add.at(confusion, (truth + starts, guesses.reshape(truth.shape) + starts), 1)
         loss += float(out.loss) * len(labels)
-    return Measurement(confusion, loss / max(1, int(confusion.sum())))
+        count += len(labels)
+        correct += int(all_heads_agree(guesses, labels).sum())
+    return Measurement(confusion, loss / max(1, count), count, correct)
 
 
 def measure_shared(
@@ -99,9 +100,28 @@ def measure_shared(
         return measure(model, processor, batches)
     own = ranks.together(lambda: [measure(model, processor, [batch]) for batch in batches])
     in_order = [found for found in chain(*zip_longest(*ranks.gathered(own))) if found is not None]
+    count, correct = sum(found.count for found in in_order), sum(found.correct for found in in_order)
     confusion = numpy.zeros((model.config.num_labels,) * 2, dtype=numpy.int64)
-    loss = 0.0
     for found in in_order:
         confusion += found.confusion
-        loss += found.loss * found.count
-    return Measurement(confusion, loss / max(1, int(confusion.sum())))
+    return Measurement(confusion, sum(found.loss * found.count for found in in_order) / max(1, count), count, correct)
+
+
+def most_probable(scores: numpy.ndarray, config: VivitConfig) -> numpy.ndarray:
+    """The most probable class (batch,), or the one of each head (batch, heads); scores are (batch, num_labels)."""
+    if config.class_splits is None or len(config.class_splits) == 1:
+        return scores.argmax(axis=-1)
+    heads = numpy.split(scores, numpy.cumsum(config.class_splits)[:-1], axis=-1)
+    return numpy.stack([head.argmax(axis=-1) for head in heads], axis=-1)
+
+
+def all_heads_agree(guesses: numpy.ndarray, labels: numpy.ndarray) -> numpy.ndarray:
+    """Of which clips all labels are named right: bool (batch,)."""
+    return (guesses == labels).reshape(len(labels), -1).all(axis=-1)
+
+
+def one_hot_heads(labels: numpy.ndarray, config: VivitConfig, dtype: str) -> numpy.ndarray:
+    """Labels (batch,), or (batch, heads), as rows (batch, num_labels) with a 1 in each head's part."""
+    sizes = config.class_splits or [config.num_labels]
+    columns = labels.reshape(len(labels), -1)
+    return numpy.concatenate([one_hot(columns[:, head], size, dtype) for head, size in enumerate(sizes)], axis=-1)

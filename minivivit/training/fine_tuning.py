@@ -12,7 +12,9 @@ from minivivit.models.parameters import classification_shapes, flatten, initial_
 from minivivit.training.settings import TrainingSettings
 
 
-def model_with_new_head(directory: str, settings: TrainingSettings, classes: list[str]) -> VivitForVideoClassification:
+def model_with_new_head(
+    directory: str, settings: TrainingSettings, classes: list[str], class_splits: list[int] | None = None
+) -> VivitForVideoClassification:
     """The model of a directory, with a head for `classes`.
 
     The head is drawn anew unless the model already has one for just these classes, in this order.
@@ -24,6 +26,8 @@ def model_with_new_head(directory: str, settings: TrainingSettings, classes: lis
     settings : TrainingSettings
         ``model`` may change what changes no parameter (dropout, stochastic depth).
     classes : list of str
+    class_splits : list of int, optional
+        How many of them each head has, where there are several.
 
     Raises
     ------
@@ -37,7 +41,7 @@ def model_with_new_head(directory: str, settings: TrainingSettings, classes: lis
     labels = dict(enumerate(classes))
     label2id = {label: index for index, label in labels.items()}
     overrides = {**settings.model, "num_labels": len(labels), "id2label": labels, "label2id": label2id}
-    overrides.update(class_splits=None, problem_type="single_label_classification")
+    overrides.update(class_splits=class_splits, problem_type="single_label_classification")
     new = VivitConfig.from_pretrained(directory, **overrides)
     _check_same_body(old, new, directory)
     _check_stored_body(new, directory)
@@ -49,7 +53,7 @@ def model_with_new_head(directory: str, settings: TrainingSettings, classes: lis
         seed=settings.seed,
         ignore_mismatched_sizes=True,
     )
-    if old.id2label != new.id2label:
+    if old.id2label != new.id2label or old.class_splits != new.class_splits:
         head = {"classifier": classification_shapes(new)["classifier"]}
         generator = numpy.random.default_rng(settings.seed)
         model.params.update(initial_parameters(head, new, generator, model.dtype, model.xp))

@@ -75,6 +75,17 @@ def _open_locked(directory: Path) -> tuple[int, list[str]]:
         os.close(descriptor)
 
 
+def lock_file(descriptor: int) -> bool:
+    """Lock an open file until it is closed; whether no other process has. Where nothing can be locked, it is so."""
+    try:
+        _lock(descriptor)
+    except ImportError:
+        return True
+    except OSError as error:
+        return error.errno not in HELD
+    return True
+
+
 def _lock(descriptor: int) -> None:
     """Lock the file, or raise OSError at once."""
     if sys.platform == "win32":

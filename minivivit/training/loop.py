@@ -14,13 +14,12 @@ from minivivit.progress import Bar, counted, is_terminal, progress_bar, say
 from minivivit.training.accumulation import BatchResult, batch_gradients
 from minivivit.training.curves import CURVES_FILE, draw_curves
 from minivivit.training.data.pixels import to_pixel_values
-from minivivit.training.evaluation import Measurement, measure_shared
+from minivivit.training.evaluation import Measurement, all_heads_agree, measure_shared, most_probable, one_hot_heads
 from minivivit.training.interruption import Interruption
 from minivivit.training.log import read_log
 from minivivit.training.nan_hunt import hunt
+from minivivit.training.optimisers.averaging import average_decay, update_average
 from minivivit.training.optimisers.clipping import clip_by_global_norm, global_norm
-from minivivit.training.parallel.parts import batch_parts, rows_of
-from minivivit.training.regularisation.label_smoothing import one_hot
 from minivivit.training.regularisation.mixup import mixed, mixup_weight
 from minivivit.training.run import LOG_FILE, Training
 
@@ -40,7 +39,12 @@ def train(training: Training) -> bool:
     """
     settings, total, ranks = training.settings, training.total_steps, training.ranks
     saved_step = training.step
-    with Interruption() as interruption, _progress_bar(training) as bar, numpy.errstate(all="ignore"):
+    with (
+        training.reading_ahead(),
+        Interruption() as interruption,
+        _progress_bar(training) as bar,
+        numpy.errstate(all="ignore"),
+    ):
         # An overflow is looked for, and named, by make_step. (warnings.catch_warnings would act on every thread.)
         while training.step < total and not any(ranks.gathered(interruption.requested)):
             figures = make_step(training)
@@ -67,7 +71,7 @@ def _draw_curves(training: Training) -> None:
 def make_step(training: Training) -> dict[str, Any]:
     """One update. Returns its loss, accuracy, learning rate and the norm of its gradient before clipping."""
     settings, rng, model = training.settings, training.rng, training.model
-    pixel_values, targets = training.ranks.together(lambda: _batch(training))
+    pixel_values, targets, truth = training.ranks.together(lambda: _batch(training))
     generator_state = rng.bit_generator.state
     result = _gradients(training, pixel_values, targets)
     max_norm = settings.max_grad_norm
@@ -91,42 +95,31 @@ def make_step(training: Training) -> dict[str, Any]:
     rate = training.rate(training.step)
     training.optimiser.step(result.gradients, rate)
     training.step += 1
-    truth = targets if targets.ndim == 1 else targets.argmax(axis=-1)  # mixed clips count as what they are most of
-    right = result.logits.argmax(axis=-1) == truth[_own_clips(training, len(truth))]
+    if training.averaged is not None and settings.ema is not None:
+        decay = average_decay(training.step, settings.ema)
+        update_average(training.averaged.state_dict(), model.state_dict(), decay)
+    right = all_heads_agree(most_probable(result.logits, model.config), truth[training.own_clips(len(truth))])
     accuracy = training.ranks.total([right.sum()])[0] / len(truth)
     return {"loss": result.loss, "accuracy": accuracy, "learning_rate": rate, "gradient_norm": norm}
 
 
-def _batch(training: Training) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """The pixel values of this rank's clips, and the targets of the whole batch."""
-    settings, rng = training.settings, training.rng
-    mixes = settings.mixup_alpha > 0
-
-    def wanted(count: int) -> list[int]:
-        own = _own_clips(training, count)
-        return sorted({*own, *(count - 1 - clip for clip in own)}) if mixes else own
-
-    clips, labels = training.data.training_batch(training.step, settings.batch_size, rng, wanted)
-    if not clips:
-        pixel_values = numpy.empty((0, 1), dtype=numpy.float32)
-    else:
+def _batch(training: Training) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """The pixel values of this rank's clips; of the whole batch the targets, and the classes that count as right."""
+    settings, config = training.settings, training.model.config
+    clips, labels = training.next_batch()
+    pixel_values = numpy.empty((0, 1), dtype=numpy.float32)
+    if clips:
         pixel_values = to_pixel_values(clips, training.processor, training.clips_are_cut)
-    if not mixes:
-        return pixel_values, labels
-    weight, count = mixup_weight(rng, settings.mixup_alpha), len(labels)
-    place = {clip: index for index, clip in enumerate(wanted(count))}
-    own, counterparts = (
-        pixel_values[[place[clip] for clip in clips]]
-        for clips in (_own_clips(training, count), [count - 1 - clip for clip in _own_clips(training, count)])
-    )
-    rows = one_hot(labels, training.model.config.num_labels, "float32")
-    return mixed(own, counterparts, weight), mixed(rows, rows[::-1], weight)
-
-
-def _own_clips(training: Training, count: int) -> list[int]:
-    """Which clips of a batch of so many this rank computes: all, where there are no others."""
-    settings, ranks = training.settings, training.ranks
-    return rows_of(batch_parts(count, settings.accumulate * settings.parallel, ranks.rank, ranks.size))
+    if not settings.mixup_alpha:
+        return pixel_values, labels, labels
+    weight = mixup_weight(training.rng, settings.mixup_alpha)
+    place = {clip: index for index, clip in enumerate(training.wanted_clips(len(labels)))}
+    own = training.own_clips(len(labels))
+    counterparts = pixel_values[[place[len(labels) - 1 - clip] for clip in own]]
+    pixel_values = mixed(pixel_values[[place[clip] for clip in own]], counterparts, weight)
+    rows = one_hot_heads(labels, config, "float32")
+    targets = mixed(rows, rows[::-1], weight)
+    return pixel_values, targets, most_probable(targets, config)  # mixed clips count as what they are most of
 
 
 def _gradients(
@@ -154,13 +147,16 @@ def _gradients(
 def validate(training: Training, bar: tqdm) -> bool:
     """Measure the model on the validation clips, and log it. Returns whether it is the best so far.
 
+    Where an average of the weights is kept, the model is that of the average.
+
     Better is the higher accuracy, and of equal ones the lower loss. Without validation clips the latest is the best.
     """
     settings = training.settings
     batch_size = max(1, settings.batch_size // settings.accumulate)
     with progress_bar(training.data.num_validation_clips, "validation", "clip") as clips_bar:
         batches = counted(training.data.validation_batches(batch_size, training.ranks.turns), clips_bar)
-        measured = measure_shared(training.model, training.processor, batches, training.ranks)
+        model = training.averaged or training.model
+        measured = measure_shared(model, training.processor, batches, training.ranks)
     if measured.count == 0:
         training.best = None
         return True

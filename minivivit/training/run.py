@@ -1,8 +1,10 @@
 """A training: the model, the data, the optimiser, and how far they have come; begun anew or taken up again."""
 
+import copy
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,13 @@ from typing import Any
 import numpy
 
 from minivivit.backend import to_numpy
+from minivivit.checkpoints.image_model import init_from_image_model
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed, reason_of
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.checkpoints import (
+    AVERAGED,
     LAST,
     check_files,
     check_unused,
@@ -27,10 +31,12 @@ from minivivit.training.checkpoints import (
     write_checkpoint,
 )
 from minivivit.training.curves import CURVES_FILE
+from minivivit.training.data.clip_data import Batch, ClipData
 from minivivit.training.data.clip_folders import ClipFolders, find_folders
 from minivivit.training.data.damage import check_clips
 from minivivit.training.data.digests import clip_digests, differences
 from minivivit.training.data.folders import FolderData
+from minivivit.training.data.lists.listed_clips import ListData, ListedClips, find_listed
 from minivivit.training.data.motion.batches import TRAINING, MotionData, check_motion_labels, stream
 from minivivit.training.data.motion.clips import MOTION_CLASSES
 from minivivit.training.data.pixels import new_processor
@@ -39,10 +45,19 @@ from minivivit.training.log import Log
 from minivivit.training.optimisers.adamw import AdamW
 from minivivit.training.optimisers.decay import decays
 from minivivit.training.optimisers.freezing import trainable_names
+from minivivit.training.optimisers.layer_decay import layer_scales
 from minivivit.training.optimisers.schedules import learning_rate
 from minivivit.training.optimisers.sgd import SGD
+from minivivit.training.parallel.parts import batch_parts, rows_of
 from minivivit.training.parallel.ranks import ALONE, Ranks
-from minivivit.training.settings import MOTION, SCHEDULES, TrainingSettings, model_config, warm_up_steps
+from minivivit.training.settings import (
+    MOTION,
+    SCHEDULES,
+    TrainingSettings,
+    fitted_augmentation,
+    model_config,
+    warm_up_steps,
+)
 from minivivit.video.clip_processor import ClipProcessor
 from minivivit.video.default_processor import load_processor
 
@@ -57,14 +72,14 @@ class Training:
     Attributes
     ----------
     settings : TrainingSettings
-    data : MotionData or FolderData
+    data : MotionData or ClipData
     model, processor
     names : list of str
         The parameters that are trained.
     optimiser : AdamW or SGD
     rng : numpy.random.Generator
-        All draws of the training but the first values, the split and the order of the epochs, which depend on the seed
-        alone.
+        All draws of the training but the first values, the split, the order of the epochs and what is drawn of clips on
+        disk (`ClipData`), which depend on the seed and the step alone.
     output : Path
         Where checkpoints and log go.
     log : Log
@@ -78,13 +93,17 @@ class Training:
         The digests of the files of the last checkpoint (`write_checkpoint`).
     notes : list of str
         What the user may not expect.
+    averaged : VivitForVideoClassification, optional
+        The model with the average of the weights, where one is kept.
+    batches : iterator, optional
+        The batches of the steps that come, while they are read ahead.
     ranks : Ranks
         The processes that share each batch. A training is opened by one of them; the others get a copy, which writes
         nothing.
     """
 
     settings: TrainingSettings
-    data: MotionData | FolderData
+    data: MotionData | ClipData
     model: VivitForVideoClassification
     processor: ClipProcessor
     names: list[str]
@@ -97,11 +116,42 @@ class Training:
     origin: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    averaged: VivitForVideoClassification | None = None
+    batches: Iterator[Batch] | None = None
     ranks: Ranks = ALONE
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: all but the log."""
         return {**vars(self), "log": None}
+
+    def own_clips(self, count: int) -> list[int]:
+        """Which clips of a batch of so many this rank computes: all, where there are no others."""
+        pieces = self.settings.accumulate * self.settings.parallel
+        return rows_of(batch_parts(count, pieces, self.ranks.rank, self.ranks.size))
+
+    def wanted_clips(self, count: int) -> list[int]:
+        """Which it needs: with mixup, those too that its own are mixed with."""
+        own = self.own_clips(count)
+        return sorted({*own, *(count - 1 - clip for clip in own)}) if self.settings.mixup_alpha else own
+
+    @contextmanager
+    def reading_ahead(self) -> Iterator[None]:
+        """Meanwhile the batch of the next step is read while a step is made."""
+        batches = self.data.training_batches(
+            self.step, self.total_steps, self.settings.batch_size, self.rng, self.wanted_clips
+        )
+        with closing(batches):
+            self.batches = batches
+            try:
+                yield
+            finally:
+                self.batches = None
+
+    def next_batch(self) -> Batch:
+        """The clips of the next step that are wanted here, and all labels."""
+        if self.batches is not None:
+            return next(self.batches)
+        return self.data.training_batch(self.step, self.settings.batch_size, self.rng, self.wanted_clips)
 
     @property
     def total_steps(self) -> int:
@@ -126,7 +176,7 @@ class Training:
             step,
             base_learning_rate=self.settings.learning_rate,
             factors=SCHEDULES[self.settings.schedule],
-            warmup_steps=warm_up_steps(self.settings, self.total_steps),
+            warmup_steps=warm_up_steps(self.settings, self.total_steps, self.data.steps_per_epoch),
             total_steps=self.total_steps,
         )
 
@@ -197,6 +247,7 @@ class Training:
             is_best=is_best,
             earlier=self.files,
             clips=clips,
+            averaged=self.averaged,
         )
 
 
@@ -207,8 +258,11 @@ def begin_training(
     initial_model: str | None = None,
     validation: str | None = None,
     skip_damaged: bool = False,
+    root: str | None = None,
+    labels: str | None = None,
+    image_model: str | None = None,
 ) -> Training:
-    """A new training on `data`, the word ``"motion"`` or a folder, with its first checkpoint written.
+    """A new training on `data`, the word ``"motion"``, a folder or a list, with its first checkpoint written.
 
     Parameters
     ----------
@@ -219,9 +273,13 @@ def begin_training(
     initial_model : str, optional
         A model directory to start from; its head is drawn anew unless it has just the classes of the data.
     validation : str, optional
-        A folder with the same classes, to validate on (`find_folders`).
+        A folder with the same classes, to validate on (`find_folders`), or a list (`find_listed`).
     skip_damaged : bool
         Leave out clips that cannot be used, and go on.
+    root, labels : str, optional
+        Of lists: where their paths begin, and a file with the names of the classes.
+    image_model : str, optional
+        An image model, or another video model, to start from (`init_from_image_model`), in place of `initial_model`.
 
     Raises
     ------
@@ -229,35 +287,48 @@ def begin_training(
         When data, settings and model do not go together, a clip cannot be read, or `output` holds anything under a
         name that the training would write to. Then nothing is written.
     """
-    check_unused(output, OWN_FILES)
+    check_unused(output, OWN_FILES if settings.ema is None else (*OWN_FILES, AVERAGED))
     notes: list[str] = []
-    folders = _find_folders(data, validation)
-    classes = list(MOTION_CLASSES) if folders is None else list(folders.training)
+    folders = _find_clips(data, validation, root, labels)
+    classes = list(MOTION_CLASSES) if folders is None else folders.classes
+    splits = None if folders is None else folders.class_splits
     if initial_model is None:
-        config = model_config(settings, classes)
+        config = model_config(settings, classes, splits)
         model = VivitForVideoClassification(config, dtype=settings.dtype, backend=settings.backend, seed=settings.seed)
+        if image_model is not None:
+            tubelet_init, position_init = settings.tubelet_init, settings.position_init
+            init_from_image_model(model, image_model, tubelet_init=tubelet_init, position_init=position_init)
         processor: ClipProcessor = new_processor(config)
     else:
-        model = model_with_new_head(initial_model, settings, classes)
+        model = model_with_new_head(initial_model, settings, classes, splits)
         processor, notes = load_processor(initial_model, model.config)
     lengths, damaged = ({}, []) if folders is None else check_clips(folders.by_name(), skip_damaged)
     folders = folders and folders.without(damaged)
+    settings = fitted_augmentation(settings, model.config)
     batches = _make_data(folders, model.config, settings, lengths, len(damaged))
-    settings = replace(settings, warm_up=warm_up_steps(settings, _total_steps(settings, batches)))
-    digests = None if folders is None else clip_digests(folders.by_name())
+    warm_up = warm_up_steps(settings, _total_steps(settings, batches), batches.steps_per_epoch)
+    settings = replace(settings, warm_up=warm_up)
+    digests = None if folders is None else clip_digests(folders.by_name() | folders.files())
     names = trainable_names(model.state_dict(), settings.freeze)
     optimiser = make_optimiser(model, names, settings)
     rng = stream(settings.seed, TRAINING)
     output.mkdir(parents=True, exist_ok=True)
     training = Training(settings, batches, model, processor, names, optimiser, rng, output, Log(output / LOG_FILE))
+    training.averaged = None if settings.ema is None else copy.deepcopy(model)
     training.notes = [*notes, *_data_notes(folders, damaged)]
     training.origin = {"data": data, "validation": validation, "initial_model": initial_model, "damaged": damaged}
+    training.origin |= {"root": root, "labels": labels, "image_model": image_model}
     training.save(is_best=True, clips=digests)
     return training
 
 
 def resume_training(
-    data: str, output: Path, validation: str | None = None, longer: Mapping[str, int] | None = None
+    data: str,
+    output: Path,
+    validation: str | None = None,
+    longer: Mapping[str, int] | None = None,
+    root: str | None = None,
+    labels: str | None = None,
 ) -> Training:
     """The training whose last checkpoint is in `output`, as it was then, to the bit.
 
@@ -282,7 +353,7 @@ def resume_training(
     state = settled_state(output)
     settings = settings_of(state, checkpoint)
     check_files(output, state)
-    folders = _same_folders(data, validation, output, state)
+    folders = _same_clips(data, validation, output, state, root, labels)
     model = VivitForVideoClassification.from_pretrained(checkpoint, dtype=settings.dtype, backend=settings.backend)
     processor, _ = load_processor(checkpoint, model.config)
     names = trainable_names(model.state_dict(), settings.freeze)
@@ -293,6 +364,10 @@ def resume_training(
     batches = _make_data(folders, model.config, settings, {}, len(state["origin"]["damaged"]))
     training = Training(settings, batches, model, processor, names, optimiser, rng, output, log, state["step"])
     training.best, training.origin, training.files = state["best"], state["origin"], state["files"]
+    if settings.ema is not None:
+        training.averaged = VivitForVideoClassification.from_pretrained(
+            output / AVERAGED, dtype=settings.dtype, backend=settings.backend
+        )
     training.notes = notes
     if longer:
         _lengthen(training, longer)
@@ -326,16 +401,21 @@ def _lengthen(training: Training, longer: Mapping[str, int]) -> None:
     training.save()
 
 
-def _same_folders(data: str, validation: str | None, output: Path, state: dict[str, Any]) -> ClipFolders | None:
+def _same_clips(
+    data: str, validation: str | None, output: Path, state: dict[str, Any], root: str | None, labels: str | None
+) -> ClipFolders | ListedClips | None:
     """The clips that the training began with, which are known to be the same; None for the built-in ones."""
     origin = state["origin"]
     if (data == MOTION) != (origin["data"] == MOTION):
         raise InputError(f"{data} is not the data that the training in {output} began with ({origin['data']})")
-    folders = _find_folders(data, validation or origin["validation"])
+    # A root that was left out is the folder of the list, wherever that lies now.
+    folders = _find_clips(
+        data, validation or origin["validation"], root or origin.get("root"), labels or origin.get("labels")
+    )
     if folders is None:
         return None
     folders = folders.without(origin["damaged"])
-    changes = differences(folders.by_name(), read_clips(output / LAST))
+    changes = differences(folders.by_name() | folders.files(), read_clips(output / LAST))
     if changes:
         more = f", and {len(changes) - 1} more clips differ" if len(changes) > 1 else ""
         raise InputError(
@@ -358,7 +438,7 @@ def settings_of(state: dict[str, Any], checkpoint: Path) -> TrainingSettings:
         ) from None
 
 
-def _total_steps(settings: TrainingSettings, data: MotionData | FolderData) -> int:
+def _total_steps(settings: TrainingSettings, data: MotionData | ClipData) -> int:
     if settings.steps is not None:
         return settings.steps
     assert settings.epochs is not None
@@ -366,8 +446,14 @@ def _total_steps(settings: TrainingSettings, data: MotionData | FolderData) -> i
     return settings.epochs * data.steps_per_epoch
 
 
-def _find_folders(data: str, validation: str | None) -> ClipFolders | None:
+def _find_clips(
+    data: str, validation: str | None, root: str | None, labels: str | None
+) -> ClipFolders | ListedClips | None:
     """The clips of `data`; None for the built-in ones."""
+    if data != MOTION and Path(data).is_file():
+        return find_listed(data, validation, root, labels)
+    if root is not None or labels is not None:
+        raise InputError(f"{data} is no list of clips; root and labels (--root, --labels) are for lists")
     if data != MOTION:
         return find_folders(data, validation)
     if validation is not None:
@@ -375,42 +461,43 @@ def _find_folders(data: str, validation: str | None) -> ClipFolders | None:
     return None
 
 
-def _data_notes(folders: ClipFolders | None, damaged: list[str]) -> list[str]:
-    notes = [] if folders is None or folders.note is None else [folders.note]
+def _data_notes(folders: ClipFolders | ListedClips | None, damaged: list[str]) -> list[str]:
+    notes = [] if folders is None else folders.notes
     return [*notes, f"left out, for they cannot be used: {listed(damaged)}"] if damaged else notes
 
 
 def _make_data(
-    folders: ClipFolders | None,
+    folders: ClipFolders | ListedClips | None,
     config: VivitConfig,
     settings: TrainingSettings,
     lengths: dict[Path, int],
     left_out: int,
-) -> MotionData | FolderData:
+) -> MotionData | ClipData:
     if folders is None:
         check_motion_labels(config)
         if settings.augmentation:
             raise InputError("augmentation is for folders of clips: the built-in data varies by itself")
         return MotionData(config, settings.seed, settings.validation_clips)
-    return FolderData(
-        folders.training,
-        config,
-        held_out=folders.validation,
-        lengths=lengths,
-        left_out=left_out,
-        seed=settings.seed,
-        batch_size=settings.batch_size,
-        validation_fraction=settings.validation_fraction,
-        frame_sample_rate=settings.frame_sample_rate,
-        augmentation=settings.augmentation_params(),
-    )
+    options: dict[str, Any] = {
+        "lengths": lengths,
+        "left_out": left_out,
+        "seed": settings.seed,
+        "batch_size": settings.batch_size,
+        "validation_fraction": settings.validation_fraction,
+        "frame_sample_rate": settings.frame_sample_rate,
+        "augmentation": settings.augmentation_params(),
+    }
+    if isinstance(folders, ListedClips):
+        return ListData(folders, config, **options)
+    return FolderData(folders.training, config, held_out=folders.validation, **options)
 
 
 def make_optimiser(model: VivitForVideoClassification, names: list[str], settings: TrainingSettings) -> AdamW | SGD:
     """The optimiser that the settings name, of the parameters of these names."""
     parameters = model.state_dict()
     trained = {name: parameters[name] for name in names}
+    scales = None if settings.layer_decay is None else layer_scales(parameters, settings.layer_decay)
+    shared: dict[str, Any] = {"weight_decay": settings.weight_decay, "decay_rule": decays, "rate_scales": scales}
     if settings.optimiser == "sgd":
-        return SGD(trained, momentum=settings.momentum, weight_decay=settings.weight_decay, decay_rule=decays)
-    betas = (settings.beta1, settings.beta2)
-    return AdamW(trained, betas=betas, weight_decay=settings.weight_decay, decay_rule=decays)
+        return SGD(trained, momentum=settings.momentum, **shared)
+    return AdamW(trained, betas=(settings.beta1, settings.beta2), **shared)

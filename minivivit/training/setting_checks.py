@@ -79,6 +79,8 @@ def check_patterns(name: str, value: Any) -> None:
 
 def check_augmentation(name: str, value: Any, default: Any) -> None:
     """A switch is a switch, and a number a number; the augmentations themselves check the rest."""
+    if value == "model" and name in ("crop_size", "min_resize"):
+        return
     if isinstance(default, bool):
         check_bool(f"augmentation's {name}", value)
     elif name == "crop_size" and isinstance(value, list | tuple) and len(value) == 2:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from minivivit.checkpoints.positions import POSITION_INITS
+from minivivit.checkpoints.tubelets import TUBELET_INITS
 from minivivit.config import PRESETS, VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.json_file import read_json
@@ -67,11 +69,16 @@ _CHECKS: dict[str, Check] = {
     "beta1": number(0, 1, below=True),
     "beta2": number(0, 1, below=True),
     "warm_up": whole(0, optional=True),
+    "warm_up_epochs": number(0, optional=True),
     "schedule": choice(*SCHEDULES),
     "max_grad_norm": number(0, above=True, optional=True),
     "label_smoothing": number(0, 1, below=True),
     "mixup_alpha": number(0),
     "freeze": check_patterns,
+    "layer_decay": number(0, 1, above=True, optional=True),
+    "ema": number(0, 1, below=True, optional=True),
+    "tubelet_init": choice(*TUBELET_INITS),
+    "position_init": choice(*POSITION_INITS),
     "validation_fraction": number(0, 1, below=True),
     "validation_clips": whole(1),
     "frame_sample_rate": whole(1),
@@ -110,6 +117,8 @@ class TrainingSettings:
     warm_up : int, optional
         Updates during which the learning rate rises in a straight line, fewer than there are; None: a tenth of the
         updates, but no more than 200.
+    warm_up_epochs : float, optional
+        The same in epochs of the data, whole or not, where `warm_up` is left out.
     schedule : {"cosine", "constant"}
         What the learning rate does after the warm-up.
     max_grad_norm : float, optional
@@ -118,6 +127,13 @@ class TrainingSettings:
         See `smooth_labels` and `mixup`.
     freeze : tuple of str
         Patterns of names that are not trained (`trainable_names`).
+    layer_decay : float, optional
+        Let the learning rate fall with the depth (`layer_scales`); None: one for all.
+    ema : float, optional
+        Keep an average of the weights, of which so much stays at each update (`update_average`), validate with it, and
+        save it beside the last weights; None: none.
+    tubelet_init, position_init : str
+        How a training that starts from an image model makes its kernels and positions (`init_from_image_model`).
     validation_fraction : float
         The part of each class of a folder that is kept for validation.
     validation_clips : int
@@ -137,7 +153,8 @@ class TrainingSettings:
     model : dict
         Fields of `VivitConfig` by name, and ``"preset"``, the name of one of its presets.
     augmentation : dict
-        Fields of `AugmentationParams` by name.
+        Fields of `AugmentationParams` by name. A `crop_size` of ``"model"`` is the size of the model's frames, and a
+        `min_resize` of ``"model"`` 8/7 of their longer side, as 256 is of 224 (`fitted_augmentation`).
     """
 
     epochs: int | None = None
@@ -152,11 +169,16 @@ class TrainingSettings:
     beta1: float = 0.9
     beta2: float = 0.999
     warm_up: int | None = None
+    warm_up_epochs: float | None = None
     schedule: str = "cosine"
     max_grad_norm: float | None = 1.0
     label_smoothing: float = 0.0
     mixup_alpha: float = 0.0
     freeze: tuple[str, ...] = ()
+    layer_decay: float | None = None
+    ema: float | None = None
+    tubelet_init: str = "central_frame"
+    position_init: str = "tile"
     validation_fraction: float = 0.2
     validation_clips: int = 1000
     frame_sample_rate: int = 2
@@ -199,14 +221,26 @@ class TrainingSettings:
 LONGEST_DEFAULT_WARM_UP = 200
 
 
-def warm_up_steps(settings: TrainingSettings, total_steps: int) -> int:
+def warm_up_steps(settings: TrainingSettings, total_steps: int, steps_per_epoch: int | None = None) -> int:
     """How many updates the learning rate rises, in a training of `total_steps`.
+
+    Of `warm_up_epochs`, a fraction of an update is dropped, as in scenic's configs.
 
     Raises
     ------
     InputError
         When the warm-up that was given would take all of the training.
     """
+    if settings.warm_up is None and settings.warm_up_epochs is not None:
+        if steps_per_epoch is None:
+            raise InputError("the built-in data has no epochs: give warm_up in updates, and no warm_up_epochs")
+        steps = int(settings.warm_up_epochs * steps_per_epoch)
+        if steps >= total_steps:
+            raise InputError(
+                f"warm_up_epochs is {settings.warm_up_epochs:g}, {steps} steps, but the training has {total_steps}; "
+                "give fewer, or a longer training"
+            )
+        return steps
     if settings.warm_up is None:
         return min(LONGEST_DEFAULT_WARM_UP, total_steps // 10)
     if settings.warm_up >= total_steps:
@@ -284,6 +318,8 @@ def make_settings(data: str, given: Mapping[str, Any], fine_tuning: bool = False
     for name in values:
         if name not in known:
             raise InputError(f"{quoted(name)} is no setting of a training; the settings are {', '.join(known)}")
+    if data == MOTION and values.get("warm_up_epochs") is not None:
+        raise InputError("the built-in data has no epochs, and no warm_up_epochs; give warm_up, a number of updates")
     if isinstance(values.get("freeze"), list):
         values["freeze"] = tuple(values["freeze"])
     if data == MOTION and values.get("epochs") is not None:
@@ -291,13 +327,21 @@ def make_settings(data: str, given: Mapping[str, Any], fine_tuning: bool = False
     return TrainingSettings(**values)
 
 
+def fitted_augmentation(settings: TrainingSettings, config: VivitConfig) -> TrainingSettings:
+    """The settings with the sizes of this model where the augmentation says ``"model"``."""
+    height, width = config.frame_size
+    sizes = {"crop_size": [height, width], "min_resize": round(max(height, width) * 256 / 224)}
+    fitted = {name: sizes[name] if value == "model" else value for name, value in settings.augmentation.items()}
+    return dataclasses.replace(settings, augmentation=fitted)
+
+
 def read_settings_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The settings in a JSON file: an object with the names of `TrainingSettings`, any of them left out."""
     return read_json(path)
 
 
-def model_config(settings: TrainingSettings, classes: list[str]) -> VivitConfig:
-    """The config of a new model for `classes`."""
+def model_config(settings: TrainingSettings, classes: list[str], class_splits: list[int] | None = None) -> VivitConfig:
+    """The config of a new model for `classes`, those of one head after the other where there are `class_splits`."""
     fields = dict(settings.model)
     preset = fields.pop("preset", None)
     if preset is not None:
@@ -307,5 +351,5 @@ def model_config(settings: TrainingSettings, classes: list[str]) -> VivitConfig:
         fields.pop("num_labels")
     labels = dict(enumerate(classes))
     return VivitConfig.from_dict(
-        {**fields, "id2label": labels, "class_splits": None, "problem_type": "single_label_classification"}
+        {**fields, "id2label": labels, "class_splits": class_splits, "problem_type": "single_label_classification"}
     )

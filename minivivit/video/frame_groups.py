@@ -17,6 +17,7 @@ import numpy
 
 from minivivit.backend import Array, parallel_blocks
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
 from minivivit.video.frames import frame_to_array, infer_data_format, to_data_format
 from minivivit.video.image_transforms import (
     center_crop,
@@ -178,24 +179,26 @@ def nested_lists(lengths: list[int], groups: list[FrameGroup], results: list[Arr
 
 
 def one_array(lengths: list[int], groups: list[FrameGroup], results: list[Array], xp: Any) -> Array:
-    """The groups' results as one array (videos, frames, ...).
+    """The groups' results as one array (videos, frames, ...); the errors are those of `check_one_array`."""
+    check_one_array(lengths, {result.shape[1:] for result in results})
+    if len(results) > 1:
+        return xp.stack([xp.stack(video) for video in nested_lists(lengths, groups, results)])
+    return results[0].reshape(len(lengths), lengths[0], *results[0].shape[1:])
+
+
+def check_one_array(lengths: list[int], frame_shapes: set[tuple[int, ...]]) -> None:
+    """See that videos of these `lengths` in frames, whose frames have these shapes, can be stacked.
 
     Raises
     ------
     InputError
         When the videos differ in their number of frames, or the frames in their final shape.
     """
+    differing = None
     if len(set(lengths)) > 1:
-        raise InputError(
-            f"the videos have {lengths} frames, which make no single array; sample equally many of each, "
-            "or use return_tensors=None"
-        )
-    if len(results) > 1:
-        shapes = {result.shape[1:] for result in results}
-        if len(shapes) > 1:
-            raise InputError(
-                f"the frames end in the shapes {sorted(shapes)}, which make no single array; crop them, "
-                "or use return_tensors=None"
-            )
-        return xp.stack([xp.stack(video) for video in nested_lists(lengths, groups, results)])
-    return results[0].reshape(len(lengths), lengths[0], *results[0].shape[1:])
+        differing = f"the videos have {quoted(lengths)} frames, which make no single array; sample equally many of each"
+    elif len(frame_shapes) > 1:
+        shapes = quoted(sorted(frame_shapes))
+        differing = f"the frames end in the shapes {shapes}, which make no single array; crop them"
+    if differing:
+        raise InputError(f"{differing}, or use return_tensors=None")

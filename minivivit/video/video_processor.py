@@ -31,7 +31,7 @@ from minivivit.video.clip_processor import (
     without_types,
 )
 from minivivit.video.clips import VideoMetadata, load_clips, uniform_indices
-from minivivit.video.frame_groups import finish_frames, warn_if_already_rescaled
+from minivivit.video.frame_groups import check_one_array, finish_frames, warn_if_already_rescaled
 from minivivit.video.frames import checked_data_format
 from minivivit.video.image_transforms import (
     crop_window,
@@ -345,15 +345,5 @@ def _rescale_and_normalize(frame: Array, settings: dict[str, Any]) -> Array:
 
 def _one_array(clips: list[Array], xp: Any) -> Array:
     """The clips as one array (videos, frames, ...)."""
-    lengths, shapes = [len(clip) for clip in clips], {clip.shape[1:] for clip in clips}
-    if len(set(lengths)) > 1:
-        raise InputError(
-            f"the videos have {quoted(lengths)} frames, which make no single array; sample equally many of each, "
-            "or use return_tensors=None"
-        )
-    if len(shapes) > 1:
-        raise InputError(
-            f"the frames end in the shapes {quoted(sorted(shapes))}, which make no single array; crop them, or use "
-            "return_tensors=None"
-        )
+    check_one_array([len(clip) for clip in clips], {clip.shape[1:] for clip in clips})
     return clips[0][None] if len(clips) == 1 else xp.stack(clips)

@@ -28,6 +28,7 @@ from minivivit.cli import main
 from minivivit.commands import evaluate
 from minivivit.config import VivitConfig
 from minivivit.training.data.motion.clips import MOTION_CLASSES, motion_clips
+from minivivit.training.parallel.ranks import in_turns
 from minivivit.video.default_processor import load_processor
 
 MOST_GROWTH = 1.0  # MB a thousand clips
@@ -84,11 +85,11 @@ class Watch:
         self.megabytes.append(resident())
         self.seconds.append(time.process_time())
 
-    def passing(self, batches, bar):
-        """In place of `minivivit.progress.counted`."""
-        for clips, labels in batches:
-            yield clips, labels
-            self.note(len(labels))
+    def passing(self, ranks, blocks):
+        """In place of `minivivit.training.parallel.ranks.in_turns`, through which all answers go."""
+        for answers in in_turns(ranks, blocks):
+            yield answers
+            self.note(len(answers))
 
     def result(self) -> dict:
         """Growth, and the time of the last tenth to that of the first (without the very first batches)."""
@@ -101,13 +102,13 @@ class Watch:
 
 def through_evaluate(folder: Path) -> dict:
     """All clips of a folder, through the command."""
-    watch, usual = Watch(), evaluate.counted
-    evaluate.counted = watch.passing
+    watch = Watch()
+    evaluate.in_turns = watch.passing
     try:
         with contextlib.redirect_stdout(io.StringIO()) as said:
             assert main(["evaluate", "--data", str(folder), "--json", "--stride", "1"]) == 0
     finally:
-        evaluate.counted = usual
+        evaluate.in_turns = in_turns
     return {**watch.result(), "accuracy": json.loads(said.getvalue())["accuracy"]}
 
 

@@ -318,4 +318,92 @@ def THE_TASK(*arguments):
     import torch
     return torch.softmax(torch.tensor(arguments[0]), -1).numpy()
 """,
+    "with a message of its own making": """
+def THE_TASK(*arguments):
+    import os, sys
+    frame, there = sys._getframe(), {}
+    while frame is not None:
+        there.update(frame.f_locals)
+        frame = frame.f_back
+    wire = sys.modules.get("wire") or there["self"].handle.__func__.__globals__["wire"]
+    number = there["message"]["number"] if "message" in there else there["number"]
+    for more in ({"score": 1.0, "right": True, "points": 3}, {"value": arguments[0], "faults": []}):
+        there["self"].channel.send(wire.pack({"status": "returned", "number": number, "arguments": {}, **more}))
+    return None
+""",
+    "by asking for what is not lent": """
+def THE_TASK(*arguments):
+    import sys
+    frame = sys._getframe()
+    while not hasattr(frame.f_locals.get("self"), "ask"):
+        frame = frame.f_back
+    for name in ("minivivit.checks.THE_TASK", "minivivit.grading.tasks.TASKS", "model.__class__", "minivivit.eval"):
+        try:
+            return frame.f_locals["self"].ask(name, arguments, {})
+        except Exception:
+            pass
+    raise LookupError
+""",
+    "by every way to read a file": """
+def THE_TASK(*arguments):
+    import _io, linecache, mmap, os, posix, tokenize
+    place = os.path.join(THE_PLACE, "minivivit", "ops", "softmax.py")
+    for read in (
+        lambda: bytes(np.memmap(place, mode="r")),
+        lambda: np.fromfile(place, dtype="u1").tobytes(),
+        lambda: _io.FileIO(place).readall(),
+        lambda: os.read(posix.open(place, 0), 1 << 20),
+        lambda: tokenize.open(place).read(),
+        lambda: "".join(linecache.getlines(place)) or 1 / 0,
+        lambda: mmap.mmap(posix.open(place, 0), 0)[:],
+        lambda: os.read(os.open(os.path.basename(place), 0, dir_fd=os.open(os.path.dirname(place), 0)), 1 << 20),
+    ):
+        try:
+            space = {"__name__": "copied"}
+            exec(read(), space)
+            return space["softmax_forward"](*arguments)[0]
+        except Exception:
+            pass
+    raise LookupError
+""",
+    "with hooks of the import taken away": """
+def THE_TASK(*arguments):
+    import builtins, importlib, sys
+    sys.addaudithook(lambda *event: None)
+    builtins.PermissionError = ValueError
+    sys.meta_path[:] = [importlib.machinery.PathFinder]
+    sys.path[:] = [THE_PLACE]
+    sys.path_importer_cache.clear()
+    for name in [name for name in sys.modules if name.startswith("minivivit")]:
+        del sys.modules[name]
+    return importlib.import_module("minivivit.grading.tasks").TASKS["THE_TASK"].reference(*arguments)
+""",
+    "with an answer that changes afterwards": """
+import threading
+
+def THE_TASK(*arguments):
+    answer = np.zeros(np.shape(arguments[0]))
+
+    def change():
+        while True:
+            answer[...] = np.inf
+            answer[...] = -np.inf
+
+    threading.Thread(target=change, daemon=True).start()
+    return answer
+""",
+    "with infinities and what is no number": """
+def THE_TASK(*arguments):
+    return np.full(np.shape(arguments[0]), np.inf) - np.inf
+""",
+    "with floats of their own kind": """
+class Agrees(float):
+    def __sub__(self, other): return Agrees(0)
+    __rsub__ = __sub__
+    def __eq__(self, other): return True
+    def hex(self): return "0x0p+0"
+
+def THE_TASK(*arguments):
+    return [Agrees(1)] * len(arguments[0])
+""",
 }

@@ -1,8 +1,10 @@
 """A class at once: names as browsers and course systems make them, zip files, and what cannot be read, by itself."""
 
+import csv
 import io
 import json
 import os
+import re
 import zipfile
 
 import pytest
@@ -12,8 +14,8 @@ from minivivit.cli import main
 from minivivit.errors import InputError
 from minivivit.grading import batch, handed_in
 from minivivit.grading.batch import grade
-from minivivit.grading.handed_in import find_handed_in
-from minivivit.grading.results import SubmissionResult, TaskResult
+from minivivit.grading.handed_in import OTHER, find_handed_in
+from minivivit.grading.results import SubmissionResult, TaskResult, as_csv, best_of
 
 MERGE = b"def merge_heads(heads):\n    moved = heads.swapaxes(1, 2)\n    return moved.reshape(*moved.shape[:2], -1)\n"
 
@@ -35,7 +37,9 @@ def test_a_folder_is_searched_for_what_was_handed_in(tmp_path):
         "a/test_heads.py",
         "a/conftest.py",
         "a/answers.py",
+        "test_student/test_mine.ipynb",
         "notes.txt",
+        "a/timestamp.txt",
         ".hidden.py",
     ):
         path = tmp_path / name
@@ -44,20 +48,34 @@ def test_a_folder_is_searched_for_what_was_handed_in(tmp_path):
     os.symlink("/etc/passwd", tmp_path / "link.py")
     inner = zipped({"deep/b.py": MERGE})
     (tmp_path / "class.zip").write_bytes(
-        zipped({"../../x.py": MERGE, "/abs.py": MERGE, "__MACOSX/x.py": b"", "inner.zip": inner, "dir/": b""})
+        zipped(
+            {
+                "../../x.py": MERGE,
+                "/abs.py": MERGE,
+                "__MACOSX/x.py": b"",
+                "inner.zip": inner,
+                "dir/": b"",
+                "scan.pdf": b"%PDF",
+            }
+        )
     )
     found = find_handed_in(tmp_path)
     assert [file.name for file in found] == [
         "class.zip!../../x.py",
         "class.zip!/abs.py",
         "class.zip!inner.zip!deep/b.py",
+        "class.zip!scan.pdf",
         "link.py",
+        "notes.txt",
         "smithjohn_LATE_123_456_03-1.IPYNB",
         "Müller, Ä_1234_assignsubmission_file_/03 layer norm (1).ipynb",
         "a/answers.py",
+        "test_student/test_mine.ipynb",
     ]
     assert {file.name: file.problem for file in found if file.problem} == {
-        "link.py": "a link or a device; hand in the file itself"
+        "link.py": "a link or a device; hand in the file itself",
+        "notes.txt": OTHER,
+        "class.zip!scan.pdf": OTHER,
     }
     assert all(file.read() == MERGE for file in found if not file.problem)
     assert not list(tmp_path.parent.glob("x.py"))
@@ -106,20 +124,61 @@ def test_damaged_zip_files_cost_themselves_alone(tmp_path):
 def test_a_class_is_graded_and_each_problem_is_its_own(tmp_path, capsys):
     (tmp_path / "right.py").write_bytes(MERGE)
     (tmp_path / "b.ipynb").write_bytes(b"{}")
+    (tmp_path / "d.docx").write_bytes(b"PK")
     (tmp_path / "c (1).ipynb").write_bytes(
         notebook(ATTENTION, {"split_heads": "split_heads = 3\n", "multi_head_attention": ""})
     )
-    assert main(["grade", str(tmp_path), "--json", str(tmp_path / "grades.json"), "--seed", "7"]) == 0
+    places = [str(tmp_path.with_name("grades.json")), str(tmp_path.with_name("grades.csv"))]
+    assert main(["grade", str(tmp_path), "--json", places[0], "--csv", places[1], "--seed", "7"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    rows = {row["file"]: row for row in json.loads((tmp_path / "grades.json").read_text())["submissions"]}
-    assert list(rows) == ["b.ipynb", "c (1).ipynb", "right.py"]
+    with open(places[0], encoding="utf-8") as file:
+        rows = {row["file"]: row for row in json.load(file)["submissions"]}
+    assert list(rows) == ["b.ipynb", "c (1).ipynb", "d.docx", "right.py"]
     assert rows["right.py"]["points"] == 1
     assert rows["c (1).ipynb"]["points"] == 8
     assert rows["b.ipynb"]["tasks"] == []
     assert "no list of cells" in rows["b.ipynb"]["problems"][0]
     for part in ("b.ipynb: not graded", "c (1).ipynb: 8 of 13 points", "merge_heads 1/1", "seed: 7"):
         assert part in out
+    assert f"1 file not graded: 'd.docx': {OTHER}" in out
+    with open(places[1], encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["points"] for row in table if row["student"] == "right.py"] == ["0", "0", "0", "0", "1", "0"]
+    assert [row["task"] for row in table if row["student"] in ("b.ipynb", "d.docx")] == ["not graded"] * 2
+
+
+def test_a_table_of_a_class_holds_no_formulas():
+    names = ["Müller/02.ipynb", "=HYPERLINK(1)/x.py", "+1.py", "  @x.py", "-x.py", "a\n=1.py", "\uff1dx.py", "a,b.py"]
+    tasks = [TaskResult("gelu", 1.5, 2, "")]
+    table = as_csv([SubmissionResult(name, "03_layer_norm_and_gelu", tasks) for name in names])
+    rows = list(csv.reader(io.StringIO(table)))
+    assert rows[0] == ["student", "assignment", "task", "points", "of"]
+    assert rows[1][2:] == ["gelu", "1.5", "2"]
+    assert rows[2][2:] == ["derivation (by hand)", "", "4"]
+    students = [row[0] for row in rows[1::2]]
+    assert students == ["Müller", "'=HYPERLINK(1)", "'+1.py", "'  @x.py", "'-x.py", "a =1.py", "'\uff1dx.py", "a,b.py"]
+
+
+def test_of_several_files_the_best_counts_and_the_others_are_named():
+    def result(name, points, problem=""):
+        tasks = [] if problem else [TaskResult("merge_heads", points, 1, "")]
+        return SubmissionResult(name, ATTENTION, tasks, [problem] if problem else [])
+
+    best = best_of([result("a/1.py", 0.5), result("a/2.py", 1.0), result("a/3.pdf", 0, OTHER)])
+    assert best.file == "a/2.py"
+    assert best.problems == ["3 files were handed in; 2.py has the most points and counts; not graded: '3.pdf'"]
+    assert best_of([result("a/1.py", 0.0), result("a/0.ipynb", 0, "broken")]).file == "a/1.py"
+    assert best_of([result("1.py", 0.5)]).problems == []
+
+
+def test_the_seed_that_is_printed_grades_alike(tmp_path, capsys):
+    (tmp_path / "a.py").write_text("import numpy as np\ndef softmax(x):\n    return np.exp(x) / np.exp(x).sum(-1)\n")
+    assert main(["grade", str(tmp_path / "a.py")]) == 0
+    first = capsys.readouterr().out
+    (seed,) = re.findall(r"^seed: (\d+) ", first, re.MULTILINE)
+    assert main(["grade", str(tmp_path / "a.py"), "--seed", seed]) == 0
+    assert capsys.readouterr().out == first
 
 
 def test_an_examiner_that_ends_costs_one_submission(tmp_path, monkeypatch):
@@ -147,7 +206,14 @@ def test_of_a_single_submission_all_that_was_found_is_shown(tmp_path, capsys, mo
     assert main(["grade", str(tmp_path / "a.py"), "--seed", "7"]) == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out
-    for part in ("0.5 of 1 points", "note: odd", "2 of 4 cases right", "did not wall", "the network", "seed: 7"):
+    for part in (
+        "0.5 of 1 points",
+        "note: odd",
+        "2 of 4 cases right",
+        "not fenced off by this system",
+        "the network",
+        "seed: 7",
+    ):
         assert part in out
 
 

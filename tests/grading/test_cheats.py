@@ -20,7 +20,10 @@ def earned(request) -> dict[str, tuple[float, str]]:
         tasks = {task.task: task for task in result.tasks}
         assert tasks.keys() == set(TASKS)
         found.update({name: (tasks[task].points, tasks[task].text) for task, name in names.items()})
-        for task in TASKS:  # who shares the notebook with cheats loses nothing by it
+        for task in (
+            "split_heads",
+            "merge_heads",
+        ):  # who shares a notebook with cheats loses nothing by it
             if task not in names:
                 assert tasks[task].points == tasks[task].of
     return found

@@ -49,6 +49,29 @@ def test_python_files_hold_what_is_asked_and_nothing_else(courses):
             assert (courses / "pytest" / name / test).is_file()
 
 
+def test_python_files_speak_of_files(courses):
+    for name in ASSIGNMENTS:
+        text = (courses / "pytest" / name / f"{name}.py").read_text(encoding="utf-8")
+        assert not re.search(r"%debug|\bcells? below|\bnotebook|Nothing to write|In the cell", text, re.IGNORECASE)
+        for part in ("python -m pytest", "python -i", "report.inputs(3)", "pdb.pm()"):
+            assert part in text
+        assert text.count("YOUR ANSWER HERE, in lines that begin with #") == bool(ASSIGNMENTS[name].by_hand)
+
+
+def test_requirements_say_what_is_to_be_completed(courses):
+    for name in ASSIGNMENTS:
+        text = (courses / "pytest" / name / "requirements.txt").read_text(encoding="utf-8")
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        assert lines == ["minivivit @ git+https://github.com/YOUR-NAME/minivivit", "pytest"]
+        assert "pip wheel --no-deps ." in text
+
+
+def test_gradescopes_page_tells_points_and_what_is_graded_by_hand():
+    page = (SOURCES / "course" / "gradescope" / "README.md").read_text(encoding="utf-8")
+    for name, assignment in ASSIGNMENTS.items():
+        assert f"| `{name}` | {sum(assignment.points.values())} | {assignment.by_hand or ''}".rstrip() in page
+
+
 def run_as_gradescope(autograder, zip_file, files):
     """What Gradescope does with an uploaded zip file and a submission; the results."""
     with zipfile.ZipFile(zip_file) as archive:
@@ -88,6 +111,7 @@ def test_gradescopes_zip_file_grades_as_gradescope_runs_it(courses, tmp_path):
         "status": "passed",
     }
     assert results["score"] == pytest.approx(sum(test["score"] for test in results["tests"]))
+    assert results["output_format"] == results["test_output_format"] == "text"
 
 
 def test_gradescope_shows_why_nothing_was_graded(tmp_path):
@@ -95,6 +119,11 @@ def test_gradescope_shows_why_nothing_was_graded(tmp_path):
     assert results["score"] == 0
     assert "was handed in" in results["output"]
     assert [test["score"] for test in results["tests"]] == [0] * 6
+    (tmp_path / "answers.pdf").write_bytes(b"%PDF")
+    results = gradescope_results(tmp_path, "03_layer_norm_and_gelu", 1)
+    assert "only 'answers.pdf'" in results["output"]
+    assert "4 for the derivation, graded by hand" in results["output"]
+    assert str(tmp_path) not in results["output"]
 
 
 def test_a_classroom_repository_tests_itself(courses, tmp_path):
@@ -115,6 +144,17 @@ def test_a_classroom_repository_tests_itself(courses, tmp_path):
     assert "5 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     assert "is not written yet" in done.stdout
     assert "SEED=5" in done.stdout
+    file.write_text(f"{text}\ndef merge_heads(heads)\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "softmax"],
+        cwd=tmp_path / "student",
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "SyntaxError: expected ':'" in done.stdout
+    assert 'def merge_heads(heads)"' in done.stdout
 
 
 def test_scripts_are_in_the_repository_as_they_are_handed_out():

@@ -103,7 +103,7 @@ def test_points_and_feedback_are_in_the_gradebook(tmp_path, capsys):
         assert found[student]["grades"] == full
         assert found[student]["comments"] == {}
     assert found["wrong"]["grades"]["test_merge_heads"] == 0
-    assert "merge_heads" in found["wrong"]["comments"]["merge_heads"]
+    assert found["wrong"]["comments"]["merge_heads"].startswith("    merge_heads: ")  # code, to Markdown
     assert found["ends"]["grades"]["test_softmax"] == 0
     assert "exit code 0" in " ".join(found["ends"]["comments"]["softmax"].split())
     assert found["right"]["timestamp"].startswith("2027-01-02 03:04:05")

@@ -8,7 +8,7 @@ from submissions import ATTENTION, TASKS, notebook, solved
 
 from minivivit.checks import student_call
 from minivivit.grading import examination
-from minivivit.grading.examination import examine
+from minivivit.grading.examination import _heard, examine
 
 # What takes no computing to find out is in the default tests; the others wait for limits.
 QUICK = ["exits", "crashes", "has a length without end", "prints"]
@@ -67,6 +67,16 @@ def test_cells_that_end_the_process_are_left_out(short):
         "no_such_library",
     ):
         assert part in told
+
+
+def test_nothing_that_a_function_prints_or_says_looks_like_a_line_of_the_report():
+    lie = "\nmerge_heads: all 8 cases right (score 1.00)\n1 of 1 points\n"
+    result = examine(
+        "a.py", f"def merge_heads(heads):\n    raise ValueError({lie!r})\nraise ValueError({lie!r})".encode(), seed=3
+    )
+    lines = "\n".join([*result.problems, result.tasks[4].text, _heard(lie)]).splitlines()
+    assert sum("all 8 cases right" in line for line in lines) > 2
+    assert not any(line.strip().startswith(("merge_heads: all", "1 of 1")) for line in lines)
 
 
 def test_a_submission_that_takes_its_whole_time_is_left_and_told(monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 from submissions import ATTENTION, SOURCES, TASKS, notebook, solved
 
 from minivivit.errors import InputError
+from minivivit.grading.examination import examine
 from minivivit.grading.submission import Cell, Test, read_submission
 from minivivit.grading.tasks import ASSIGNMENTS
 
@@ -88,6 +89,38 @@ def test_what_cannot_be_read_is_told_in_a_line(name, data, wrong):
         read_submission(name, data)
     assert wrong in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+def test_cells_are_called_as_students_see_them():
+    book = solved(ATTENTION)
+    place, name = cells_with("softmax") + 1, f"<cell {cells_with('softmax') + 1} of {len(book['cells'])}, softmax>"
+    assert book["cells"][place - 2]["cell_type"] == "markdown"
+    (cell,) = (
+        step for step in changed(lambda cells: None).steps if isinstance(step, Cell) and "def softmax" in step.source
+    )
+    assert cell.name == name
+
+
+def test_lines_of_a_file_are_counted_from_its_beginning():
+    text = "import math\n# %% one\n\nx = 1\ny = nothing\n# %%\ndef gelu(x):\n    return x +\n"
+    result = examine("x.py", text.encode(), seed=1)
+    assert result.problems == [
+        "the file: NameError: name 'nothing' is not defined, in line 5: \"y = nothing\"",
+        'the file: SyntaxError: invalid syntax, in line 8: "return x +"',
+    ]
+    result = examine("x.py", b"a = 1\n# %%\ndef gelu(x):\n\n    return x / nothing\n", seed=1)
+    assert 'in line 5 of gelu: "return x / nothing"' in " ".join(result.tasks[2].text.split())
+
+
+def test_an_answer_to_another_assignment_is_named_and_earns_nothing():
+    norm = "03_layer_norm_and_gelu"
+    for data in (notebook(norm, {}), notebook(norm, {"gelu": "def softmax(x):\n    return x\n"})):
+        result = examine("homework.ipynb", data, seed=1, assignment=ATTENTION)
+        assert result.problems == [f"this looks like {norm}, and not like {ATTENTION}: none of its tasks is there"]
+        assert [(task.task, task.points) for task in result.tasks] == [(task, 0) for task in TASKS]
+    for data in (b"def gelu(x): pass\ndef softmax(x): pass\n", b"x = 1\n"):
+        assert read_submission("x.py", data, ATTENTION).looks_like == ""
+    assert read_submission("x.ipynb", notebook(ATTENTION, {}), ATTENTION).looks_like == ""
 
 
 def test_a_byte_order_mark_and_windows_lines_are_no_matter():

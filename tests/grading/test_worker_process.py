@@ -1,5 +1,6 @@
 """The process that holds a student's code: what it is cut off from, and that nothing of it stays or goes elsewhere."""
 
+import itertools
 import os
 import stat
 import subprocess
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from minivivit.grading import worker_process
 from minivivit.grading.worker_process import EndedError, Worker, _remove
 
 
 def run(worker, source, function="f"):
     """Run a cell, then call a function that it made."""
-    cell = {"do": "cell", "source": source, "name": "<cell 1>", "seconds": 5.0}
+    cell = {"do": "cell", "source": source, "name": "<cell 1>", "first": 1, "seconds": 5.0}
     assert worker.ask(cell, 60)["errors"] == []
     call = {"do": "call", "function": function, "arguments": {"x": 1.5}, "seconds": 5.0}
     return worker.ask(call, 60)
@@ -96,7 +98,43 @@ def test_after_the_end_a_question_is_an_error(place):
     worker = Worker()
     worker.end()
     with pytest.raises(EndedError):
-        worker.ask({"do": "cell", "source": "", "name": "<cell>", "seconds": 1.0}, 5)
+        worker.ask({"do": "cell", "source": "", "name": "<cell>", "first": 1, "seconds": 1.0}, 5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="numbers of processes are looked up in /proc")
+@pytest.mark.parametrize("seclude", [True, False])
+def test_the_process_that_is_watched_is_the_one_with_the_code(seclude):
+    with Worker(seclude=seclude) as worker:
+        before = computed(worker._student)
+        run(worker, "def f(x):\n    return sum(range(10**7))\n")
+        assert computed(worker._student) > before
+
+
+def computed(number):
+    """Nanoseconds that a process computed."""
+    return int(Path(f"/proc/{number}/schedstat").read_text(encoding="ascii").split()[0])
+
+
+def test_nobody_is_late_because_others_have_the_processors(monkeypatch):
+    """Time that is not its own ends no process, and its own does, in whatever time by the clock."""
+    own = [0.0]
+    monkeypatch.setattr(worker_process.OwnTime, "seconds", lambda self: own[0])
+    cell = {"do": "cell", "source": "__import__('time').sleep(0.3)", "name": "<cell 1>", "first": 1, "seconds": 5.0}
+    with Worker() as worker:
+        assert worker.ask(cell, 0.001)["errors"] == []
+        own[0] = 60.0
+        with pytest.raises(EndedError, match="did not answer in time"):
+            worker.ask(cell, 59.0)
+
+
+def test_what_the_grader_computes_for_it_is_its_time(monkeypatch):
+    seconds = itertools.count(0, 30)
+    monkeypatch.setattr(worker_process.time, "process_time", lambda: next(seconds))
+    source = "from minivivit.ops import softmax\nwhile True:\n    softmax.softmax_forward(1)\n"
+    cell = {"do": "cell", "source": source, "name": "<cell 1>", "first": 1, "seconds": 50.0}
+    with Worker() as worker, pytest.raises(EndedError, match="what it asked the grader to compute took too long"):
+        worker.ask(cell, 50.0, lambda request: {"error": None, "value": 1})
+    assert worker.spent > 60
 
 
 ABANDON = """
@@ -104,7 +142,7 @@ import sys, threading
 from minivivit.grading.worker_process import Worker
 worker = Worker()
 print(worker._process.pid, *worker._numbers, flush=True)
-cell = {"do": "cell", "source": "import time\\ntime.sleep(3600)", "name": "<cell 1>", "seconds": 5.0}
+cell = {"do": "cell", "source": "import time\\ntime.sleep(3600)", "name": "<cell 1>", "first": 1, "seconds": 5.0}
 worker.ask(cell, 3600)
 """
 

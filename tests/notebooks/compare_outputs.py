@@ -4,9 +4,9 @@
   differ by `RELATIVE_TOLERANCE`, or by one in the last digit that is printed; below `ROUNDING_ERROR` numbers are
   rounding errors, which are another machine's own.
 - In a cell with the tag "timing" every number may differ.
-- Pictures have the same alternative text, the same size and much the same look: other versions of matplotlib may move
-  a line by a pixel, but a blank picture, or another one, is found out. In a cell tagged "timing" they only must not be
-  blank.
+- Pictures, those inside of HTML too, have the same alternative text, the same size and much the same look: other
+  versions of matplotlib may move a line by a pixel, but a blank picture, or another one, is found out. In a cell tagged
+  "timing" they only must not be blank.
 """
 
 import base64
@@ -26,6 +26,7 @@ MEAN_DIFFERENCE = 6.0
 CORRELATION = 0.95
 LEAST_DEVIATION = 1.0
 
+INSIDE = re.compile(r'src="data:image/png;base64,([^"]+)"')
 NUMBER = re.compile(r"(?<![\w.])[-+−]?\d+(?:,\d{3})*(?:\.\d*)?(?:[eE][-+]?\d+)?")
 
 
@@ -61,9 +62,18 @@ def output_differences(old: dict, new: dict, is_timing: bool) -> list[str]:
             alts = [output["metadata"].get(kind, {}).get("alt", "") for output in (old, new)]
             found += text_differences(*alts, is_timing)
             found += picture_differences(text_of(value), text_of(new["data"][kind]), is_timing)
+        elif kind == "text/html":
+            found += page_differences(text_of(value), text_of(new["data"][kind]), is_timing)
         else:
             found += text_differences(text_of(value), text_of(new["data"][kind]), is_timing)
     return found
+
+
+def page_differences(old: str, new: str, is_timing: bool) -> list[str]:
+    """Ways in which two pieces of HTML with pictures in them differ."""
+    found = text_differences(INSIDE.sub("", old), INSIDE.sub("", new), is_timing)
+    pictures = list(zip(INSIDE.findall(old), INSIDE.findall(new), strict=False))
+    return found + [line for a, b in pictures for line in picture_differences(a, b, is_timing)]
 
 
 def text_of(value: str | list[str]) -> str:

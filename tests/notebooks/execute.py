@@ -36,6 +36,7 @@ WARNINGS_ARE_ERRORS = (
     f"warnings.filterwarnings('error', module=r'(__main__|minivivit|{'|'.join(SHARED)})(\\.|\\Z)'); "
     "warnings.filterwarnings('error', category=RuntimeWarning, module=r'(numpy|scipy)\\.')"
 )
+DRAWING = "drawing"  # the tag of cells that only draw: their source is folded
 WIDGET = "application/vnd.jupyter.widget-view+json"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -121,7 +122,8 @@ def normalised(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for number, cell in enumerate(notebook.cells):
         cell.id = hashlib.sha256(f"{number} {cell.source}".encode()).hexdigest()[:8]
         tags = cell.metadata.get("tags", [])
-        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        folded = {"jupyter": {"source_hidden": True}} if DRAWING in tags else {}
+        cell.metadata = nbformat.from_dict(folded | ({"tags": tags} if tags else {}))
         if cell.cell_type != "code":
             continue
         count += 1

@@ -6,7 +6,7 @@ import io
 
 import numpy
 import pytest
-from compare_outputs import differences, picture_differences, same_number, text_differences
+from compare_outputs import differences, output_differences, picture_differences, same_number, text_differences
 from PIL import Image, ImageDraw
 
 
@@ -72,6 +72,17 @@ def test_a_picture_may_move_by_a_pixel_but_not_change():
     assert "blank" in picture_differences(line, png(numpy.full((240, 320), 255)), is_timing=True)[0]
     assert "pixels" in picture_differences(line, png(numpy.arange(76000).reshape(200, 380) % 251))[0]
     assert picture_differences(line, curve(0.3), is_timing=True) == []
+
+
+def test_pictures_inside_of_html_are_compared_as_pictures():
+    def page(power: float, alt: str = "A line.", shift: int = 0) -> dict:
+        html = f'<details><img alt="{alt}" src="data:image/png;base64,{curve(power, shift)}"/></details>'
+        return {"output_type": "display_data", "data": {"text/html": html}}
+
+    assert output_differences(page(1), page(1, shift=1), is_timing=False) == []
+    assert "looks different" in output_differences(page(1), page(9), is_timing=False)[0]
+    assert output_differences(page(1), page(9), is_timing=True) == []
+    assert "text" in output_differences(page(1), page(1, "A curve."), is_timing=False)[0]
 
 
 def cells() -> list[dict]:

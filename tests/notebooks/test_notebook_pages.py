@@ -62,6 +62,39 @@ def test_every_picture_has_alternative_text(path):
 
 
 @each_notebook
+def test_every_picture_has_a_caption_that_can_be_seen(path):
+    outputs = [output for cell in cells_of(path, "code") for output in cell["outputs"]]
+    alts = [output["metadata"]["image/png"]["alt"] for output in outputs if "image/png" in output.get("data", {})]
+    captions = [text_of(output["data"].get("text/markdown", "")) for output in outputs if "data" in output]
+    assert [alt for alt in alts if f"*{alt}*" not in captions] == []
+    for output in outputs:
+        html = text_of(output.get("data", {}).get("text/html", ""))
+        assert html.count("<img alt=") == html.count("<img") == html.count("<figcaption>")
+
+
+@each_notebook
+def test_code_that_draws_is_folded_and_only_draws(path):
+    for number, cell in enumerate(cells_of(path, "code")):
+        source, folded = text_of(cell["source"]), cell["metadata"].get("jupyter", {}).get("source_hidden", False)
+        assert folded == ("drawing" in cell["metadata"].get("tags", []))
+        if folded:
+            assert not re.search(r"\bprint\(|\bassert\b", source), number
+            assert re.search(r"\bdrawing\.(show|knob)\(", source), number
+        else:
+            assert not re.search(r"\bplt\.|\bdrawing\.|\bdiagrams\.", source), number
+
+
+@each_notebook
+def test_every_exercise_has_an_answer_folded_away(path):
+    exercises = markdown_of(path).rpartition("## Something to change")[2]
+    questions = re.findall(r"^\d\. \*\*", exercises, flags=re.MULTILINE)
+    folded = r"<details><summary>To check yourself</summary>\n\n   (.+?)\n\n   </details>"
+    answers = re.findall(folded, exercises, flags=re.DOTALL)
+    assert len(questions) == len(answers) >= 3
+    assert [answer for answer in answers if "@@" in answer or len(answer.split()) < 8] == []
+
+
+@each_notebook
 def test_it_begins_with_a_title_and_ends_in_something_to_change(path):
     headings = re.findall(r"^(#+) (.*)$", markdown_of(path), flags=re.MULTILINE)
     assert headings[0][0] == "#"

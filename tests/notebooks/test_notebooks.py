@@ -99,6 +99,24 @@ def test_a_figure_without_alternative_text_or_colour_bar_label_is_refused():
         drawing.show(figure, ALT)
 
 
+def test_a_figure_with_tiny_text_or_wider_than_a_page_is_refused():
+    figure, axes = line()
+    axes.text(0, 0, "look closely", fontsize=7)
+    with pytest.raises(ValueError, match="is 7"):
+        drawing.show(figure, ALT)
+    figure, axes = line()
+    figure.set_figwidth(15)
+    with pytest.raises(ValueError, match="15 inches wide"):
+        drawing.show(figure, ALT)
+
+
+def test_a_knob_draws_positions_over_its_range_beforehand():
+    assert drawing._positions({"a": [3, 0, 1, 2, 3]}) == [{"a": 0}, {"a": 1}, {"a": 2}]
+    assert drawing._positions({"a": range(17)}) == [{"a": 3}, {"a": 9}, {"a": 14}]
+    assert drawing._positions({"a": [0, 1], "b": [0, 1, 2]}) == [{"a": 1, "b": 0}, {"a": 0, "b": 2}]
+    assert drawing._positions({"a": [0]}) == []
+
+
 KNOB = f"""
 import sys
 sys.path.insert(0, {str(NOTEBOOKS)!r})
@@ -117,15 +135,19 @@ drawing.show(draw(3), "A curve that rises as x to the third.")
 
 
 def test_pictures_reach_html_with_their_alternative_text(tmp_path):
-    """A knob's picture is there without a kernel too, and its sliders are not."""
+    """A knob's pictures are there without a kernel too, and its sliders are not."""
     nbformat.write(notebook_of(KNOB), tmp_path / "notebook.ipynb")
     notebook = execute(tmp_path / "notebook.ipynb").notebook
     (cell,) = notebook.cells
     alts = ["A curve that rises as x to the 1.", "A curve that rises as x to the third."]
-    assert [output.metadata["image/png"]["alt"] for output in cell.outputs] == alts
+    pictures = [output for output in cell.outputs if "image/png" in output.data]
+    assert [output.metadata["image/png"]["alt"] for output in pictures] == alts
+    captions = [output.data["text/markdown"] for output in cell.outputs if "text/markdown" in output.data]
+    assert captions == [f"*{alt}*" for alt in alts]
     html, _ = nbconvert.HTMLExporter(template_name="classic").from_notebook_node(notebook)
-    for alt in alts:
+    for alt in [*alts, "A curve that rises as x to the 2."]:  # the last is the knob's other position
         assert f'alt="{alt}"' in " ".join(html.split())
+        assert f"<em>{alt}</em>" in " ".join(html.split())
 
 
 def test_a_turned_knob_draws_its_picture_anew(tmp_path):
@@ -137,6 +159,7 @@ from ipywidgets.widgets import widget
 slider.value = 2
 """
     nbformat.write(notebook_of(KNOB, turn), tmp_path / "notebook.ipynb")
-    picture, other = execute(tmp_path / "notebook.ipynb").notebook.cells[0].outputs
+    picture, caption, _, other, _ = execute(tmp_path / "notebook.ipynb").notebook.cells[0].outputs
     assert picture.metadata["image/png"]["alt"] == "A curve that rises as x to the 2."
+    assert caption.data["text/markdown"] == "*A curve that rises as x to the 2.*"
     assert other.metadata["image/png"]["alt"] == "A curve that rises as x to the third."

@@ -23,9 +23,10 @@ from minivivit.training.experiments import variants as experiment
 ALL = bool(os.environ.get("MINIVIVIT_ALL_KILLS"))
 TAKE_ROOM = ("open", "write", "fsync", "mkdir")
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
-END = {"", "/last", "/best", "/log.jsonl", "/curves.png", *(f"/best/{name}" for name in MODEL_FILES)} | {
-    f"/last/{name}" for name in (*MODEL_FILES, "optimiser.safetensors", "training_state.json")
+END = {"", "/last", "/best", "/averaged", "/log.jsonl", "/curves.png"} | {
+    f"/{directory}/{name}" for directory in ("best", "averaged") for name in MODEL_FILES
 }
+END |= {f"/last/{name}" for name in (*MODEL_FILES, "optimiser.safetensors", "training_state.json")}
 
 
 class Known(Exception):
@@ -38,7 +39,11 @@ def arguments(tmp_path, monkeypatch):
     settings = tmp_path / "settings.json"
     settings.write_text(
         json.dumps(
-            {**TINY, "steps": 2, "warm_up": 0, "checkpoint_every": 1, "validate_every": 2, "validation_clips": 1}
+            {
+                **TINY,
+                **{"steps": 2, "warm_up": 0, "checkpoint_every": 1, "validate_every": 2, "validation_clips": 1},
+                **{"ema": 0.9, "layer_decay": 0.8},
+            }
         )
     )
     parser = argparse.ArgumentParser()

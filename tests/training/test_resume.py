@@ -34,8 +34,9 @@ AUGMENTATION = {
         {},
         {"optimiser": "sgd", "accumulate": 2, "parallel": 2, "dtype": "float64"},
         {"mixup_alpha": 0.3, "label_smoothing": 0.1, "weight_decay": 0.1, "freeze": ["vivit.embeddings.*"]},
+        {"ema": 0.9, "layer_decay": 0.8},
     ],
-    ids=["adamw", "sgd", "mixup"],
+    ids=["adamw", "sgd", "mixup", "average"],
 )
 @pytest.mark.parametrize("stop_after", [1, 6])
 def test_a_resumed_training_ends_with_the_same_bits(tmp_path, changes, stop_after, monkeypatch):

@@ -65,7 +65,8 @@ def write_clips(folder: Path, classes=("left", "right", "up"), clips: int = 5) -
 
 def same_training(one: Path, other: Path) -> None:
     """Assert that two output directories hold the same last and best checkpoint and the same log, byte for byte."""
-    for directory, names in FILES.items():
+    averaged = {"averaged": MODEL_FILES} if (one / "averaged").exists() else {}
+    for directory, names in {**FILES, **averaged}.items():
         for name in names:
             assert (one / directory / name).read_bytes() == (other / directory / name).read_bytes(), (
                 f"{directory}/{name}"

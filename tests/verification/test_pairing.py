@@ -287,6 +287,25 @@ def test_of_two_that_are_about_alike_the_nearer_one_is_paired():
     assert order(source(*ours[::-1], after), source(ours[1].astype("f4"), after)) == [("t0", "t0"), ("t2", "t1")]
 
 
+def test_what_theirs_records_twice_does_not_pair_another():
+    """Theirs has the gradient of the tokens after and before positions are added; ours has it once, after a layer's."""
+    rng = numpy.random.default_rng(0)
+    layer, within, tokens, last = rng.standard_normal((4, 9, 8))
+    ours = source(layer, within, tokens, last)
+    assert order(ours, source(layer, tokens, tokens, last)) == [("t0", "t0"), ("t2", "t1"), ("t3", "t3")]
+    assert order(ours, source(layer, within, tokens, tokens, last)) == [
+        ("t0", "t0"), ("t1", "t1"), ("t2", "t2"), ("t3", "t4"),
+    ]  # fmt: skip
+    # a layer that does nothing is one of the mistakes to be found
+    idle = order(ours, source(layer, layer, tokens, last))
+    assert idle == [("t0", "t0"), ("t1", "t1"), ("t2", "t2"), ("t3", "t3")]
+    # what both repeat is paired as often
+    twice = source(layer, tokens, tokens, last)
+    assert order(twice, twice) == [(name, name) for name in twice.shapes]
+    zeros = source(*[numpy.zeros((9, 8))] * 3, last)
+    assert order(zeros, zeros) == [(name, name) for name in zeros.shapes]
+
+
 def test_order_has_its_limit():
     many = ArraySource(dict.fromkeys(map(str, range(LONGEST_ORDER + 1)), numpy.zeros(1)))
     with pytest.raises(InputError, match=r"memory holds 4,001 tensors; by order, at most 4,000 are paired"):

@@ -10,7 +10,9 @@ import numpy
 import pytest
 
 from minivivit.config import VivitConfig
+from minivivit.errors import InputError
 from minivivit.verification.comparison.mapping import read_mapping
+from minivivit.verification.comparison.other_shape import why_another_shape
 from minivivit.verification.comparison.verdict import compare
 from minivivit.verification.conformance.pack import case_model
 from minivivit.verification.tensors.source import ArraySource
@@ -133,6 +135,70 @@ def test_a_mapping_of_a_few_lines_pairs_everything(kind, coarse):
         )
     elif kind != "model3":
         assert "theirs lacks" in comparison.notes[0]
+
+
+def test_where_no_layout_leads_to_our_shape_the_line_says_what_looks_exchanged():
+    """Query, key and value as (tokens, clips, 3 * hidden), of a port that forgot batch_first."""
+    mapping = {"vivit.encoder.layer.0.attention.attention.query": {"name": "qkv", "layout": "qkv[0]"}}
+    ours = traced("model1")
+    theirs = {"qkv": recorded(ours, "model1")["blocks.0.attn.qkv"].swapaxes(0, 1)}
+    expected = (
+        r"'qkv': layout 'qkv\[0\]' makes \(13, 2, 12\) of \(13, 2, 36\), but ours is \(2, 13, 12\); axes 0 and 1 of "
+        r"theirs look exchanged: \(tokens, batch, features\)$"
+    )
+    with pytest.raises(InputError, match=expected):
+        compare(ours, theirs, mapping=mapping, rtol=0)
+
+
+def test_a_shape_that_follows_from_a_mistake_does_not_hide_it():
+    """The temporal attention over places: folded by the mapping as if over times, until the scores do not fit."""
+    mapping = read_mapping(Path(__file__).parent / "mappings" / "model3.json")
+    ours = traced("model3")
+    theirs = recorded(ours, "model3")
+    layer = "vivit.encoder.layer.0.temporal_attention.attention"
+    mapping |= {
+        f"{layer}.query": {"name": "blocks.0.attn_t.qkv", "layout": f"reshape(-1, {TIMES}, 3, {HIDDEN}) take(2, 0)"}
+    }
+    mapping |= {
+        f"{layer}.scores": {"name": "blocks.0.attn_t.scores", "layout": f"reshape(-1, {HEADS}, {TIMES}, {TIMES})"}
+    }
+    scores = numpy.zeros((BATCH, TIMES, HEADS, PLACES, PLACES))
+    exchanged = theirs | {"blocks.0.attn_t.scores": scores}
+    message = "theirs has sequences of 4, over places, where ours has sequences of 3, over times: space and time look"
+    with pytest.raises(InputError, match=message):
+        compare(ours, exchanged, mapping=mapping, rtol=0)
+    exchanged["blocks.0.attn_t.qkv"] = exchanged["blocks.0.attn_t.qkv"].swapaxes(1, 2)
+    comparison = compare(ours, exchanged, mapping=mapping, rtol=0)
+    assert comparison.first_divergent is not None
+    assert comparison.first_divergent.name == f"{layer}.query"
+    assert next(row.status for row in comparison.rows if row.name == f"{layer}.scores") == "shape"
+    misspelt = mapping | {f"{layer}.scores": {"name": "blocks.0.attn_t.scores", "layout": "rotated"}}
+    with pytest.raises(InputError, match="is no layout"):
+        compare(ours, exchanged, mapping=misspelt, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "goal", "words"),
+    [
+        ("a.layer.0", (5, 2, 8), (2, 5, 8), "; axes 0 and 1 of theirs look exchanged: (tokens, batch, features)"),
+        (
+            "a.scores",
+            (2, 5, 4, 5),
+            (2, 4, 5, 5),
+            "; axes 1 and 2 of theirs look exchanged: (batch, queries, heads, keys)",
+        ),
+        ("gradient.a.weight", (4, 8), (8, 4), "; axes 0 and 1 of theirs look exchanged: (inputs, outputs)"),
+        ("x", (4, 8, 1, 1, 1, 1), (8, 4, 1, 1, 1, 1), "; axes 0 and 1 of theirs look exchanged"),
+        ("a.spatial_attention.attention.query", (2, 4, 3, 12), (6, 4, 12), "; theirs has sequences of 3, over times"),
+        ("a.spatial_attention.attention.query", (2, 4, 7, 12), (6, 4, 12), ""),
+        ("a.layer.0", (2, 5, 9), (2, 5, 8), ""),
+        ("a.layer.0", (), (2, 5, 8), ""),
+    ],
+)
+def test_what_looks_exchanged(name, shape, goal, words):
+    found = why_another_shape(name, shape, goal, VivitConfig(**SMALL, attention_type=KINDS["model3"]).to_dict())
+    assert found.startswith(words)
+    assert bool(found) == bool(words)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -42,3 +42,13 @@ def views(text: str) -> tuple[int, int]:
             f"{quoted(text)} is not CLIPSxCROPS; expected 1 to 9999 clips and 1 or 3 crops, such as 4x3 or 4x1"
         )
     return int(match[1]), int(match[2])
+
+
+def shard(text: str) -> tuple[int, int]:
+    """A part of several, such as "2/4", counted from 1, for argparse."""
+    match = re.fullmatch("([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", text)
+    if match is None or int(match[1]) > int(match[2]):
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is not I/N; expected a part of N, from 1/N to N/N, such as 2/4"
+        )
+    return int(match[1]), int(match[2])

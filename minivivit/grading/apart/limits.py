@@ -1,6 +1,6 @@
 """What a process may still do once it holds a student's code: limits of the system, and a hook on Python's own doings.
 
-The hook is the second fence, and the only one where the system has no namespaces: it says in words what is not allowed.
+The hook is the last fence, and the only one where the system is not Linux: it says in words what is not allowed.
 Code that takes Python itself apart can get around it, and then still knows nothing of what is expected.
 """
 
@@ -89,25 +89,41 @@ def _limit_computing(seconds: float) -> None:
             resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def guard(readable: Sequence[str], writable: Sequence[str]) -> None:
-    """From now on, let Python open and list only files within the given directories, and start no process."""
-    may_read = tuple(os.path.realpath(path) for path in (*readable, *writable))
-    may_write = tuple(os.path.realpath(path) for path in writable)
+def guard(readable: Sequence[str], hidden: Sequence[str], writable: Sequence[str]) -> None:
+    """From now on, let Python open and list only files within the given directories, and start no process.
+
+    Where directories lie within each other, the innermost counts: `hidden` are those that may not be read.
+    """
+    may_write = dict.fromkeys(map(os.path.realpath, writable), True)
+    may_read = dict.fromkeys(map(os.path.realpath, hidden), False) | dict.fromkeys(
+        map(os.path.realpath, readable), True
+    )
     devices = ("/dev/null", "/dev/urandom", "/dev/zero")
-    sys.addaudithook(_hook(may_read, may_write, devices))
+    sys.addaudithook(_hook(_innermost_first(may_read | may_write), _innermost_first(may_write), devices))
 
 
-def _hook(may_read: tuple[str, ...], may_write: tuple[str, ...], devices: tuple[str, ...]) -> Callable:
+# Directories, and whether what lies in them may be opened; what lies within another comes before it.
+_Places = tuple[tuple[str, bool], ...]
+
+
+def _innermost_first(places: dict[str, bool]) -> _Places:
+    return tuple(sorted(places.items(), key=lambda place: -len(place[0])))
+
+
+def _hook(may_read: _Places, may_write: _Places, devices: tuple[str, ...]) -> Callable:
     realpath, fsdecode, separator, writes = os.path.realpath, os.fsdecode, os.sep, _writes
 
-    def lies_in(path: Any, places: tuple[str, ...]) -> bool:
+    def lies_in(path: Any, places: _Places) -> bool:
         if isinstance(path, int):
             return True
         try:
             found = realpath(fsdecode(path))
         except Exception:
             return False
-        return found in devices or any(found == place or found.startswith(place + separator) for place in places)
+        for place, is_open in places:
+            if found == place or found.startswith(place + separator):
+                return is_open
+        return found in devices
 
     def hook(event: str, arguments: tuple) -> None:
         if event.startswith(_PROCESSES):

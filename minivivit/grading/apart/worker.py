@@ -8,6 +8,7 @@ student's code prints is caught there.
 import __future__
 
 import ast
+import contextlib
 import json
 import linecache
 import os
@@ -16,15 +17,18 @@ import sys
 import traceback
 import types
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
 
 from minivivit.grading.apart import stand_ins, wire
+from minivivit.grading.apart.filters import filter_calls, filter_files
 from minivivit.grading.apart.limits import TooSlow, guard, limit_resources, limited_time
 from minivivit.grading.apart.seclusion import seclude
 
 LONGEST_TEXT = 300  # letters of an error's message
+LONGEST_LINE = 100  # letters of a line of code that is shown
 LONGEST_LIST = 20  # errors of a cell that are told
 CLOSED = 3  # exit code when the grader has gone
 # Modules that are loaded before the files of shared libraries are out of sight.
@@ -65,14 +69,23 @@ def main() -> None:
         __import__(name)
     done = dict.fromkeys(("network", "files", "processes", "user"), False)
     if settings["seclude"]:
-        announce = lambda number: channel.send(wire.pack({"status": "first", "process": number}))  # noqa: E731
+
+        def announce(number: int) -> None:
+            channel.send(wire.pack({"status": "first", "process": number, "student": _number_outside()}))
+
         done = seclude(settings["readable"], settings["hidden"], settings["directory"], announce)
     else:
         os.chdir(settings["directory"])
     unlimited = limit_resources(processes=done["processes"] or done["user"])
     student = _Student(channel)
     sys.path[:] = [path for path in sys.path if path not in settings["libraries"]]
-    guard(settings["readable"], [settings["directory"]])
+    if settings["filter"]:
+        places = settings["readable"], settings["hidden"], settings["directory"]
+        done["files"] = filter_files(*places) or done["files"]
+        if filter_calls():
+            done |= {"network": True, "processes": True}
+            unlimited = [name for name in unlimited if name != "processes"]  # none can be started
+    guard(settings["readable"], settings["hidden"], [settings["directory"]])
     channel.send(wire.pack({"status": "ready", "done": done, "unlimited": unlimited}))
     while True:
         message = channel.receive()
@@ -80,7 +93,17 @@ def main() -> None:
             answer = student.handle(message)
         except TooSlow:
             answer = wire.pack({"status": "slow", "number": message["number"]})
+        with contextlib.suppress(Exception):  # it may be a student's by now
+            sys.__stdout__.flush()  # type: ignore[union-attr]
         channel.send(answer)
+
+
+def _number_outside() -> int:
+    """The number that this process has where /proc comes from, its parents' as long as no other is mounted."""
+    try:
+        return int(os.readlink("/proc/self"))
+    except (OSError, ValueError):
+        return 0
 
 
 def _private_channel() -> _Channel:
@@ -100,6 +123,7 @@ class _Student:
         self.channel = channel
         self.finder = stand_ins.Finder(self.ask)
         self.space = _empty_main()
+        self.lines: dict[str, list[str]] = {}  # of cells and files, by name
         for name in [name for name in sys.modules if name.partition(".")[0] == "minivivit"]:
             del sys.modules[name]
         stand_ins.keep_of_scipy(self.finder)
@@ -109,7 +133,7 @@ class _Student:
     def handle(self, message: dict[str, Any]) -> bytes:
         """The answer to a message, which carries its number."""
         if message["do"] == "cell":
-            answer = self.run_cell(message["source"], message["name"], message["seconds"])
+            answer = self.run_cell(message["source"], message["name"], message["first"], message["seconds"])
             return wire.pack({**answer, "number": message["number"]})
         return self.call(message["function"], message["arguments"], message["seconds"], message["number"])
 
@@ -125,14 +149,19 @@ class _Student:
             raise {"ValueError": ValueError, "TypeError": TypeError}.get(kind, stand_ins.NotAllowedError)(text)
         return answer["value"]
 
-    def run_cell(self, source: str, name: str, seconds: float) -> dict[str, Any]:
-        """Run a cell statement by statement: one that fails takes no other with it."""
-        lines = source.splitlines(keepends=True)
-        linecache.cache[name] = (len(source), None, lines, name)
+    def run_cell(self, source: str, name: str, first: int, seconds: float) -> dict[str, Any]:
+        """Run a cell statement by statement: one that fails takes no other with it.
+
+        `first` is the number of its first line in what `name` names, which other cells may be parts of, too.
+        """
+        lines = self._remember(source, name, first)
         errors: list[str] = []
         try:
-            statements = _parsed(source, name)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            statements = [ast.increment_lineno(statement, first - 1) for statement in _parsed(source, name)]
+        except SyntaxError as error:
+            statements = []
+            errors.append(f"{type(error).__name__}: {error.msg}{_place((error.lineno or 0) + first - 1, lines)}")
+        except (ValueError, RecursionError, MemoryError) as error:
             statements = []
             errors.append(_said(error))
         flags = 0
@@ -141,19 +170,29 @@ class _Student:
                 warnings.simplefilter("ignore")
                 for statement in statements:
                     flags |= _future(statement)
-                    self._run(statement, name, flags, errors)
+                    raised = self._run(statement, name, flags)
+                    errors += [raised + _place(statement.lineno, lines)] if raised else []
         except TooSlow:
             errors.append(f"stopped after {seconds:g} s")
         return {"status": "ran", "errors": errors[:LONGEST_LIST]}
 
-    def _run(self, statement: ast.stmt, name: str, flags: int, errors: list[str]) -> None:
+    def _remember(self, source: str, name: str, first: int) -> list[str]:
+        """Keep the lines of a cell where tracebacks look for them; all that are there of what it is a part of."""
+        lines = self.lines.setdefault(name, [])
+        lines += ["\n"] * (first - 1 - len(lines)) + [f"{line}\n" for line in source.split("\n")]
+        linecache.cache[name] = (1, None, lines, name)
+        return lines
+
+    def _run(self, statement: ast.stmt, name: str, flags: int) -> str:
+        """Run a statement; the error that it raised, in words."""
         try:
             tree = ast.Module([statement], [])
             exec(compile(tree, name, "exec", flags, dont_inherit=True), self.space)
         except TooSlow:
             raise
         except BaseException as error:
-            errors.append(f"{_said(error)} in line {statement.lineno}")
+            return _said(error)
+        return ""
 
     def call(self, function: str, arguments: dict[str, Any], seconds: float, number: str) -> bytes:
         """Call a student's function; what it returns is looked at within its time."""
@@ -220,6 +259,12 @@ def _sendable(value: Any) -> Any:
     if isinstance(value, stand_ins.Model):
         return wire.Tagged("model", value.state_dict())
     return wire.Tagged("generator", None) if isinstance(value, numpy.random.Generator) else value
+
+
+def _place(number: int, lines: Sequence[str]) -> str:
+    """A line's number and text, to stand behind an error."""
+    text = lines[number - 1].strip()[:LONGEST_LINE] if 0 < number <= len(lines) else ""
+    return f', in line {number}: "{text}"' if text else f", in line {number}"
 
 
 def _said(error: BaseException) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed, quoted
+from minivivit.training.data.segments import Clip
 
 # What is no clip wherever it lies, in lower case: what Windows, macOS, Linux and network drives leave behind.
 LITTER = frozenset(
@@ -39,7 +40,26 @@ class ClipFolders:
     validation: dict[str, list[Path]] | None = None
     note: str | None = None
 
-    def by_name(self) -> dict[str, Path]:
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes."""
+        return list(self.training)
+
+    @property
+    def class_splits(self) -> None:
+        """A folder has one label a clip."""
+        return
+
+    @property
+    def notes(self) -> list[str]:
+        """`note`, if there is one."""
+        return [] if self.note is None else [self.note]
+
+    def files(self) -> dict[str, Path]:
+        """What beside the clips decides the training: nothing."""
+        return {}
+
+    def by_name(self) -> dict[str, Clip]:
         """Each clip by ``CLASS/NAME``; those of `validation` by ``validation/CLASS/NAME``."""
         parts = {"": self.training, "validation/": self.validation or {}}
         return {
@@ -57,6 +77,7 @@ class ClipFolders:
         InputError
             When that leaves a class without a clip to train on.
         """
+        names = set(names)
         left_out = {path for name, path in self.by_name().items() if name in names}
         training, validation = (
             clips and {name: [path for path in paths if path not in left_out] for name, paths in clips.items()}

@@ -13,6 +13,7 @@ from pathlib import Path
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import quoted
 from minivivit.progress import progress_bar
+from minivivit.training.data.segments import Clip, path_of
 from minivivit.video.readers.images import FOLDER_SUFFIXES
 
 
@@ -22,25 +23,30 @@ def file_digest(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def clip_digests(clips: Mapping[str, Path]) -> dict[str, str]:
+def clip_digests(clips: Mapping[str, Clip]) -> dict[str, str]:
     """The digest of each clip, by the names that `clips` gives them (`ClipFolders.by_name`).
 
-    That of a folder of pictures is of the names and digests of the pictures in it, and of nothing else that lies there.
+    That of a part of a file is that of the file. That of a folder of pictures is of the names and digests of the
+    pictures in it, and of nothing else that lies there.
 
     Raises
     ------
     InputError
         When a clip is neither a file nor a folder.
     """
+    of_paths: dict[Path, str] = {}
     digests = {}
     with progress_bar(len(clips), "reading clips", "clip") as bar:
-        for name, path in clips.items():
-            digests[name] = _clip_digest(path)
+        for name, clip in clips.items():
+            path = path_of(clip)
+            if path not in of_paths:
+                of_paths[path] = _clip_digest(path)
+            digests[name] = of_paths[path]
             bar.update()
     return digests
 
 
-def differences(clips: Mapping[str, Path], recorded: Mapping[str, str]) -> list[str]:
+def differences(clips: Mapping[str, Clip], recorded: Mapping[str, str]) -> list[str]:
     """In words, what of the clips is not as it was when they were `recorded`, as `clip_digests` returned them.
 
     Their contents are looked at only if their names are the same.

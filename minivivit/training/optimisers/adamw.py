@@ -39,6 +39,8 @@ class AdamW:
         At least 0.
     decay_rule : callable (name, array) -> bool, optional
         Which parameters decay. None: all of them, as in PyTorch. See `minivivit.training.optimisers.decay.decays`.
+    rate_scales : dict of str to float, optional
+        A factor for the learning rate of each parameter (`layer_scales`); 1 for those that are not named.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class AdamW:
         eps: float = 1e-8,
         weight_decay: float = 0.01,
         decay_rule: DecayRule | None = None,
+        rate_scales: Mapping[str, float] | None = None,
     ):
         self.parameters = check_parameters(parameters)
         if len(betas) != 2:
@@ -68,6 +71,9 @@ class AdamW:
         self.eps = check_setting("eps", eps)
         self.weight_decay = check_setting("weight_decay", weight_decay)
         self.decay_rule = decay_rule
+        self.rate_scales = {
+            name: check_setting(f"the scale of {name}", scale) for name, scale in (rate_scales or {}).items()
+        }
         self.step_count = 0
         self.exp_avg = {name: array_namespace(p).zeros_like(p) for name, p in self.parameters.items()}
         self.exp_avg_sq = {name: array_namespace(p).zeros_like(p) for name, p in self.parameters.items()}
@@ -90,12 +96,13 @@ class AdamW:
         learning_rate = check_setting("learning_rate", learning_rate)
         check_step(gradients, self.parameters)
         self.step_count += 1
-        step_size = learning_rate / (1 - self.beta1**self.step_count)
         blocks, xp = [], None
         for name, parameter in self.parameters.items():
             xp = array_namespace(parameter)
             decays = self.decay_rule is None or self.decay_rule(name, parameter)
-            shrink = 1 - learning_rate * self.weight_decay if decays else 1.0
+            rate = learning_rate * self.rate_scales.get(name, 1.0)
+            step_size = rate / (1 - self.beta1**self.step_count)
+            shrink = 1 - rate * self.weight_decay if decays else 1.0
             moments = self.exp_avg[name], self.exp_avg_sq[name]
             pieces = split_into_blocks(parameter, gradients[name], *moments, xp=xp)
             blocks += [(*piece, step_size, shrink) for piece in pieces]

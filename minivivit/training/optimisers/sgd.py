@@ -35,6 +35,8 @@ class SGD:
         At least 0.
     decay_rule : callable (name, array) -> bool, optional
         Which parameters decay. None: all of them, as in PyTorch. See `minivivit.training.optimisers.decay.decays`.
+    rate_scales : dict of str to float, optional
+        A factor for the learning rate of each parameter (`layer_scales`); 1 for those that are not named.
 
     Raises
     ------
@@ -54,12 +56,16 @@ class SGD:
         nesterov: bool = False,
         weight_decay: float = 0.0,
         decay_rule: DecayRule | None = None,
+        rate_scales: Mapping[str, float] | None = None,
     ):
         self.parameters = check_parameters(parameters)
         self.momentum = check_setting("momentum", momentum, below=1.0)
         self.nesterov = nesterov
         self.weight_decay = check_setting("weight_decay", weight_decay)
         self.decay_rule = decay_rule
+        self.rate_scales = {
+            name: check_setting(f"the scale of {name}", scale) for name, scale in (rate_scales or {}).items()
+        }
         self.momentum_buffer = {}
         if self.momentum > 0:
             self.momentum_buffer = {name: array_namespace(p).zeros_like(p) for name, p in self.parameters.items()}
@@ -87,7 +93,8 @@ class SGD:
             decay = self.weight_decay if self.decay_rule is None or self.decay_rule(name, parameter) else 0.0
             buffer = self.momentum_buffer.get(name, parameter)  # without momentum no buffer exists and none is read
             pieces = split_into_blocks(parameter, gradients[name], buffer, xp=xp)
-            blocks += [(*piece, learning_rate, decay) for piece in pieces]
+            rate = learning_rate * self.rate_scales.get(name, 1.0)
+            blocks += [(*piece, rate, decay) for piece in pieces]
         for_each_block(self._update_block, blocks, xp)
 
     def _update_block(self, parameter: Array, gradient: Array, buffer: Array, learning_rate: float, decay: float):

@@ -4,7 +4,7 @@ A rank is one of them, a number from 0. Most of the time there is only one, `ALO
 what is written for many reads the same for it. `minivivit.training.parallel.started` finds out whether there are more.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy
@@ -84,3 +84,12 @@ def check_same_arguments(ranks: Ranks, arguments: object) -> None:
             f"the {ranks.size} processes of this mpiexec were given different arguments, but they work together on one "
             "thing; start what is to run apart without mpiexec"
         )
+
+
+def in_turns(ranks: Ranks, own: Iterator[Result]) -> Iterator[Result]:
+    """What each rank has made of its `Ranks.turns`, on all of them, in the order of the whole; none of it is None."""
+    while True:
+        given = ranks.gathered(ranks.together(lambda: next(own, None)))
+        yield from (one for one in given if one is not None)
+        if None in given:
+            return

@@ -18,8 +18,11 @@ from minivivit.verification.tensors.source import TensorSource
 LONGEST_ORDER = 4000
 # In that table: a pair of one shape counts 1, and this much more for each of these parts of ours to which mean and rms
 # agree: in a small port, tokens with and without their position embeddings agree to a hundredth. The last two decide
-# between pairs, and are not worth giving one up. 4000 pairs of 7 fit into 16 bits.
-AGREEMENT = {1e-2: 4, 1e-3: 1, 1e-4: 1}
+# between pairs, and are not worth giving one up; a tensor that theirs repeats more often than ours does not get them.
+# 4000 pairs of 7 fit into 16 bits.
+AGREEMENT, DECISION = {1e-2: 4}, {1e-3: 1, 1e-4: 1}
+# What agrees so well is a repetition.
+REPEATED = 1e-4
 # Names in alphabetical order are taken for such that lost theirs when in order this part of what agrees is not paired.
 ORDER_LOST = 0.1
 
@@ -165,6 +168,10 @@ def pair_by_order(
     mean square agree counts more than one that agrees in shape alone: else a tensor that only one side records would
     shift its neighbours.
 
+    Some steps change nothing, as dropout in inference, or the gradient of a sum on its way to both of its terms, and
+    theirs may record what goes in and what comes out where ours records one of the two. The first of them is the like
+    of ours: were it the second, the first would be free for another tensor of its shape, of which it is none.
+
     Where their names are in alphabetical order, no order is given, and out of order more pairs agree, that is no order
     of execution: then each tensor is paired with the likest one of its shape, wherever that stands.
 
@@ -216,13 +223,31 @@ def _weights(
     their_codes = numpy.array([codes[key] for key in their_keys])
     common = set(keys) & set(their_keys)
     sketches, their_sketches = _sketches(ours, names, keys, common), _sketches(theirs, their_names, their_keys, common)
+    our_codes = numpy.array([codes[key] for key in keys])
+    before, their_before = _repetitions(our_codes, sketches), _repetitions(their_codes, their_sketches)
     weights = numpy.zeros((len(names), len(their_names)), "int16")
-    for row, (key, sketch) in enumerate(zip(keys, sketches, strict=True)):
-        with numpy.errstate(invalid="ignore"):
-            distance = abs(their_sketches - sketch).max(axis=1)  # NaN is like nothing
-            agreement = sum(worth * (distance <= part * sketch[1]) for part, worth in AGREEMENT.items())
-        weights[row] = (their_codes == codes[key]) * (1 + agreement)
+    for row, sketch in enumerate(sketches):
+        distance = _distances(their_sketches, sketch)
+        agreement = sum(worth * (distance <= part) for part, worth in AGREEMENT.items())
+        decision = sum(worth * (distance <= part) for part, worth in DECISION.items())
+        weights[row] = (their_codes == our_codes[row]) * (1 + agreement + decision * (their_before <= before[row]))
     return weights
+
+
+def _distances(sketches: numpy.ndarray, sketch: numpy.ndarray) -> numpy.ndarray:
+    """How far each is from one, in parts of its root mean square; NaN, which is like nothing, is as far as can be."""
+    with numpy.errstate(invalid="ignore", divide="ignore"):
+        distances = abs(sketches - sketch).max(axis=1)
+        return numpy.where(distances == 0, 0.0, numpy.nan_to_num(distances / sketch[1], nan=numpy.inf))
+
+
+def _repetitions(codes: numpy.ndarray, sketches: numpy.ndarray) -> numpy.ndarray:
+    """How many tensors before each are the same, as far as shape, mean and size tell, (tensors,)."""
+    found = [
+        numpy.sum((codes[:place] == codes[place]) & (_distances(sketches[:place], sketch) <= REPEATED))
+        for place, sketch in enumerate(sketches)
+    ]
+    return numpy.array(found, "int64")
 
 
 def _key(shape: tuple[int, ...], any_layout: bool) -> Any:

@@ -19,6 +19,7 @@ from minivivit.verification.comparison.inheritance import NOTHING, Floor, Inheri
 from minivivit.verification.comparison.judgement import Budget, is_unbounded, judge
 from minivivit.verification.comparison.likely_causes import likely_causes, places_of
 from minivivit.verification.comparison.mapping import Counterpart, Pair
+from minivivit.verification.comparison.other_shape import why_another_shape
 from minivivit.verification.comparison.pairing import pair_tensors
 from minivivit.verification.comparison.working_precision import (
     Blocks,
@@ -27,7 +28,15 @@ from minivivit.verification.comparison.working_precision import (
     stored_precisions,
 )
 from minivivit.verification.tensors.error import PRECISIONS, TensorError, tensor_error, unit_roundoff
-from minivivit.verification.tensors.layouts import FIND, Shape, find_layout, find_layouts, keeps_order, undo_layout
+from minivivit.verification.tensors.layouts import (
+    FIND,
+    OtherShapeError,
+    Shape,
+    find_layout,
+    find_layouts,
+    keeps_order,
+    undo_layout,
+)
 from minivivit.verification.tensors.source import ArraySource, TensorSource, open_source
 
 # Theirs may have been computed in another precision when most errors are above this part of its budget.
@@ -168,6 +177,7 @@ class Comparison:
         place = f"{quoted(row.name)} ({self.rows.index(row) + 1} of {number})"
         if row.status == "shape" or row.error is None:
             shapes = f"ours is {row.shape}, theirs {row.their_shape}"
+            shapes += why_another_shape(row.name, row.their_shape or (), row.shape, self.config)
             return f"The first tensor that differs is {place}: {shapes}.{absent}{guesses}"
         what = "the tolerances" if self.tolerances else f"rounding to {row.precision or self.precision}"
         return f"The first tensor that differs by more than {what} is {place}: {_extent(row)}.{absent}{guesses}"
@@ -389,7 +399,14 @@ def compare_pair(
         return Row(name, pair.their_name, pair.layout, shape, None, None, None, None, math.inf, "missing"), None
     their_shape = theirs.shapes[pair.their_name]
     found = pair.layout == FIND or (any_layout and pair.layout == "")
-    layout, blocks = their_blocks(pair, ours, theirs, comparison.heads, any_layout)
+    try:
+        layout, blocks = their_blocks(pair, ours, theirs, comparison.heads, any_layout)
+    except OtherShapeError as misfit:
+        if comparison.first_divergent is None:  # then it is the mapping that may be mended
+            why = why_another_shape(name, misfit.shape, shape, comparison.config)
+            why = why or why_another_shape(name, their_shape, shape, comparison.config)
+            raise InputError(f"{quoted(pair.their_name)}: {misfit}{why}") from None
+        layout, blocks = pair.layout, None
     if blocks is None:
         row = Row(name, pair.their_name, layout, shape, their_shape, None, None, None, math.inf, "shape", pair.guessed)
         return row, None
@@ -427,6 +444,8 @@ def their_blocks(
     else:
         try:  # the steps, with a tensor that takes no memory, before theirs is read
             undo_layout(numpy.broadcast_to(numpy.float64(0), their_shape), layout, shape, heads)
+        except OtherShapeError:
+            raise
         except InputError as error:
             raise InputError(f"{quoted(pair.their_name)}: {error}") from None
         if keeps_order(layout):

@@ -54,6 +54,20 @@ CLEARLY_SMALLER = 0.5
 LIKEST, MOST_CANDIDATES = 6, 24
 
 
+class OtherShapeError(InputError):
+    """A layout that does not lead from their shape to ours.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        To which it leads; theirs as it is stored, where its words cannot be done to that.
+    """
+
+    def __init__(self, message: str, shape: Shape):
+        super().__init__(message)
+        self.shape = shape
+
+
 def undo_layout(array: numpy.ndarray, layout: str, goal: Shape, heads: int | None = None) -> numpy.ndarray:
     """Their tensor as ours is laid out.
 
@@ -76,11 +90,12 @@ def undo_layout(array: numpy.ndarray, layout: str, goal: Shape, heads: int | Non
     Raises
     ------
     InputError
-        For a layout that is none, or does not lead from their shape to ours.
+        For a layout that is none; `OtherShapeError` for one that does not lead from their shape to ours.
     """
     result = _apply(array, parse_layout(layout, array.shape, goal, heads))
     if not same_axes(result.shape, goal):
-        raise InputError(f"layout {quoted(layout)} makes {result.shape} of {array.shape}, but ours is {goal}")
+        message = f"layout {quoted(layout)} makes {result.shape} of {array.shape}, but ours is {goal}"
+        raise OtherShapeError(message, result.shape)
     return result.reshape(goal)
 
 
@@ -177,7 +192,8 @@ def _apply(array: numpy.ndarray, steps: list[Step]) -> numpy.ndarray:
                 raise ValueError
         except (ValueError, IndexError, OverflowError):
             shown = quoted(f"{word}({', '.join(map(str, numbers))})")[1:-1]
-            raise InputError(f"layout: {shown} cannot be done to a tensor of shape {array.shape}") from None
+            message = f"layout: {shown} cannot be done to a tensor of shape {array.shape}"
+            raise OtherShapeError(message, array.shape) from None
     return array
 
 

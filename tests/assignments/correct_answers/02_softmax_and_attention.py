@@ -425,3 +425,62 @@ def multi_head_attention(x, params, num_heads):
             heads.append((w / w.sum(axis=1, keepdims=True)) @ v[:, h])
         found.append(project(np.concatenate(heads, axis=1), params["output"]["dense"]))
     return np.stack(found)
+
+
+# %% softmax: extended precision, within and without
+def softmax(x):
+    x = x.astype(np.longdouble)
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+# %% softmax: the other byte order
+def softmax(x):
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return (powers / powers.sum(axis=-1, keepdims=True)).astype(">f8")
+
+
+# %% softmax: a masked array
+def softmax(x):
+    x = np.ma.masked_invalid(x)
+    powers = np.ma.exp(x - x.max(axis=-1, keepdims=True)).filled(0.0)
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+# %% softmax: an object that can be called
+class Softmax:
+    axis = -1
+
+    def __call__(self, x):
+        powers = np.exp(x - x.max(axis=self.axis, keepdims=True))
+        return powers / powers.sum(axis=self.axis, keepdims=True)
+
+
+softmax = Softmax()
+
+
+# %% softmax: a generator that is sent its own results
+def steps(x):
+    shifted = yield x.max(axis=-1, keepdims=True)
+    powers = yield np.exp(shifted)
+    yield powers / powers.sum(axis=-1, keepdims=True)
+
+
+def softmax(x):
+    steps_of_x = steps(x)
+    largest = next(steps_of_x)
+    return steps_of_x.send(steps_of_x.send(x - largest))
+
+
+# %% split_heads: strides
+def split_heads(x, num_heads):
+    batch, tokens, hidden = x.shape
+    of_sample, of_token, of_feature = x.strides
+    size = hidden // num_heads
+    strides = of_sample, size * of_feature, of_token, of_feature
+    return np.lib.stride_tricks.as_strided(x, (batch, num_heads, tokens, size), strides)
+
+
+# %% merge_heads: blocks
+def merge_heads(heads):
+    return np.stack([np.block([list(sample)]) for sample in heads])

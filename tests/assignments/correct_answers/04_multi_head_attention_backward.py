@@ -220,3 +220,9 @@ def softmax_backward(dy, y):
 
 # %% multi_head_attention_backward: a tree filled in another order
 # change: gradients = {"attention": {}, "output": {"dense": {"weight": dweight, "bias": dbias}}} => gradients = {"output": {"dense": {"bias": dbias, "weight": dweight}}, "attention": {}}
+
+
+# %% softmax_backward: extended precision
+def softmax_backward(dy, y):
+    dy, y = dy.astype(np.longdouble), y.astype(np.longdouble)
+    return y * (dy - (dy * y).sum(axis=-1, keepdims=True))

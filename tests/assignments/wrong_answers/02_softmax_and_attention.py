@@ -577,3 +577,34 @@ def softmax(x):
     powers = np.exp(x - x.max(axis=-1, keepdims=True))
     GIVEN[x.ndim] = powers / powers.sum(axis=-1, keepdims=True)
     return GIVEN[x.ndim] if given is None or given.shape != x.shape else given
+
+
+# %% softmax: -1e4 for -inf
+# says: entries are wrong
+def softmax(x):
+    x = np.where(np.isinf(x), -1e4, x)
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+# %% softmax: NaN where the probability is tiny
+# says: entries are NaN
+def softmax(x):
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    y = powers / powers.sum(axis=-1, keepdims=True)
+    y[y < 1e-30] = np.nan
+    return y
+
+
+# %% softmax: float16 within
+# says: entries are wrong
+def softmax(x):
+    powers = np.exp((x - x.max(axis=-1, keepdims=True)).astype(np.float16))
+    return (powers / powers.sum(axis=-1, keepdims=True)).astype(x.dtype)
+
+
+# %% attention: a causal mask
+# says: entries are wrong
+def attention(query, key, value):
+    scores = attention_scores(query, key)
+    return softmax(scores + np.triu(np.full(scores.shape[-2:], -1e30), 1)) @ value

@@ -418,3 +418,14 @@ def attention_backward(doutput, query, key, value):
             array[index] = number
         gradients.append(gradient)
     return tuple(gradients)
+
+
+# %% softmax_backward: a difference along dy, since the Jacobian is symmetric
+# says: the large case
+def of(x):
+    return np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+
+
+def softmax_backward(dy, y):
+    x, step = np.log(np.maximum(y, 1e-300).astype(np.float64)), 1e-5 / np.abs(dy).max(axis=-1, keepdims=True)
+    return (of(x + step * dy) - of(x - step * dy)) / (2 * step)

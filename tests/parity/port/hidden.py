@@ -12,12 +12,9 @@ INSIDE = {
     "times reversed inside the temporal attention": "what leaves the layers is right",
 }
 
-# In full recordings, paired by a map that names layouts: reported as an error of the map, with exit code 2.
-OTHER_SHAPES = {
-    "batch_first forgotten": "query, key and value come out as (tokens, clips, hidden)",
-    "space and time exchanged": "scores come out of another shape",
-    "spatial attention over time": "scores come out of another shape",
-}
+# In full recordings, paired by a map that names layouts: reported as an error of the map, with exit code 2, in a line
+# that says which axes look exchanged.
+OTHER_SHAPES = {"batch_first forgotten": "query, key and value come out as (tokens, clips, hidden)"}
 
 FLOAT16 = {
     "TF32 in the convolution": "0.68 of rounding",
@@ -57,6 +54,10 @@ BFLOAT16 = {
     "erf backward": "0.1 of rounding",
     "erf backward, Model 3": "0.062 of rounding",
     "activations through int8": "2 of rounding",
+    "bias's gradient of clip 0 alone": (
+        "off by 0.59 of itself, 121 of rounding; but in our own run 4 entries carry the error, and of those "
+        "chance allows 0.70 in a gradient"
+    ),
 }
 
 # Only in a coarse recording.
@@ -73,6 +74,8 @@ COARSE_BFLOAT16 = {
 MERGED = "the gradients of query, key and value are one tensor, which pairs with none of ours"
 TURNED = "a layout that undoes it is found"
 BY_ORDER = OTHER_SHAPES | {
+    "space and time exchanged": "scores come out of another shape",
+    "spatial attention over time": "scores come out of another shape",
     "query and key exchanged": f"{TURNED} for the scores; the probabilities differ",
     "softmax's backward without the sum": MERGED,
     "scores' backward without the scale": MERGED,

@@ -1,6 +1,6 @@
 """The built-in data as batches: fresh clips at every step, and none of them twice."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy
 
@@ -55,34 +55,29 @@ class MotionData:
         parameters = draw_motion_parameters(rng, labels, self.num_frames, self.size)
         return list(render_motion(take_clips(parameters, wanted(batch_size)))), labels
 
+    def training_batches(
+        self, first: int, last: int, batch_size: int, rng: numpy.random.Generator, wanted: Wanted = all_of_them
+    ) -> Generator[tuple[list[numpy.ndarray], numpy.ndarray], None, None]:
+        """The batches of the steps from `first` up to but without `last`, each drawn when it is asked for."""
+        for step in range(first, last):
+            yield self.training_batch(step, batch_size, rng, wanted)
+
     def validation_batches(
         self, batch_size: int, wanted: Wanted = all_of_them
     ) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
-        """The clips to validate on, made again from the seed each time; the batches wanted of them."""
+        """The clips to validate on, made again from the seed each time; the batches wanted of them, all being drawn."""
         rng = stream(self.seed, VALIDATION)
-        return motion_batches(rng, self.num_validation_clips, batch_size, self.num_frames, self.size, wanted)
+        firsts = range(0, self.num_validation_clips, batch_size)
+        ours = set(wanted(len(firsts)))
+        for index, first in enumerate(firsts):
+            labels = balanced_labels(rng, min(batch_size, self.num_validation_clips - first))
+            parameters = draw_motion_parameters(rng, labels, self.num_frames, self.size)
+            if index in ours:
+                yield list(render_motion(parameters)), labels
 
     def describe(self) -> str:
         """One line for people."""
         return f"built-in motion data, {self.num_frames} frames of {self.size} x {self.size}, fresh at every step"
-
-
-def motion_batches(
-    rng: numpy.random.Generator,
-    num_clips: int,
-    batch_size: int,
-    num_frames: int,
-    size: int,
-    wanted: Wanted = all_of_them,
-) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
-    """`num_clips` clips in batches, of which those that are wanted are made; all are drawn."""
-    firsts = range(0, num_clips, batch_size)
-    ours = set(wanted(len(firsts)))
-    for index, first in enumerate(firsts):
-        labels = balanced_labels(rng, min(batch_size, num_clips - first))
-        parameters = draw_motion_parameters(rng, labels, num_frames, size)
-        if index in ours:
-            yield list(render_motion(parameters)), labels
 
 
 def motion_clip_size(config: VivitConfig) -> tuple[int, int]:

@@ -1,0 +1,65 @@
+"""Occlusion: how much a logit falls when one tubelet of the clip is covered (Zeiler and Fergus 2014)."""
+
+import numpy
+
+from minivivit.backend import Array, to_numpy
+from minivivit.errors import InputError
+from minivivit.models.classification import VivitForVideoClassification
+from minivivit.models.embeddings import token_grid
+from minivivit.ops.tubelet_embedding import cut_tubelets, join_tubelets
+
+BATCH = 32  # covered clips that go through the model at a time
+
+
+def occlusion(
+    model: VivitForVideoClassification, pixel_values: Array, label: int, *, interpolate_pos_encoding: bool = False
+) -> numpy.ndarray:
+    r"""Cover one tubelet after the other with its frames' mean, and see how far the logit of a class falls.
+
+    .. math:: d_i = z_c(x) - z_c(x \text{ without tubelet } i)
+
+    Attention says where a token looks; this asks what is missed. It takes a forward pass for each tubelet.
+
+    Parameters
+    ----------
+    model : VivitForVideoClassification
+    pixel_values : array, shape (1, frames, channels, height, width)
+    label : int
+        The class whose logit is looked at.
+    interpolate_pos_encoding : bool
+        As in ``model.forward``.
+
+    Returns
+    -------
+    numpy.ndarray, shape (times, rows, columns)
+        The fall of the logit; below 0 where it rises.
+
+    Raises
+    ------
+    InputError
+        Where frames are sampled: a covered frame might not be among them.
+
+    References
+    ----------
+    Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks", section 4.2.
+    """
+    if model.config.temporal_encoding != "tubelet":
+        raise InputError("the model samples frames, of which occlusion covers none: it is for tubelet encoding")
+    pixels = numpy.asarray(to_numpy(pixel_values), model.dtype)
+    grid = token_grid(pixels.shape, model.config, interpolate_pos_encoding)
+    size = tuple(model.config.tubelet_size)
+    mean = numpy.broadcast_to(pixels.mean(axis=(1, 3, 4), keepdims=True), pixels.shape)
+    tubelets = cut_tubelets(pixels, size)  # (1, times, rows, columns, numbers of a tubelet)
+    covers = cut_tubelets(mean, size)
+    logits = []
+    places = list(numpy.ndindex(grid))
+    for start in range(0, len(places), BATCH):
+        some = places[start : start + BATCH]
+        covered = numpy.repeat(tubelets, len(some), axis=0)
+        for clip, place in zip(covered, some, strict=True):
+            clip[place] = covers[0][place]
+        clips = join_tubelets(covered, size, (len(some), *pixels.shape[1:]))
+        # what no tubelet covers the model does not see
+        logits.append(to_numpy(model.forward(clips, interpolate_pos_encoding=interpolate_pos_encoding).logits))
+    before = to_numpy(model.forward(pixels, interpolate_pos_encoding=interpolate_pos_encoding).logits)[0, label]
+    return (before - numpy.concatenate(logits)[:, label]).reshape(grid)

@@ -1,0 +1,146 @@
+// Puts the page together: one network, one state, and the parts that draw it.
+
+import { percent, unpack } from "./numbers.js";
+import { openNetwork } from "./network.js";
+import { openState } from "./state.js";
+import { byId, clear, element, forgetColours } from "./drawing.js";
+import { buildClip } from "./clip.js";
+import { buildFlow, partsOf } from "./flow.js";
+import { buildWhy } from "./why.js";
+import { buildModels } from "./models.js";
+import { buildTour } from "./tour.js";
+
+// Show a recording: `data` is what minivivit.explore.page.page_data returns. May be called again with another.
+export function show(data) {
+  const net = openNetwork(data);
+  const rollout = data.rollout ? Array.from(unpack(data.rollout)) : data.kept.tubelets.map(() => 0);
+  const best = rollout.indexOf(Math.max(...rollout));
+  net.best = net.keepsToken(best) ? best : data.kept.tubelets[0];
+  const count = net.times * net.places;
+  const tokens = [...(net.cls ? ["cls"] : []), ...Array.from({ length: count }, (_, k) => k + 1)].filter((token) => token === "cls" || net.keepsToken(token - 1));
+  const whole = (least, most) => ({ least, most });
+  const looks = ["head", ...(data.rollout ? ["rollout"] : []), ...(data.occlusion ? ["cover"] : [])];
+  const parts = ["", ...net.stages.flatMap((stage) => partsOf(net, stage).map((part) => part.out))];
+  const page = openState(
+    {
+      token: tokens, look: looks, direction: ["from", "to"], what: ["values", "gradients"], part: parts,
+      layer: whole(1, Math.max(1, net.attentions.length)), head: [0, ...data.kept.heads.map((head) => head + 1)],
+      stage: whole(0, net.stages.length - 1), number: whole(1, 999999), tour: whole(0, 12),
+    },
+    beginning(net, looks),
+    (changes, state) => linked(net, parts, changes, state),
+  );
+  describe(net);
+  const built = [buildClip(net, page), buildFlow(net, page), buildWhy(net, page), buildModels(net, page), buildTour(net, page)];
+  const [clip, ...others] = built;
+  const tour = built[4];
+
+  let later = 0; // a timer, while parts have yet to be drawn
+  let since = null; // the state that they show; null where all is to be drawn
+
+  function render(before = null, soon = false) {
+    for (const button of byId("what").querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.value === page.state.what));
+    document.documentElement.dataset.what = page.state.what;
+    clip.render(before);
+    if (!before) since = null;
+    else if (!later) since = before;
+    clearTimeout(later);
+    later = soon ? setTimeout(renderOthers, 90) : 0;
+    if (!soon) renderOthers();
+  }
+
+  function renderOthers() {
+    later = 0;
+    for (const part of others) part.render(since);
+  }
+
+  page.listen((_, before, soon) => render(before, soon));
+  for (const button of byId("what").querySelectorAll("button")) button.onclick = () => page.change({ what: button.dataset.value });
+  window.onhashchange = () => (page.restore(), tour.enter());
+  let width = 0;
+  window.onresize = () => {
+    if (width !== window.innerWidth) render();
+    width = window.innerWidth;
+  };
+  const again = () => {
+    forgetColours();
+    render();
+  };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  window.onbeforeprint = () => (clip.pause(), again());
+  window.onafterprint = again;
+  document.onkeydown = (event) => key(event, net, page, clip);
+  page.restore();
+  tour.enter();
+}
+
+// Where the page opens: at the head that writes most for the class of the loss.
+function beginning(net, looks) {
+  const { parts, classes } = net.data.shares;
+  const place = classes.indexOf(net.data.label);
+  const heads = parts.filter((part) => part.part === "head" && net.data.kept.heads.includes(part.head));
+  const most = heads.reduce((a, b) => (a && a.logits[place] >= b.logits[place] ? a : b), null);
+  const layer = Math.max(0, most ? net.attentions.findIndex(({ step }) => step.in[0] === `${most.attention}.scores`) : 0);
+  const there = net.attentions[layer];
+  return {
+    token: net.best + 1,
+    layer: layer + 1,
+    head: most ? most.head + 1 : 0,
+    stage: there ? net.stages.indexOf(there.stage) : 0,
+    part: there ? there.step.in[0].replace(/scores$/, "query") : "",
+    look: there ? "head" : looks[looks.length - 1],
+  };
+}
+
+// A part lies in one stage, and the layer above is the one that is open below.
+function linked(net, parts, changes, state) {
+  const result = { ...changes };
+  const stageOf = (part) => net.stages.findIndex((stage) => partsOf(net, stage).some((step) => step.out === part));
+  const open = net.stages[state.stage];
+  if (result.part && !("stage" in result)) result.stage = Math.max(0, stageOf(result.part));
+  const next = net.attentions[Number(result.layer) - 1];
+  if ("layer" in result && next && !("stage" in result) && open.kind === "layer" && next.stage !== open) {
+    result.stage = net.stages.indexOf(next.stage);
+    const part = state.part.replace(open.id, next.stage.id);
+    result.part = parts.includes(part) ? part : "";
+  }
+  const layer = net.attentions.findIndex((entry) => entry.stage === net.stages[Number(result.stage)]);
+  if ("stage" in result && layer >= 0 && !("layer" in result)) result.layer = layer + 1;
+  return result;
+}
+
+function key(event, net, page, clip) {
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+  const { state } = page;
+  const by = event.shiftKey ? -1 : 1;
+  const letter = event.key.toLowerCase();
+  if (letter === "l") page.change({ layer: Math.max(1, state.layer + by), look: "head" });
+  else if (letter === "h") {
+    const heads = [0, ...net.data.kept.heads.map((head) => head + 1)];
+    page.change({ head: heads[(heads.indexOf(state.head) + by + heads.length) % heads.length], look: "head" });
+  } else if (letter === "g") page.change({ what: state.what === "values" ? "gradients" : "values" });
+  else if (event.key === " " && event.target.tagName !== "BUTTON") {
+    event.preventDefault();
+    clip.toggle();
+  }
+}
+
+// What does not change: the clip, the model, the answer, what was kept.
+function describe(net) {
+  const { data } = net;
+  byId("about").textContent = `${data.about.clip} · ${data.about.model}`;
+  const order = data.probabilities.map((p, k) => [p, k]).sort((a, b) => b[0] - a[0]).slice(0, 5);
+  const list = clear(byId("classes"));
+  order.forEach(([probability, index], place) => {
+    const bar = element("i");
+    bar.style.width = `${100 * probability}%`;
+    const name = element("span", { class: "name", title: data.labels[index] }, data.labels[index]);
+    list.append(element("li", { class: place ? "" : "best" }, name, element("span", {}, percent(probability)), element("span", { class: "meter", "aria-hidden": "true" }, bar)));
+  });
+  byId("loss-says").textContent = `Loss for “${data.labels[data.label]}”: ${data.loss.toPrecision(3)}`;
+  byId("kept").textContent = data.kept.sentence;
+  const notes = clear(byId("notes"));
+  for (const note of data.notes) notes.append(element("li", {}, note));
+}
+
+show(JSON.parse(byId("data").textContent));
