@@ -3,13 +3,56 @@
 `StandInArray` holds a NumPy array and computes with it, but only through its own methods and its own namespace `xp`.
 When NumPy is called on it, it raises, and it refuses to meet a NumPy array in an operator or an index, as CuPy does.
 `xp` offers functions that CuPy has too, and no others.
+
+Where the environment variable STAND_IN_CALLS names a file, the process writes into it what it was asked for: each kind
+of call once, as a line of JSON. `tests/gpu/test_cupy_contract.py` holds these against CuPy.
 """
 
+import atexit
+import json
+import os
 from types import SimpleNamespace
 from typing import Any
 
 import numpy
 import scipy.special
+
+_calls: set[str] | None = None
+
+
+def _begin_to_note(path: str) -> None:
+    global _calls
+    _calls = set()
+
+    def write() -> None:
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(f"{call}\n" for call in sorted(_calls or ()))
+
+    atexit.register(write)
+
+
+def _kind(value: Any) -> Any:
+    """What an argument is, without its numbers: a string; of a tuple or list, the kinds of what is in it."""
+    if isinstance(value, StandInArray):
+        return f"array {value.dtype.name} {'0-d' if value.ndim == 0 else 'n-d'}"
+    if isinstance(value, numpy.ndarray):
+        return f"host {value.dtype.name}"
+    if isinstance(value, numpy.generic):
+        return f"scalar {value.dtype.name}"
+    if isinstance(value, tuple | list):
+        return [type(value).__name__, *(_kind(item) for item in value)]
+    if isinstance(value, slice):
+        return ["slice", *(_kind(part) for part in (value.start, value.stop, value.step))]
+    if isinstance(value, numpy.dtype) or (isinstance(value, type) and issubclass(value, numpy.generic)):
+        return f"dtype {numpy.dtype(value).name}"
+    return "..." if value is ... else type(value).__name__
+
+
+def _note(place: str, name: str, args: Any, kwargs: Any, result: Any) -> None:
+    """Note a call of the function of a place, be that the namespace, its special functions, or an array."""
+    if _calls is not None:
+        keywords = {key: _kind(value) for key, value in sorted(kwargs.items())}
+        _calls.add(json.dumps([place, name, [_kind(value) for value in args], keywords, _kind(result)]))
 
 
 def _unwrapped(value: Any) -> Any:
@@ -56,6 +99,7 @@ class StandInArray:
 
     def get(self) -> numpy.ndarray:
         """A copy on the host."""
+        _note("array", "get", (self,), {}, None)
         return self.inside.copy()
 
     dtype = property(lambda self: self.inside.dtype)
@@ -66,10 +110,13 @@ class StandInArray:
     T = property(lambda self: StandInArray(self.inside.T))
 
     def __getitem__(self, index: Any) -> "StandInArray":
-        return _wrapped(self.inside[_unwrapped(index)])
+        result = _wrapped(self.inside[_unwrapped(index)])
+        _note("array", "__getitem__", (self, index), {}, result)
+        return result
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self.inside[_unwrapped(index)] = _unwrapped(value)
+        _note("array", "__setitem__", (self, index, value), {}, None)
 
     def __len__(self) -> int:
         return len(self.inside)
@@ -94,9 +141,13 @@ def _add_methods() -> None:
 
     def forward(name: str) -> Any:
         def method(self: StandInArray, *args: Any, **kwargs: Any) -> Any:
-            kwargs = {key: _unwrapped(value) for key, value in kwargs.items()}
-            result = getattr(self.inside, name)(*_unwrapped(args), **kwargs)
-            return self if result is self.inside else _wrapped(result)
+            inside = {key: _unwrapped(value) for key, value in kwargs.items()}
+            before = self.dtype
+            result = getattr(self.inside, name)(*_unwrapped(args), **inside)
+            result = self if result is self.inside else _wrapped(result)
+            assert self.dtype == before
+            _note("array", name, (self, *args), kwargs, result)
+            return result
 
         return method
 
@@ -120,6 +171,7 @@ def _add_methods() -> None:
     ]
     binary = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor"]
     operators = [f"__{prefix}{name}__" for name in binary for prefix in ("", "r", "i")]
+    operators.remove("__imatmul__")  # which CuPy's arrays lack
     unary = ["neg", "pos", "abs", "invert", "eq", "ne", "lt", "le", "gt", "ge"]
     for name in (*methods, *operators, *(f"__{name}__" for name in unary)):
         setattr(StandInArray, name, forward(name))
@@ -128,15 +180,18 @@ def _add_methods() -> None:
 _add_methods()
 
 
-def _computing(function: Any) -> Any:
+def _computing(function: Any, place: str = "xp") -> Any:
     """A function of NumPy for device arrays."""
 
     def compute(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-        kwargs = {key: _unwrapped(value) for key, value in kwargs.items()}
+        inside = {key: _unwrapped(value) for key, value in kwargs.items()}
         if out is None:
-            return _wrapped(function(*_unwrapped(args), **kwargs))
-        function(*_unwrapped(args), out=_unwrapped(out), **kwargs)
-        return out
+            result = _wrapped(function(*_unwrapped(args), **inside))
+        else:
+            function(*_unwrapped(args), out=_unwrapped(out), **inside)
+            result, kwargs = out, {**kwargs, "out": out}
+        _note(place, function.__name__, args, kwargs, result)
+        return result
 
     return compute
 
@@ -144,8 +199,11 @@ def _computing(function: Any) -> Any:
 def _asarray(value: Any, dtype: Any = None) -> StandInArray:
     """From the host to the device, or a device array as it is. CuPy copies what it takes from the host; so do we."""
     if isinstance(value, StandInArray):
-        return value if dtype is None else StandInArray(value.inside.astype(dtype, copy=False))
-    return StandInArray(numpy.array(value, dtype=dtype))
+        result = value if dtype is None else StandInArray(value.inside.astype(dtype, copy=False))
+    else:
+        result = StandInArray(numpy.array(value, dtype=dtype))
+    _note("xp", "asarray", (value,), {} if dtype is None else {"dtype": dtype}, result)
+    return result
 
 
 # Every name is one of CuPy's: https://docs.cupy.dev/en/stable/reference/
@@ -172,6 +230,9 @@ FUNCTIONS = (
 xp = SimpleNamespace(
     __name__="stand_in",
     asarray=_asarray,
-    special=SimpleNamespace(erf=_computing(scipy.special.erf)),
+    special=SimpleNamespace(erf=_computing(scipy.special.erf, "special")),
     **{name: _computing(getattr(numpy, name)) for name in FUNCTIONS},
 )
+
+if "STAND_IN_CALLS" in os.environ:
+    _begin_to_note(os.environ["STAND_IN_CALLS"])

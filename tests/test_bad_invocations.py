@@ -295,6 +295,35 @@ CASES: dict[str, list[list[str]]] = {
         *(["clip.npy", "--model", "model", *more] for more in ([], ["--output"], ["--output", "new.html", "--label"])),
         *(["clip.npy", "--output", "a.html", *more] for more in (["--dtype", "int8"], ["--backend", "tpu"])),
     ],
+    "site": [
+        *options("new"),
+        *PLACES,
+        *([], [""], ["."], [".."], ["/"], ["new", "new2"]),
+        *(
+            ["new", "--pyodide", value]
+            for value in (
+                "",
+                ".",
+                "empty",
+                "mine",
+                "note.txt",
+                "nowhere",
+                "https://",
+                "http:///x",
+                "ftp://a",
+                "a" * 300,
+            )
+        ),
+        *(
+            ["new", "--sources", value]
+            for value in ("", "empty", "model", "note.txt", "nowhere", "clip.npy", "a" * 300)
+        ),
+        *(
+            ["new", *more]
+            for more in (["--pyodide"], ["--sources"], ["--with-assignments=1"], ["--with-assignments", "x"])
+        ),
+        *([place, "--with-assignments"] for place in ("mine", "note.txt")),
+    ],
     "trace": [
         *options("clip.npy", "new", "--model", "model"),
         *([clip, "new", "--model", "model"] for clip in (*BAD_CLIPS, "wide.npy", "two.npz", "theirs.safetensors")),

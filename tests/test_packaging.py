@@ -33,7 +33,7 @@ FLOORS = {
     **dict.fromkeys(("commands", "command_line", "cli", "__main__"), 8),
     "__init__": 9,
 }
-EXTRAS = ("av", "torch", "transformers", "cupy", "msgpack", "matplotlib", "IPython", "jupyter", "nbgrader")
+EXTRAS = ("av", "torch", "transformers", "cupy", "msgpack", "matplotlib", "IPython", "jupyter", "nbgrader", "mpi4py")
 
 
 def tree_of(path: Path) -> ast.Module:
@@ -223,11 +223,20 @@ def test_only_the_backend_knows_cupy():
             assert "import_module" not in path.read_text() or "cupy" not in path.read_text()
 
 
+def test_only_one_file_knows_mpi():
+    knows = [
+        name
+        for path, name in zip(FILES, NAMES, strict=True)
+        if any(module.partition(".")[0] == "mpi4py" for module in imported_modules(path))
+    ]
+    assert knows == ["training/parallel/mpi.py"]
+
+
 def test_dependencies_are_those_of_the_design():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[^A-Za-z0-9_-]", dependency)[0] for dependency in project["dependencies"]}
     assert names == {"numpy", "scipy", "pillow", "tqdm", "threadpoolctl"}
-    extras = {"cuda12", "cuda13", "video", "scenic", "notebooks", "teaching", "test", "parity"}
+    extras = {"cuda12", "cuda13", "video", "scenic", "notebooks", "teaching", "mpi", "test", "parity"}
     assert extras <= set(project["optional-dependencies"])
 
 

@@ -4,8 +4,8 @@ import argparse
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -44,6 +44,8 @@ from minivivit.training.measurement.predictions import (
     write_predictions,
 )
 from minivivit.training.measurement.scores import scores_of
+from minivivit.training.parallel.ranks import Ranks, check_same_arguments, in_turns
+from minivivit.training.parallel.started import find_ranks
 from minivivit.training.setting_checks import LARGEST_SEED, whole
 from minivivit.video.clip_processor import ClipProcessor
 from minivivit.video.default_processor import load_processor
@@ -66,7 +68,9 @@ each, and the answers are averaged, as  minivivit classify --views  does.
 
 With --predictions each answer is written as it is made. Given the same file again, an evaluation that was interrupted
 or killed goes on where it was. --shard 1/4 evaluates the first of four parts, and --merge makes of all parts'
-predictions the figures of the whole, and with --predictions its file."""
+predictions the figures of the whole, and with --predictions its file.
+
+Started by  mpiexec -n N  (pip install 'minivivit[mpi]' mpich), N processes share the clips, block by block."""
 
 EXAMPLES = """\
 examples:
@@ -106,8 +110,14 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     add("--backend", choices=BACKENDS, default="auto", help="where to compute")
 
 
-def run_evaluate(args: argparse.Namespace) -> None:
+def run_evaluate(args: argparse.Namespace) -> int:
     """Measure the model that `args` name, and print the result."""
+    return find_ranks().run(lambda ranks: _evaluate(args, ranks))
+
+
+def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
+    """Measure, alone or with other processes, each of which answers every so many-th block of clips."""
+    check_same_arguments(ranks, args)
     _check_arguments(args)
     directory = bundled_model_directory() if args.model is None else Path(args.model)
     config = VivitConfig.from_pretrained(directory)
@@ -115,11 +125,11 @@ def run_evaluate(args: argparse.Namespace) -> None:
     _check_one_label_a_head(args, config)
     notes: list[str] = []
     if args.merge is not None:
-        answers = _merged(args, config)
+        answers = ranks.from_first(lambda: _merged(args, config))
     elif args.data is None:
-        answers = _motion_answers(args, directory, config, notes)
+        answers = _motion_answers(args, directory, config, notes, ranks)
     else:
-        answers = _clip_answers(args, directory, config, notes)
+        answers = _clip_answers(args, directory, config, notes, ranks)
     scores = scores_of(answers, config)
     if scores.damaged and not args.skip_damaged:
         raise damaged_error(scores.damaged, len(answers), next(answer.damage for answer in answers if answer.damage))
@@ -129,9 +139,10 @@ def run_evaluate(args: argparse.Namespace) -> None:
             "seems? Of a list, is --root right?"
         )
     if args.confusion is not None:
-        write_confusion(Path(args.confusion), scores, config)
+        ranks.from_first(lambda: write_confusion(Path(args.confusion), scores, config))
     print_notes(notes)
     print_scores(args, config, scores)
+    return 0
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
@@ -172,47 +183,68 @@ def _check_one_label_a_head(args: argparse.Namespace, config: VivitConfig) -> No
         )
 
 
-def _motion_answers(args: argparse.Namespace, directory: Path, config: VivitConfig, notes: list[str]) -> list[Answer]:
-    """Answers for clips that are made for it."""
+def _motion_answers(
+    args: argparse.Namespace, directory: Path, config: VivitConfig, notes: list[str], ranks: Ranks
+) -> list[Answer]:
+    """Answers for clips that are made for it; every rank draws all of them, and answers its own batches."""
     processor, more = load_processor(directory, config)
     check_motion_labels(config)
     (num_frames, size), rng = motion_clip_size(config), stream(args.seed, EVALUATION)
     model = _load(directory, args.backend, [*more], notes)
-    answers: list[Answer] = []
-    with progress_bar(args.clips, "evaluate", "clip") as bar:
-        while len(answers) < args.clips:
-            clips, labels = motion_clips(rng, min(BATCH, args.clips - len(answers)), num_frames, size)
+
+    def own_batches() -> Iterator[list[Answer]]:
+        firsts = range(0, args.clips, BATCH)
+        ours = set(ranks.turns(len(firsts)))
+        for batch, first in enumerate(firsts):
+            clips, labels = motion_clips(rng, min(BATCH, args.clips - first), num_frames, size)
             if args.shuffle_frames:
                 clips = numpy.concatenate([shuffle_frames(rng, clip[None]) for clip in clips])
-            with numpy.errstate(all="ignore"):  # an overflow shows in the logits, which are checked
-                out = model.forward(processor.pixel_values(list(clips)), return_dict=True)
-            for label, logits in zip(labels.tolist(), to_numpy(out.logits), strict=True):
-                answers.append(answer(len(answers), f"clip {len(answers)}", [label], logits[None], config))
-            bar.update(len(labels))
+            if batch in ours:
+                with numpy.errstate(all="ignore"):  # an overflow shows in the logits, which are checked
+                    out = model.forward(processor.pixel_values(list(clips)), return_dict=True)
+                pairs = zip(labels.tolist(), to_numpy(out.logits), strict=True)
+                yield [
+                    answer(index, f"clip {index}", [label], logits[None], config)
+                    for index, (label, logits) in enumerate(pairs, start=first)
+                ]
+
+    answers: list[Answer] = []
+    with progress_bar(args.clips, "evaluate", "clip") as bar:
+        for found in in_turns(ranks, own_batches()):
+            answers += found
+            bar.update(len(found))
     return answers
 
 
-def _clip_answers(args: argparse.Namespace, directory: Path, config: VivitConfig, notes: list[str]) -> list[Answer]:
-    """Answers for clips on the disk, or for a shard of them."""
+def _clip_answers(
+    args: argparse.Namespace, directory: Path, config: VivitConfig, notes: list[str], ranks: Ranks
+) -> list[Answer]:
+    """Answers for clips on the disk, or for a shard of them; of several ranks the first one writes the predictions."""
     processor, more = load_processor(directory, config)
     clips, data_notes = _find(args, config)
     shuffle_seed = args.seed if args.shuffle_frames else None
     viewing = Viewing(args.views[0], args.views[1], args.average, args.stride, shuffle_seed)
     model = _load(directory, args.backend, [*more, *data_notes], notes)
-    block = clips_of_a_block(config, viewing)
-    first, last = _shard(len(clips), block, args.shard)
-    with (
-        progress_bar(last - first, "evaluate", "clip") as bar,
-        _kept(args, model, processor, clips, viewing, first, last) as kept,
-    ):
-        bar.initial = bar.n = len(kept.answers)  # the time that remains is that of the others
+    first, last = _shard(len(clips), clips_of_a_block(config, viewing), args.shard)
+    kept: Predictions | _InMemory = _InMemory()
+    with progress_bar(last - first, "evaluate", "clip") as bar, ExitStack() as stack:
+
+        def take_up() -> list[Answer]:
+            nonlocal kept
+            kept = stack.enter_context(_kept(args, model, processor, clips, viewing, first, last))
+            return [*kept.answers]
+
+        answered = ranks.from_first(take_up)
+        bar.initial = bar.n = len(answered)  # the time that remains is that of the others
         bar.refresh()
-        for answers in answer_clips(model, processor, clips, viewing, first + len(kept.answers), last):
+        own = answer_clips(model, processor, clips, viewing, first + len(answered), last, ranks.turns)
+        for answers in in_turns(ranks, own):
+            answered += answers
             kept.append(answers)
             bar.update(len(answers))
             if not args.skip_damaged and any(answer.damage for answer in answers):
-                _name_all_damage(processor, config, clips[first:last], viewing, kept.answers, bar)
-        return kept.answers
+                _name_all_damage(processor, config, clips[first:last], viewing, answered, bar)
+        return answered
 
 
 class _InMemory:

@@ -1,9 +1,13 @@
 """``minivivit train``: train a model on clips, or fine-tune one."""
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy
+
+from minivivit.backend import num_threads
 from minivivit.commands.common.arguments import decimal, integer
 from minivivit.commands.common.lists import LISTS, add_list_arguments
 from minivivit.commands.common.notes import held_log, print_notes
@@ -14,6 +18,8 @@ from minivivit.files.tensor_data import quoted
 from minivivit.training.checkpoints import BEST, LAST, holds_training
 from minivivit.training.lock import locked
 from minivivit.training.loop import train
+from minivivit.training.parallel.ranks import Ranks, check_same_arguments
+from minivivit.training.parallel.started import find_ranks
 from minivivit.training.recipes.recipe import RECIPES, read_recipe
 from minivivit.training.run import Training, begin_training, resume_training, settings_of, settled_state
 from minivivit.training.settings import MOTION, OPTIMISERS, SCHEDULES, make_settings, read_settings_file
@@ -77,7 +83,11 @@ code 130. With --resume the training goes on as if it had never stopped, to the 
 when a file of it, or a clip, is not what it was, for which every clip is read once. With --resume and more --steps or
 --epochs than it began with it becomes longer, and a learning rate that falls over the whole rises again. Everything
 that has no option has a name in the JSON file of --config:
-model (the fields of VivitConfig), augmentation (scenic's names), and those of minivivit.training.settings."""
+model (the fields of VivitConfig), augmentation (scenic's names), and those of minivivit.training.settings.
+
+Started by  mpiexec -n N  (pip install 'minivivit[mpi]' mpich), N processes share every batch: each computes its part,
+all make the same update, and the first one alone writes. The result is that of one process, to rounding; --resume goes
+on with any number of processes."""
 
 TRAIN_EXAMPLES = """\
 examples:
@@ -87,7 +97,8 @@ examples:
   minivivit train clips/ --output tuned --model vivit-b-16x2-kinetics400 --recipe fine-tune
   minivivit train clips/train --validation clips/val --output my_model
   minivivit train train.csv --validation val.csv --root kinetics400/ --labels names.txt --output tuned
-  minivivit train clips/ --output tuned --resume"""
+  minivivit train clips/ --output tuned --resume
+  mpiexec -n 4 minivivit train clips/ --output my_model"""
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -140,16 +151,23 @@ def _default_text(name: str) -> str:
 
 def run_train(args: argparse.Namespace) -> int:
     """Run ``minivivit train``: 0 when the training reached its end, 130 when Ctrl-C stopped it."""
+    return find_ranks().run(lambda ranks: _train(args, ranks))
+
+
+def _train(args: argparse.Namespace, ranks: Ranks) -> int:
+    """Train, alone or with other processes: the first one opens the training, and the others get a copy of it."""
     output = Path(args.output)
-    given = _given_settings(args)
-    if args.model is not None and args.image_model is not None:
-        raise InputError("give a --model to start from, or an --image-model, but not both")
-    if args.validation is not None and "validation_fraction" in given:
-        raise InputError("give a folder to validate on, or a validation_fraction of the clips, but not both")
-    for folder in (args.data, args.validation):
-        _check_apart(folder, output)
-    with locked(output) as notes:
-        training = _open_training(args, given, output, notes)
+    check_same_arguments(ranks, args)
+    with ExitStack() as stack:
+
+        def open_training() -> Training:
+            given = _checked_settings(args, output)
+            training = _open_training(args, given, output, stack.enter_context(locked(output)))
+            _check_shareable(training, ranks)
+            return training
+
+        training = ranks.from_first(open_training)
+        training.ranks = ranks
         _announce(training)
         finished = train(training)
     if not finished:
@@ -158,6 +176,25 @@ def run_train(args: argparse.Namespace) -> int:
     last, best = printable(output / LAST), printable(output / BEST)
     print(f"finished; the last model is in {last}, the best one in {best}")
     return 0
+
+
+def _checked_settings(args: argparse.Namespace, output: Path) -> dict[str, Any]:
+    """The settings that were given, when nothing in the arguments contradicts anything else."""
+    given = _given_settings(args)
+    if args.model is not None and args.image_model is not None:
+        raise InputError("give a --model to start from, or an --image-model, but not both")
+    if args.validation is not None and "validation_fraction" in given:
+        raise InputError("give a folder to validate on, or a validation_fraction of the clips, but not both")
+    for folder in (args.data, args.validation):
+        _check_apart(folder, output)
+    return given
+
+
+def _check_shareable(training: Training, ranks: Ranks) -> None:
+    if ranks.size > 1 and training.model.xp is not numpy:
+        raise InputError(
+            f"{ranks.size} processes can train together on processors only, and not on GPUs: give --backend numpy"
+        )
 
 
 def _check_apart(data: str | None, output: Path) -> None:
@@ -288,10 +325,12 @@ def _said(name: str, value: Any) -> str:
 
 
 def _announce(training: Training) -> None:
-    config = training.model.config
+    config, ranks = training.model.config, training.ranks
     frames = f"{config.num_frames} frames of {' x '.join(map(str, config.frame_size))}"
     print(f"data: {printable(training.data.describe())}")
     print(f"model: {config.attention_type}, {training.model.num_parameters():,} parameters, {frames}")
+    if ranks.size > 1:
+        print(f"processes: {ranks.size}, {num_threads()} threads each; each computes its part of every batch")
     print(
         f"steps: {training.total_steps:,}, beginning at {training.step:,}; output: {printable(training.output)}",
         flush=True,

@@ -3,7 +3,7 @@
 from minivivit.backend import Array, array_namespace
 from minivivit.layers.trace import Trace, record, wants
 from minivivit.ops.attention import attention_backward, attention_forward
-from minivivit.ops.attention_dropout import full_attention_dropout_keep
+from minivivit.ops.attention_dropout import AttentionDropout, full_attention_dropout_keep
 from minivivit.ops.blockwise_attention import blockwise_attention_backward, blockwise_attention_forward
 
 
@@ -14,7 +14,7 @@ def dot_product_attention_forward(
     *,
     explicit: bool = False,
     bias: Array | None = None,
-    dropout: tuple[int, float] | None = None,
+    dropout: AttentionDropout | None = None,
     trace: Trace | None = None,
 ) -> tuple[Array, Array | None, dict]:
     """Attention over the tokens of each sample and head.
@@ -30,7 +30,7 @@ def dot_product_attention_forward(
     bias : array that broadcasts to (batch, heads, tokens, tokens), optional
         Added to the scores.
     dropout : (seed, rate), optional
-        Dropout of the probabilities while training.
+        Dropout of the probabilities while training; see `minivivit.ops.attention_dropout`.
 
     Returns
     -------
@@ -45,9 +45,9 @@ def dot_product_attention_forward(
         return output, None, {"blockwise": cache}
     keep, rate = None, 0.0
     if dropout is not None:
-        seed, rate = dropout
+        seed, rate, *part = dropout
         shape = (*query.shape[:3], key.shape[2])
-        keep = array_namespace(query).asarray(full_attention_dropout_keep(seed, rate, shape))
+        keep = array_namespace(query).asarray(full_attention_dropout_keep(seed, rate, shape, *part))
     output, cache = attention_forward(query, key, value, bias, keep, rate)
     record(trace, "scores", cache["scores"])
     record(trace, "probs", cache["probs"])

@@ -3,6 +3,7 @@
 from minivivit.backend import Array, array_namespace
 from minivivit.layers.dot_product_attention import dot_product_attention_backward, dot_product_attention_forward
 from minivivit.layers.trace import Trace, scope
+from minivivit.ops.attention_dropout import AttentionDropout
 
 
 def factorised_dot_product_attention_forward(
@@ -12,7 +13,7 @@ def factorised_dot_product_attention_forward(
     grid: tuple[int, int],
     *,
     explicit: bool = False,
-    dropout: tuple[int, float] | None = None,
+    dropout: AttentionDropout | None = None,
     trace: Trace | None = None,
 ) -> tuple[Array, dict[str, Array] | None, dict]:
     r"""Give the first half of the heads the tokens of the same place, the second half those of the same time.
@@ -49,7 +50,7 @@ def factorised_dot_product_attention_forward(
     for axis, heads in (("temporal", slice(0, half)), ("spatial", slice(half, None))):
         sequences = [_to_sequences(array[:, heads], grid, axis) for array in (query, key, value)]
         if dropout is not None and axis == "spatial":
-            dropout = (dropout[0] + 1, dropout[1])  # another stream of masks
+            dropout = (dropout[0] + 1, *dropout[1:])  # another stream of masks
         output, axis_probs, caches[axis] = dot_product_attention_forward(
             *sequences, explicit=explicit, dropout=dropout, trace=scope(trace, axis)
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 from minivivit.backend import Array
 from minivivit.errors import InputError
-from minivivit.layers.trace import Trace, record, scope
+from minivivit.layers.trace import Trace, hand_over, record, scope
 
 
 def layer_stack_forward(
@@ -89,4 +89,5 @@ def layer_stack_backward(
             kept = layer_cache
             _, _, layer_cache = cache["layer_forward"](kept["x"], kept["params"], draws=kept["draws"], keep_cache=True)
         dy, gradients[name] = layer_backward(dy, layer_cache, trace=scope(trace, f"layer.{name}"))
+        hand_over(trace, f"layer.{name}", gradients[name])
     return dy, dict(reversed(gradients.items()))

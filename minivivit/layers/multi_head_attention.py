@@ -9,6 +9,7 @@ from minivivit.layers.factorised_dot_product_attention import (
     factorised_dot_product_attention_forward,
 )
 from minivivit.layers.trace import Trace, record, scope
+from minivivit.ops.attention_dropout import AttentionDropout
 from minivivit.ops.linear import linear_backward, linear_forward
 
 
@@ -19,7 +20,7 @@ def multi_head_attention_forward(
     *,
     explicit: bool = False,
     bias: Array | None = None,
-    dropout: tuple[int, float] | None = None,
+    dropout: AttentionDropout | None = None,
     grid: tuple[int, int] | None = None,
     trace: Trace | None = None,
 ) -> tuple[Array, Any, dict]:

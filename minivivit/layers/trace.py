@@ -12,7 +12,9 @@ class Trace:
     ----------
     store : mutable mapping of names to arrays
         A plain dict keeps everything. A mapping with a method ``wants(name) -> bool`` is asked before attention scores
-        and probabilities are made, which are large; without that method they are recorded.
+        and probabilities are made, which are large; without that method they are recorded. One with a method
+        ``take_gradients(name, tree)`` gets the gradients of a layer's parameters as soon as they are there, on the way
+        back; they are the caller's too, and only to be read.
     prefix : str
         Comes before every name, as in ``"vivit.encoder.layer.0."``.
     """
@@ -39,6 +41,13 @@ def record(trace: Trace | None, name: str, array: Array) -> None:
     """Record when there is a trace."""
     if trace is not None:
         trace.record(name, array)
+
+
+def hand_over(trace: Trace | None, name: str, gradients: dict) -> None:
+    """Give the gradients of a layer's parameters to a trace whose store takes them."""
+    take = None if trace is None else getattr(trace.store, "take_gradients", None)
+    if trace is not None and take is not None:
+        take(trace.prefix + name, gradients)
 
 
 def scope(trace: Trace | None, name: str) -> Trace | None:

@@ -2,8 +2,21 @@
 
 import numpy
 
+# (seed, rate), or (seed, rate, (start, stop)) where the batch is a part of another: samples `start` to `stop` of it.
+AttentionDropout = tuple[int, float] | tuple[int, float, tuple[int, int]]
 # Rows of queries that share one stream of random numbers. A fixed size, whatever blocks attention works in.
 MASK_ROWS = 256
+
+
+def first_sequence(num_sequences: int, samples: tuple[int, int] | None = None) -> int:
+    """Which sequence of the whole batch is the first of these: 0 unless they are those of a part, (start, stop).
+
+    Each sample has become as many sequences as any other: one, or in a factorised model one for each time or place.
+    """
+    if samples is None:
+        return 0
+    start, stop = samples
+    return start * (num_sequences // (stop - start))
 
 
 def attention_dropout_keep(
@@ -28,13 +41,16 @@ def attention_dropout_keep(
     return numpy.random.Generator(philox).random((num_rows, num_keys), dtype=numpy.float32) >= rate
 
 
-def full_attention_dropout_keep(seed: int, rate: float, shape: tuple[int, int, int, int]) -> numpy.ndarray:
+def full_attention_dropout_keep(
+    seed: int, rate: float, shape: tuple[int, int, int, int], samples: tuple[int, int] | None = None
+) -> numpy.ndarray:
     """The blocks of `attention_dropout_keep` put together: boolean, shape (batch, heads, queries, keys)."""
     batch, heads, queries, keys = shape
+    first = first_sequence(batch, samples)
     keep = numpy.empty(shape, dtype=bool)
     for b in range(batch):
         for h in range(heads):
             for row_block, start in enumerate(range(0, queries, MASK_ROWS)):
                 rows = keep[b, h, start : start + MASK_ROWS]
-                rows[...] = attention_dropout_keep(seed, rate, b, h, row_block, len(rows), keys)
+                rows[...] = attention_dropout_keep(seed, rate, first + b, h, row_block, len(rows), keys)
     return keep

@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from minivivit.backend import Array, array_namespace, floating_namespace, matmul, parallel_blocks
-from minivivit.ops.attention_dropout import MASK_ROWS, attention_dropout_keep
+from minivivit.ops.attention_dropout import MASK_ROWS, AttentionDropout, attention_dropout_keep, first_sequence
 
 # A block of scores, BLOCK_ROWS queries x at most BLOCK_KEYS keys: small enough to stay in cache between the product
 # that makes it and the product that uses it, large enough for both products to run at full speed. No power of two: rows
@@ -22,7 +22,7 @@ TASK_ENTRIES = BLOCK_ROWS * BLOCK_KEYS
 
 
 def blockwise_attention_forward(
-    query: Array, key: Array, value: Array, bias: Array | None = None, dropout: tuple[int, float] | None = None
+    query: Array, key: Array, value: Array, bias: Array | None = None, dropout: AttentionDropout | None = None
 ) -> tuple[Array, dict]:
     r"""The function of `minivivit.ops.attention.attention_forward`, without ever holding P.
 
@@ -87,7 +87,7 @@ def _forward_task(
     key: Array,
     value: Array,
     bias: Array | None,
-    dropout: tuple[int, float] | None,
+    dropout: AttentionDropout | None,
     output: Array,
     maximum: Array,
     total: Array,
@@ -110,7 +110,7 @@ def _forward_task(
             weights = xp.exp(scores, out=scores)
             block_sum = weights.sum(axis=-1, keepdims=True)  # of the probabilities before dropout
             if dropout is not None:
-                weights *= _dropout_block(dropout, place, rows, keys, key.shape[2], weights)
+                weights *= _dropout_block(dropout, query.shape, place, rows, keys, key.shape[2], weights)
             block_output = matmul(weights, values[..., keys, :])  # (..., rows, head_size)
             if running_max is None:
                 running_sum, weighted = block_sum, block_output
@@ -188,7 +188,7 @@ def _backward_task(
             weights = dropped = xp.exp(scores, out=scores)  # (..., rows, keys)
             dweights = matmul(doutputs[..., rows, :], transposed_value[..., keys])
             if cache["dropout"] is not None:
-                mask = _dropout_block(cache["dropout"], place, rows, keys, num_keys, weights)
+                mask = _dropout_block(cache["dropout"], doutput.shape, place, rows, keys, num_keys, weights)
                 dropped = weights * mask
                 dweights *= mask
             dvalue_sum[..., keys, :] += matmul(dropped.swapaxes(-1, -2), doutputs[..., rows, :])
@@ -247,16 +247,23 @@ def _bias_block(
 
 
 def _dropout_block(
-    dropout: tuple[int, float], place: tuple[slice, slice], rows: slice, keys: slice, num_keys: int, like: Array
+    dropout: AttentionDropout,
+    shape: tuple[int, ...],
+    place: tuple[slice, slice],
+    rows: slice,
+    keys: slice,
+    num_keys: int,
+    like: Array,
 ) -> Array:
     """0 or 1 / (1 - rate) for each entry of a block of scores."""
-    seed, rate = dropout
+    seed, rate, *part = dropout
+    first = first_sequence(shape[0], *part)
     samples, heads = place
     row_block, num_rows = rows.start // MASK_ROWS, rows.stop - rows.start
     mask = numpy.empty(like.shape, dtype=like.dtype)
     for b in range(samples.start, samples.stop):
         for h in range(heads.start, heads.stop):
-            keep = attention_dropout_keep(seed, rate, b, h, row_block, num_rows, num_keys)[:, keys]
+            keep = attention_dropout_keep(seed, rate, first + b, h, row_block, num_rows, num_keys)[:, keys]
             mask[b - samples.start, h - heads.start] = keep
     mask *= 1 / (1 - rate)
     return array_namespace(like).asarray(mask)

@@ -121,8 +121,8 @@ def _places(clone: Path, books: list[Entry]) -> dict[str, str]:
         place = path.relative_to(clone / "notebooks")
         places[f"notebooks/{place.as_posix()}"] = place.with_suffix(".html").as_posix()
     for path in sorted((clone / "minivivit").rglob("*.py")):
-        place = path.relative_to(clone).as_posix()
-        places[place] = f"source/{place}.html"
+        source = path.relative_to(clone).as_posix()
+        places[source] = f"source/{source}.html"
     return places | {f"notebooks/{name}": f"source/{name}.html" for name in (path.name for path in helpers(clone))}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import quoted
 from minivivit.grading.student_version import student_version
 from minivivit.grading.tasks import ASSIGNMENTS
 
@@ -44,13 +45,15 @@ def find_clone(given: str | None) -> Path:
     InputError
         When it is nowhere.
     """
-    places = [Path(given)] if given else [Path(__file__).parents[2], Path.cwd()]
+    places = [Path(given)] if given is not None else [Path(__file__).parents[2], Path.cwd()]
     needed = ("pyproject.toml", "minivivit/__init__.py", f"notebooks/{ONE_PAGE}", "notebooks/assignments")
     for place in places:
         if all((place / name).exists() for name in needed):
             return place.resolve()
-    if given:
-        raise InputError(f"{given} is no clone of minivivit; expected the folder with its pyproject.toml and notebooks")
+    if given is not None:
+        raise InputError(
+            f"{quoted(given)} is no clone of minivivit; expected the folder with its pyproject.toml and notebooks"
+        )
     raise InputError(
         "an installed minivivit holds no notebooks: run this in a clone of minivivit's repository, or say where one is "
         "with --sources DIR"

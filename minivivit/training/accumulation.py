@@ -1,6 +1,6 @@
 """The gradients of a batch, computed in pieces that fit into memory."""
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +10,14 @@ from minivivit.backend import Array, parallel_blocks, to_numpy
 from minivivit.errors import InputError
 from minivivit.layers.trace import Trace
 from minivivit.models.classification import VivitForVideoClassification
+from minivivit.models.draws import PartOfBatch
 from minivivit.models.loss import label_counts
+from minivivit.models.parameters import flatten
+from minivivit.training.parallel.gradient_sum import GradientSum
+from minivivit.training.parallel.parts import Part, batch_parts, rows_of
+from minivivit.training.parallel.ranks import ALONE, Ranks
+
+TakeGradients = Callable[[dict[str, Array]], None]
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,7 @@ class BatchResult:
     loss : float
         The mean over the batch.
     logits : array (batch, num_labels)
-        On the CPU.
+        On the CPU; with several ranks, of this rank's clips.
     gradients : dict
         Of the mean loss, one array for each trainable name.
     """
@@ -32,8 +39,18 @@ class BatchResult:
     gradients: dict[str, Array]
 
 
-class _OnlyLogits(dict):
-    """A store for a trace that keeps the logits and nothing else."""
+class _PieceStore(dict):
+    """A store for a trace that keeps the logits and nothing else.
+
+    Parameters
+    ----------
+    take : callable (gradients by name), optional
+        Gets the gradients of each layer as soon as they are there.
+    """
+
+    def __init__(self, take: TakeGradients | None = None):
+        super().__init__()
+        self.take = take
 
     def wants(self, name: str) -> bool:
         return False
@@ -41,6 +58,10 @@ class _OnlyLogits(dict):
     def __setitem__(self, name: str, array: Array) -> None:
         if name == "classifier":
             super().__setitem__(name, array)
+
+    def take_gradients(self, name: str, gradients: dict) -> None:
+        if self.take is not None:
+            self.take(flatten(gradients, f"{name.removeprefix('gradient.')}."))
 
 
 def batch_gradients(
@@ -55,6 +76,7 @@ def batch_gradients(
     rng: numpy.random.Generator | None = None,
     gradient_checkpointing: bool = False,
     store: MutableMapping[str, Array] | None = None,
+    ranks: Ranks = ALONE,
 ) -> BatchResult:
     r"""Loss and gradients of a batch, in pieces: `accumulate` times `parallel` of them.
 
@@ -68,13 +90,17 @@ def batch_gradients(
     piece draws masks of its own). Pieces are added in their order, so that the bits depend neither on the number of
     threads nor on the scheduling.
 
+    With several ranks each of them computes its part of every piece, with the masks that it has in the whole piece, and
+    all get the sum. Up to rounding it is that of one process.
+
     Parameters
     ----------
     model : VivitForVideoClassification
     pixel_values : array (batch, frames, channels, height, width)
-        On the CPU; each piece is moved to the model's device when its turn comes.
+        On the CPU; each piece is moved to the model's device when its turn comes. With several ranks, of this rank's
+        clips only: those of `rows_of` the `batch_parts`.
     labels : array (batch, ...)
-        See `minivivit.models.loss.loss_forward`.
+        Of the whole batch; see `minivivit.models.loss.loss_forward`.
     names : list of str
         Of the parameters whose gradients are wanted.
     accumulate : int
@@ -86,45 +112,105 @@ def batch_gradients(
         See `VivitForVideoClassification.loss_and_gradients`.
     store : mutable mapping, optional
         Receives every intermediate value and gradient by name, as they are made (`minivivit.layers.trace.Trace`); the
-        pieces then run one after the other.
+        pieces then run one after the other, and with several ranks the result is that of this rank's clips alone.
+    ranks : Ranks
+        Among whom the batch is shared.
     """
-    if len(pixel_values) != len(labels):
-        raise InputError(f"there are {len(pixel_values)} clips and {len(labels)} labels; expected as many of both")
+    parts = batch_parts(len(labels), accumulate * parallel, ranks.rank, ranks.size)
+    own = len(rows_of(parts))
+    if len(pixel_values) != own:
+        raise InputError(f"there are {len(pixel_values)} clips and {own} labels; expected as many of both")
     counts = label_counts(labels, model.config)
-    pieces = numpy.array_split(numpy.arange(len(labels)), min(accumulate * parallel, len(labels)))
-    seeds = [None] * len(pieces) if rng is None else rng.integers(2**63, size=len(pieces)).tolist()
-    results: list[BatchResult | None] = [None] * len(pieces)
+    num_pieces = min(accumulate * parallel, len(labels))
+    seeds = [None] * num_pieces if rng is None else rng.integers(2**63, size=num_pieces).tolist()
+    starts = numpy.cumsum([0, *(part.stop - part.start for part in parts)])
 
-    def compute(index: int) -> None:
-        part = slice(pieces[index][0], pieces[index][-1] + 1)
-        logits = _OnlyLogits()
+    def compute(index: int, take: TakeGradients | None = None) -> BatchResult:
+        part, kept = parts[index], _PieceStore(take) if store is None else store
         loss, gradients = model.loss_and_gradients(
-            pixel_values[part],
-            labels[part],
+            pixel_values[starts[index] : starts[index + 1]],
+            labels[part.start : part.stop],
             label_smoothing=label_smoothing,
             counts=counts,
-            rng=None if seeds[index] is None else numpy.random.default_rng(seeds[index]),
+            rng=_generator(seeds[part.piece], part),
             gradient_checkpointing=gradient_checkpointing,
-            trace=Trace(logits if store is None else store),
+            trace=Trace(kept),
         )
         wanted = {name: gradients[name] for name in names}
-        results[index] = BatchResult(float(loss), to_numpy((logits if store is None else store)["classifier"]), wanted)
+        return BatchResult(float(loss), to_numpy(kept["classifier"]), wanted)
 
-    result: BatchResult | None = None
     round_size = parallel if store is None else 1
-    for first in range(0, len(pieces), round_size):
-        indices = range(first, min(first + round_size, len(pieces)))
-        parallel_blocks([partial(compute, index) for index in indices], model.xp)
-        for index in indices:
-            result = _add(result, results[index])
-            results[index] = None
-    assert result is not None
+    rounds = [range(first, min(first + round_size, len(parts))) for first in range(0, len(parts), round_size)]
+    parameters = model.state_dict()
+    if ranks.size == 1 or store is not None:
+        return _sum_of_rounds(rounds, compute, model) or _nothing(model)
+    return _sum_over_ranks(rounds, compute, model, {name: parameters[name] for name in names}, ranks)
+
+
+def _generator(seed: int | None, part: Part) -> numpy.random.Generator | None:
+    """That of a piece, or of a part of it."""
+    if seed is None:
+        return None
+    if part.stop - part.start == part.size:
+        return numpy.random.default_rng(seed)
+    return PartOfBatch(seed, (part.start - part.first, part.stop - part.first), part.size)
+
+
+def _sum_of_rounds(
+    rounds: Sequence[range], compute: Callable[[int], BatchResult], model: VivitForVideoClassification
+) -> BatchResult | None:
+    """The sum of all pieces, those of a round computed side by side; None where there is no piece."""
+    result: BatchResult | None = None
+    for indices in rounds:
+        results = _side_by_side(indices, compute, model)
+        while results:
+            result = _add(result, results.pop(0))
     return result
 
 
-def _add(sum_so_far: BatchResult | None, piece: BatchResult | None) -> BatchResult:
+def _side_by_side(
+    indices: range, compute: Callable[[int], BatchResult], model: VivitForVideoClassification
+) -> list[BatchResult]:
+    results: dict[int, BatchResult] = {}
+
+    def keep(index: int) -> None:
+        results[index] = compute(index)
+
+    parallel_blocks([partial(keep, index) for index in indices], model.xp)
+    return [results.pop(index) for index in indices]
+
+
+def _sum_over_ranks(
+    rounds: Sequence[range],
+    compute: Callable[..., BatchResult],
+    model: VivitForVideoClassification,
+    parameters: dict[str, Array],
+    ranks: Ranks,
+) -> BatchResult:
+    """The sum of all pieces of all ranks. In the last round, what is final is on its way while the rest is computed."""
+    *earlier, last = rounds or [range(0)]
+    before = _sum_of_rounds(earlier, compute, model)
+    gradient_sum = GradientSum(ranks, parameters, len(last), None if before is None else before.gradients)
+
+    def compute_and_send(index: int) -> BatchResult:
+        result = compute(index, partial(gradient_sum.take, index))
+        gradient_sum.take(index, result.gradients)
+        return BatchResult(result.loss, result.logits, {})
+
+    result = _nothing(model) if before is None else BatchResult(before.loss, before.logits, {})
+    for piece in _side_by_side(last, compute_and_send, model):
+        result = _add(result, piece)
+    gradients = gradient_sum.finish()
+    return BatchResult(ranks.total([result.loss])[0], result.logits, gradients)
+
+
+def _nothing(model: VivitForVideoClassification) -> BatchResult:
+    """What no clips give."""
+    return BatchResult(0.0, numpy.empty((0, model.config.num_labels), dtype=model.dtype), {})
+
+
+def _add(sum_so_far: BatchResult | None, piece: BatchResult) -> BatchResult:
     """The sum of what there is and a piece, in the arrays of the sum (of the piece, if it is the first)."""
-    assert piece is not None
     if sum_so_far is None:
         return piece
     for name, gradient in piece.gradients.items():

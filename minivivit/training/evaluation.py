@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 
 import numpy
 
@@ -9,6 +10,7 @@ from minivivit.backend import to_numpy
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.models.classification import VivitForVideoClassification
+from minivivit.training.parallel.ranks import Ranks
 from minivivit.training.regularisation.label_smoothing import one_hot
 from minivivit.video.clip_processor import ClipProcessor
 
@@ -79,6 +81,30 @@ def measure(
         count += len(labels)
         correct += int(all_heads_agree(guesses, labels).sum())
     return Measurement(confusion, loss / max(1, count), count, correct)
+
+
+def measure_shared(
+    model: VivitForVideoClassification,
+    processor: ClipProcessor,
+    batches: Iterable[tuple[list[numpy.ndarray], numpy.ndarray]],
+    ranks: Ranks,
+) -> Measurement:
+    """What `measure` finds, each batch being classified by one of several ranks; all of them learn the whole.
+
+    Parameters
+    ----------
+    batches : iterable of (clips, labels)
+        This rank's: those of its `Ranks.turns`.
+    """
+    if ranks.size == 1:
+        return measure(model, processor, batches)
+    own = ranks.together(lambda: [measure(model, processor, [batch]) for batch in batches])
+    in_order = [found for found in chain(*zip_longest(*ranks.gathered(own))) if found is not None]
+    count, correct = sum(found.count for found in in_order), sum(found.correct for found in in_order)
+    confusion = numpy.zeros((model.config.num_labels,) * 2, dtype=numpy.int64)
+    for found in in_order:
+        confusion += found.confusion
+    return Measurement(confusion, sum(found.loss * found.count for found in in_order) / max(1, count), count, correct)
 
 
 def most_probable(scores: numpy.ndarray, config: VivitConfig) -> numpy.ndarray:

@@ -14,13 +14,13 @@ from minivivit.progress import Bar, counted, is_terminal, progress_bar, say
 from minivivit.training.accumulation import BatchResult, batch_gradients
 from minivivit.training.curves import CURVES_FILE, draw_curves
 from minivivit.training.data.pixels import to_pixel_values
-from minivivit.training.evaluation import Measurement, all_heads_agree, measure, most_probable, one_hot_heads
+from minivivit.training.evaluation import Measurement, all_heads_agree, measure_shared, most_probable, one_hot_heads
 from minivivit.training.interruption import Interruption
 from minivivit.training.log import read_log
 from minivivit.training.nan_hunt import hunt
 from minivivit.training.optimisers.averaging import average_decay, update_average
 from minivivit.training.optimisers.clipping import clip_by_global_norm, global_norm
-from minivivit.training.regularisation.mixup import mixup
+from minivivit.training.regularisation.mixup import mixed, mixup_weight
 from minivivit.training.run import LOG_FILE, Training
 
 
@@ -37,7 +37,7 @@ def train(training: Training) -> bool:
     NonFiniteError
         When a loss or a gradient is NaN or infinite; the update is not made.
     """
-    settings, total = training.settings, training.total_steps
+    settings, total, ranks = training.settings, training.total_steps, training.ranks
     saved_step = training.step
     with (
         training.reading_ahead(),
@@ -46,9 +46,9 @@ def train(training: Training) -> bool:
         numpy.errstate(all="ignore"),
     ):
         # An overflow is looked for, and named, by make_step. (warnings.catch_warnings would act on every thread.)
-        while training.step < total and not interruption.requested:
+        while training.step < total and not any(ranks.gathered(interruption.requested)):
             figures = make_step(training)
-            training.log.write(step=training.step, **figures)
+            training.write_log(step=training.step, **figures)
             _show(bar, figures)
             is_best = False
             if training.step % training.validate_every == 0 or training.step == total:
@@ -58,21 +58,20 @@ def train(training: Training) -> bool:
                 saved_step = training.step
         if training.step != saved_step:
             training.save()
+    ranks.from_first(lambda: _draw_curves(training))
+    return training.step == total
+
+
+def _draw_curves(training: Training) -> None:
     log, curves = training.output / LOG_FILE, training.output / CURVES_FILE
     with naming_errors(curves):
         draw_curves(read_log(log) if log.exists() else [], curves)
-    return training.step == total
 
 
 def make_step(training: Training) -> dict[str, Any]:
     """One update. Returns its loss, accuracy, learning rate and the norm of its gradient before clipping."""
     settings, rng, model = training.settings, training.rng, training.model
-    clips, labels = training.next_batch()
-    pixel_values = to_pixel_values(clips, training.processor, training.clips_are_cut)
-    targets = labels
-    if settings.mixup_alpha:
-        rows = one_hot_heads(labels, model.config, "float32")
-        pixel_values, targets = mixup(pixel_values, rows, rng, settings.mixup_alpha)
+    pixel_values, targets, truth = training.ranks.together(lambda: _batch(training))
     generator_state = rng.bit_generator.state
     result = _gradients(training, pixel_values, targets)
     max_norm = settings.max_grad_norm
@@ -91,7 +90,7 @@ def make_step(training: Training) -> dict[str, Any]:
             symptom = f"the loss is {result.loss}"
         elif math.isfinite(norm):
             symptom += f", whose square is beyond {model.dtype}"
-        raise hunt(training.step + 1, symptom, model.state_dict(), run_again)
+        raise hunt(training.step + 1, symptom, model.state_dict(), run_again, training.ranks)
 
     rate = training.rate(training.step)
     training.optimiser.step(result.gradients, rate)
@@ -99,10 +98,28 @@ def make_step(training: Training) -> dict[str, Any]:
     if training.averaged is not None and settings.ema is not None:
         decay = average_decay(training.step, settings.ema)
         update_average(training.averaged.state_dict(), model.state_dict(), decay)
-    # Mixed clips count as what they are most of.
-    truth = labels if targets is labels else most_probable(targets, model.config)
-    accuracy = float(all_heads_agree(most_probable(result.logits, model.config), truth).mean())
+    right = all_heads_agree(most_probable(result.logits, model.config), truth[training.own_clips(len(truth))])
+    accuracy = training.ranks.total([right.sum()])[0] / len(truth)
     return {"loss": result.loss, "accuracy": accuracy, "learning_rate": rate, "gradient_norm": norm}
+
+
+def _batch(training: Training) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """The pixel values of this rank's clips; of the whole batch the targets, and the classes that count as right."""
+    settings, config = training.settings, training.model.config
+    clips, labels = training.next_batch()
+    pixel_values = numpy.empty((0, 1), dtype=numpy.float32)
+    if clips:
+        pixel_values = to_pixel_values(clips, training.processor, training.clips_are_cut)
+    if not settings.mixup_alpha:
+        return pixel_values, labels, labels
+    weight = mixup_weight(training.rng, settings.mixup_alpha)
+    place = {clip: index for index, clip in enumerate(training.wanted_clips(len(labels)))}
+    own = training.own_clips(len(labels))
+    counterparts = pixel_values[[place[len(labels) - 1 - clip] for clip in own]]
+    pixel_values = mixed(pixel_values[[place[clip] for clip in own]], counterparts, weight)
+    rows = one_hot_heads(labels, config, "float32")
+    targets = mixed(rows, rows[::-1], weight)
+    return pixel_values, targets, most_probable(targets, config)  # mixed clips count as what they are most of
 
 
 def _gradients(
@@ -123,6 +140,7 @@ def _gradients(
         rng=training.rng,
         gradient_checkpointing=settings.gradient_checkpointing,
         store=store,
+        ranks=training.ranks,
     )
 
 
@@ -136,15 +154,16 @@ def validate(training: Training, bar: tqdm) -> bool:
     settings = training.settings
     batch_size = max(1, settings.batch_size // settings.accumulate)
     with progress_bar(training.data.num_validation_clips, "validation", "clip") as clips_bar:
-        batches = counted(training.data.validation_batches(batch_size), clips_bar)
-        measured = measure(training.averaged or training.model, training.processor, batches)
+        batches = counted(training.data.validation_batches(batch_size, training.ranks.turns), clips_bar)
+        model = training.averaged or training.model
+        measured = measure_shared(model, training.processor, batches, training.ranks)
     if measured.count == 0:
         training.best = None
         return True
     is_best = training.best is None or _rank(measured) > (training.best["accuracy"], -training.best["loss"])
     if is_best:
         training.best = {"step": training.step, "accuracy": measured.accuracy, "loss": measured.loss}
-    training.log.write(step=training.step, validation_loss=measured.loss, validation_accuracy=measured.accuracy)
+    training.write_log(step=training.step, validation_loss=measured.loss, validation_accuracy=measured.accuracy)
     say(
         bar,
         f"step {training.step}/{training.total_steps}: validation accuracy {measured.accuracy:.4f}, "

@@ -4,6 +4,7 @@ from collections.abc import Callable, MutableMapping
 
 from minivivit.backend import Array, array_namespace
 from minivivit.errors import InputError
+from minivivit.training.parallel.ranks import ALONE, Ranks
 
 
 class NonFiniteError(InputError):
@@ -44,6 +45,7 @@ def hunt(
     symptom: str,
     parameters: dict[str, Array],
     run_again: Callable[[MutableMapping[str, Array]], dict[str, Array]],
+    ranks: Ranks = ALONE,
 ) -> NonFiniteError:
     """Find the first tensor that is not finite, in the order in which they are made, and make the error that says so.
 
@@ -58,6 +60,8 @@ def hunt(
     run_again : callable
         Runs the step again, from the same state of the generator, with the store that it is given as its trace, and
         returns the gradients of the parameters.
+    ranks : Ranks
+        Each of which has run its part of the step; the culprit of the lowest one that has found any is named.
 
     Returns
     -------
@@ -72,6 +76,7 @@ def hunt(
         if culprit is None:
             name = next((name for name, array in gradients.items() if not is_finite(array)), None)
             culprit = None if name is None else f"the gradient of {name}"
+    culprit = next((found for found in ranks.gathered(culprit) if found), None)
     where = f"it first appeared in {culprit}" if culprit else "every tensor is finite when the step is run again"
     return NonFiniteError(
         f"{symptom} at step {step}; {where}: train anew with a lower learning_rate, a longer warm_up or a lower "

@@ -1,6 +1,7 @@
 """A training: the model, the data, the optimiser, and how far they have come; begun anew or taken up again."""
 
 import copy
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy
 
+from minivivit.backend import to_numpy
 from minivivit.checkpoints.image_model import init_from_image_model
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
@@ -46,6 +48,8 @@ from minivivit.training.optimisers.freezing import trainable_names
 from minivivit.training.optimisers.layer_decay import layer_scales
 from minivivit.training.optimisers.schedules import learning_rate
 from minivivit.training.optimisers.sgd import SGD
+from minivivit.training.parallel.parts import batch_parts, rows_of
+from minivivit.training.parallel.ranks import ALONE, Ranks
 from minivivit.training.settings import (
     MOTION,
     SCHEDULES,
@@ -93,6 +97,9 @@ class Training:
         The model with the average of the weights, where one is kept.
     batches : iterator, optional
         The batches of the steps that come, while they are read ahead.
+    ranks : Ranks
+        The processes that share each batch. A training is opened by one of them; the others get a copy, which writes
+        nothing.
     """
 
     settings: TrainingSettings
@@ -103,7 +110,7 @@ class Training:
     optimiser: AdamW | SGD
     rng: numpy.random.Generator
     output: Path
-    log: Log
+    log: Log | None
     step: int = 0
     best: dict[str, Any] | None = None
     origin: dict[str, Any] = field(default_factory=dict)
@@ -111,11 +118,28 @@ class Training:
     notes: list[str] = field(default_factory=list)
     averaged: VivitForVideoClassification | None = None
     batches: Iterator[Batch] | None = None
+    ranks: Ranks = ALONE
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: all but the log."""
+        return {**vars(self), "log": None}
+
+    def own_clips(self, count: int) -> list[int]:
+        """Which clips of a batch of so many this rank computes: all, where there are no others."""
+        pieces = self.settings.accumulate * self.settings.parallel
+        return rows_of(batch_parts(count, pieces, self.ranks.rank, self.ranks.size))
+
+    def wanted_clips(self, count: int) -> list[int]:
+        """Which it needs: with mixup, those too that its own are mixed with."""
+        own = self.own_clips(count)
+        return sorted({*own, *(count - 1 - clip for clip in own)}) if self.settings.mixup_alpha else own
 
     @contextmanager
     def reading_ahead(self) -> Iterator[None]:
         """Meanwhile the batch of the next step is read while a step is made."""
-        batches = self.data.training_batches(self.step, self.total_steps, self.settings.batch_size, self.rng)
+        batches = self.data.training_batches(
+            self.step, self.total_steps, self.settings.batch_size, self.rng, self.wanted_clips
+        )
         with closing(batches):
             self.batches = batches
             try:
@@ -124,10 +148,10 @@ class Training:
                 self.batches = None
 
     def next_batch(self) -> Batch:
-        """The clips and labels of the next step."""
+        """The clips of the next step that are wanted here, and all labels."""
         if self.batches is not None:
             return next(self.batches)
-        return self.data.training_batch(self.step, self.settings.batch_size, self.rng)
+        return self.data.training_batch(self.step, self.settings.batch_size, self.rng, self.wanted_clips)
 
     @property
     def total_steps(self) -> int:
@@ -156,15 +180,51 @@ class Training:
             total_steps=self.total_steps,
         )
 
+    def write_log(self, **values: Any) -> None:
+        """Append a line to the log; the first rank does."""
+
+        def write() -> None:
+            assert self.log is not None
+            self.log.write(**values)
+
+        self.ranks.from_first(write)
+
     def save(self, is_best: bool = False, clips: Mapping[str, str] | None = None) -> None:
         """Write a checkpoint of this moment: the last one, and the best one too if `is_best`.
+
+        Of several ranks the first one writes, once it is sure that all have come to the same weights.
 
         Parameters
         ----------
         is_best : bool
         clips : mapping, optional
             The digests of the clips, with the first checkpoint.
+
+        Raises
+        ------
+        InputError
+            When they have not; on all ranks, as is what goes wrong while the first one writes.
         """
+        self._check_ranks_agree()
+        self.files = self.ranks.from_first(lambda: self._write(is_best, clips))
+
+    def _check_ranks_agree(self) -> None:
+        if self.ranks.size == 1:
+            return
+        digest = hashlib.sha256(repr(self.rng.bit_generator.state).encode())
+        for array in self.model.state_dict().values():
+            digest.update(numpy.ascontiguousarray(to_numpy(array)).data)
+        digests = self.ranks.gathered(digest.digest())
+        others = [rank for rank, found in enumerate(digests) if found != digests[0]]
+        if others:
+            raise InputError(
+                f"after step {self.step} the weights in process {others[0]} of {self.ranks.size} are not those in "
+                "process 0, though all made the same updates: is a machine or its memory faulty? Go on from the last "
+                "checkpoint with --resume"
+            )
+
+    def _write(self, is_best: bool, clips: Mapping[str, str] | None) -> dict[str, str]:
+        assert self.log is not None
         epoch, position = divmod(self.step, self.data.steps_per_epoch) if self.data.steps_per_epoch else (0, self.step)
         log_length, log_digest = self.log.sync()
         state = {
@@ -178,7 +238,7 @@ class Training:
             "settings": self.settings.to_dict(),
             "origin": self.origin,
         }
-        self.files = write_checkpoint(
+        return write_checkpoint(
             self.output,
             self.model,
             self.processor,

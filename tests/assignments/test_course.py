@@ -222,7 +222,8 @@ def test_every_package_is_listed_and_the_assignments_stay_in_the_repository():
     there = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "minivivit").rglob("__init__.py")}
     assert set(settings["packages"]) == there
     assert settings.keys() == {"packages", "package-data"}
-    assert settings["package-data"] == {"minivivit": ["py.typed", "bundled/**"]}
+    data = ["py.typed", "bundled/**", "explore/page/*", "site/assets/*", "training/recipes/*.json"]
+    assert settings["package-data"] == {"minivivit": data}
     for path in (ROOT / "minivivit").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert not {seed for name in NAMES for seed in hidden_seeds(json.dumps(read_notebook(name))) if seed in text}

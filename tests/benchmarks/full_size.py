@@ -4,7 +4,7 @@
     python tests/benchmarks/full_size.py training
     python tests/benchmarks/full_size.py training --gradient-checkpointing
     python tests/benchmarks/full_size.py forward --device cuda
-    python tests/benchmarks/full_size.py training --device cuda
+    python tests/benchmarks/full_size.py training --device cuda --batch 8
 
 Each contender lives in a process of its own, with the same number of threads, and they take turns: one step each, round
 after round, so that a slow minute of the machine falls on all. Peak memory is the process's peak resident set, its
@@ -31,7 +31,7 @@ FRAMES, SIZE, LABELS = 32, 224, 400
 
 
 def minivivit_step(args: argparse.Namespace):
-    """One clip through minivivit."""
+    """A batch through minivivit."""
     import numpy
 
     from minivivit import VivitForVideoClassification
@@ -40,8 +40,8 @@ def minivivit_step(args: argparse.Namespace):
         os.environ["CUPY_TF32"] = "1" if args.worker.endswith("-tf32") else "0"
     backend = {"cpu": "numpy", "cuda": "cupy"}[args.device]
     model = VivitForVideoClassification.from_pretrained(args.checkpoint, backend=backend)
-    pixel_values = numpy.random.default_rng(0).standard_normal((1, FRAMES, 3, SIZE, SIZE), dtype=numpy.float32)
-    labels = numpy.array([7])
+    pixel_values = numpy.random.default_rng(0).standard_normal((args.batch, FRAMES, 3, SIZE, SIZE), dtype=numpy.float32)
+    labels = numpy.array([7] * args.batch)
 
     def forward() -> float:
         return float(model(pixel_values).logits[0, 0])
@@ -54,7 +54,7 @@ def minivivit_step(args: argparse.Namespace):
 
 
 def transformers_step(args: argparse.Namespace):
-    """One clip through transformers, attention as the worker's name says."""
+    """A batch through transformers, attention as the worker's name says."""
     import numpy
     import torch
     from transformers import VivitForVideoClassification
@@ -63,8 +63,8 @@ def transformers_step(args: argparse.Namespace):
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.worker.endswith("-tf32")
     attention = args.worker.removesuffix("-tf32")
     model = VivitForVideoClassification.from_pretrained(args.checkpoint, attn_implementation=attention).to(args.device)
-    pixels = numpy.random.default_rng(0).standard_normal((1, FRAMES, 3, SIZE, SIZE), dtype=numpy.float32)
-    pixel_values, labels = torch.from_numpy(pixels).to(args.device), torch.tensor([7], device=args.device)
+    pixels = numpy.random.default_rng(0).standard_normal((args.batch, FRAMES, 3, SIZE, SIZE), dtype=numpy.float32)
+    pixel_values, labels = torch.from_numpy(pixels).to(args.device), torch.tensor([7] * args.batch, device=args.device)
 
     def forward() -> float:
         with torch.no_grad():
@@ -189,6 +189,7 @@ def compare(args: argparse.Namespace) -> dict:
     if args.device == "cuda":
         names = ["minivivit", "sdpa", "eager", "minivivit-tf32", "sdpa-tf32"]
     options = ["--checkpoint", args.checkpoint, "--device", args.device, "--threads", str(args.threads)]
+    options += ["--batch", str(args.batch)]
     options += ["--gradient-checkpointing"] if args.gradient_checkpointing else []
     commands = {name: [__file__, args.what, "--worker", name, *options] for name in names}
     return {
@@ -209,6 +210,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--batch", type=int, default=1, help="clips in a step (gemm, the floor, has one)")
     parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -226,8 +228,8 @@ def main() -> None:
         return
     ours = table["minivivit"]
     print(
-        f"ViViT-B/16x2, {args.what}, one clip of {FRAMES} frames, float32, {args.device}, {args.threads} threads, "
-        f"{args.rounds} rounds"
+        f"ViViT-B/16x2, {args.what}, batch of {args.batch}, clips of {FRAMES} frames, float32, {args.device}, "
+        f"{args.threads} threads, {args.rounds} rounds"
     )
     print(f"{'':16}{'median s':>10}{'fastest s':>11}{'peak MiB':>10}{'our time':>10}{'our memory':>12}   value")
     for name, row in table.items():

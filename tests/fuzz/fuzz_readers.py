@@ -398,7 +398,7 @@ def _make_trainings(place: Path) -> None:
         given = {"model": fields, "steps": 3, "batch_size": 2, "parallel": 1, "validation_clips": 2,
                  "optimiser": optimiser, "backend": "numpy", "warm_up": 1}  # fmt: skip
         training = begin_training("motion", make_settings("motion", given), place / optimiser)
-        training.log.write(step=1, loss=2.0, accuracy=0.5)
+        training.write_log(step=1, loss=2.0, accuracy=0.5)
         training.step = 1
         training.save(is_best=True)
 

@@ -11,6 +11,7 @@ import numpy
 from minivivit.backend import results_ahead
 from minivivit.config import VivitConfig
 from minivivit.training.data.segments import Clip, path_of, read_clip, span_of
+from minivivit.training.data.wanted import Wanted, all_of_them
 from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams, augment_clip
 from minivivit.video.sampling import centre_frame_indices, sample_frame_indices
 
@@ -65,8 +66,14 @@ class ClipData:
         self._spans: dict[Clip, tuple[int, int]] = {}
         self.left_out = left_out
 
-    def training_batch(self, step: int, batch_size: int, rng: numpy.random.Generator | None = None) -> Batch:
-        """The clips of a step: read, frames picked and augmented.
+    def training_batch(
+        self,
+        step: int,
+        batch_size: int,
+        rng: numpy.random.Generator | None = None,
+        wanted: Wanted = all_of_them,
+    ) -> Batch:
+        """The clips of a step that are wanted: read, frames picked and augmented.
 
         The order of an epoch depends on the seed and the epoch alone, so the step says where in it we are. The last
         batch of an epoch has what is left. What is drawn of a clip depends on the seed, the step and its place in the
@@ -76,23 +83,32 @@ class ClipData:
         Returns
         -------
         clips : list of uint8 arrays (frames, height, width, 3), of any heights and widths
+            Those that are wanted.
         labels : int64 (batch,), or (batch, heads)
+            Of the whole batch.
         """
-        return next(self.training_batches(step, step + 1, batch_size, rng))
+        return next(self.training_batches(step, step + 1, batch_size, rng, wanted))
 
     def training_batches(
-        self, first: int, last: int, batch_size: int, rng: numpy.random.Generator | None = None
+        self,
+        first: int,
+        last: int,
+        batch_size: int,
+        rng: numpy.random.Generator | None = None,
+        wanted: Wanted = all_of_them,
     ) -> Generator[Batch, None, None]:
         """The batches of the steps from `first` up to but without `last`; the next one is read meanwhile."""
         steps = (self._chosen(step, batch_size) for step in range(first, last))
         tasks = (
-            partial(self._training_clip, clip, step, place)
+            partial(self._training_clip, chosen[place][0], step, place)
             for step in range(first, last)
-            for place, (clip, _) in enumerate(self._chosen(step, batch_size))
+            for chosen in [self._chosen(step, batch_size)]
+            for place in wanted(len(chosen))
         )
         with closing(results_ahead(tasks, READERS, 2 * batch_size)) as clips:
             for chosen in steps:
-                yield list(islice(clips, len(chosen))), numpy.array([label for _, label in chosen])
+                labels = numpy.array([label for _, label in chosen])
+                yield list(islice(clips, len(wanted(len(chosen))))), labels
 
     def _chosen(self, step: int, batch_size: int) -> list[Entry]:
         epoch, position = divmod(step, self.steps_per_epoch)
@@ -106,9 +122,12 @@ class ClipData:
         frames = read_clip(clip, first, indices)
         return frames if self.augmentation is None else augment_clip(frames, rng, self.augmentation)
 
-    def validation_batches(self, batch_size: int) -> Generator[Batch, None, None]:
-        """The clips to validate on, from their middle, without augmentation."""
-        return self.central_batches(self.validation, batch_size)
+    def validation_batches(self, batch_size: int, wanted: Wanted = all_of_them) -> Generator[Batch, None, None]:
+        """The clips to validate on, from their middle, without augmentation; the batches wanted of them."""
+        firsts = range(0, len(self.validation), batch_size)
+        ours = [firsts[batch] for batch in wanted(len(firsts))]
+        entries = [entry for first in ours for entry in self.validation[first : first + batch_size]]
+        return self.central_batches(entries, batch_size)
 
     def central_batches(self, entries: list[Entry], batch_size: int) -> Generator[Batch, None, None]:
         """Batches of the given (clip, label), from the middle of the clips."""

@@ -213,7 +213,7 @@ def _train_and_measure(job: Job, report: Callable[[dict[str, float]], None]) -> 
             start = time.perf_counter()
             figures = make_step(training)
             seconds.append(time.perf_counter() - start)
-            training.log.write(step=training.step, **figures)
+            training.write_log(step=training.step, **figures)
             report(figures)
     peak = peak_memory()
     training.model.save_pretrained(training.output)

@@ -22,6 +22,7 @@ from minivivit.training.data.lists.listed_clips import NamedClip
 from minivivit.training.data.motion.batches import EVALUATION
 from minivivit.training.data.motion.clips import shuffle_frames
 from minivivit.training.data.segments import Clip, read_chosen
+from minivivit.training.data.wanted import Wanted, all_of_them
 from minivivit.training.measurement.answers import Answer, answer
 from minivivit.video.clip_processor import ClipProcessor
 from minivivit.video.sampling import centre_frame_indices
@@ -77,6 +78,7 @@ def answer_clips(
     viewing: Viewing,
     first: int = 0,
     last: int | None = None,
+    wanted: Wanted = all_of_them,
 ) -> Iterator[list[Answer]]:
     """Show a model clips, and yield its answers block by block.
 
@@ -88,6 +90,8 @@ def answer_clips(
     viewing : Viewing
     first, last : int
         The clips to show, from `first` up to but without `last`; `first` begins a block.
+    wanted : callable
+        Which of their blocks, where other processes answer the rest.
 
     Yields
     ------
@@ -95,13 +99,15 @@ def answer_clips(
         Of a clip that cannot be used one with its `damage`.
     """
     size, last = clips_of_a_block(model.config, viewing), len(clips) if last is None else last
+    starts = range(first, last, size)
+    blocks = [range(starts[block], min(starts[block] + size, last)) for block in wanted(len(starts))]
     tasks = (
-        partial(_prepared, clip, processor, model.config.num_frames, viewing, index)
-        for index, (_, clip, _) in enumerate(clips[first:last], start=first)
+        partial(_prepared, clips[index][1], processor, model.config.num_frames, viewing, index)
+        for block in blocks
+        for index in block
     )
     with closing(results_ahead(tasks, READERS, max(2 * READERS, size + READERS))) as prepared:
-        for start in range(first, last, size):
-            stop = min(start + size, last)
+        for start, stop in ((block.start, block.stop) for block in blocks):
             yield _block(model, clips, viewing, list(islice(prepared, stop - start)), start)
 
 

@@ -48,7 +48,15 @@ def mixup(inputs: Array, targets: Array, rng: numpy.random.Generator, mixup_alph
         raise InputError(f"mixup got inputs {inputs.dtype} and targets {targets.dtype}; expected float arrays")
     if mixup_alpha == 0:
         return inputs, targets
-    weight = float(rng.beta(mixup_alpha, mixup_alpha))
-    mixed_inputs = weight * inputs + (1.0 - weight) * inputs[::-1]
-    mixed_targets = weight * targets + (1.0 - weight) * targets[::-1]
-    return mixed_inputs, mixed_targets
+    weight = mixup_weight(rng, mixup_alpha)
+    return mixed(inputs, inputs[::-1], weight), mixed(targets, targets[::-1], weight)
+
+
+def mixup_weight(rng: numpy.random.Generator, mixup_alpha: float) -> float:
+    """The weight of a batch, between 0 and 1."""
+    return float(rng.beta(mixup_alpha, mixup_alpha))
+
+
+def mixed(array: Array, counterparts: Array, weight: float) -> Array:
+    """``weight`` times what is there, and the rest of what it is mixed with."""
+    return weight * array + (1.0 - weight) * counterparts

@@ -7,7 +7,14 @@ import numpy
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed
-from minivivit.training.data.motion.clips import MOTION_CLASSES, motion_clips
+from minivivit.training.data.motion.clips import (
+    MOTION_CLASSES,
+    balanced_labels,
+    draw_motion_parameters,
+    render_motion,
+    take_clips,
+)
+from minivivit.training.data.wanted import Wanted, all_of_them
 
 # Which of the independent streams of a seed: training's own generator, validation, and evaluation never meet.
 TRAINING, VALIDATION, EVALUATION = range(3)
@@ -38,26 +45,35 @@ class MotionData:
         self.num_validation_clips = validation_clips
 
     def training_batch(
-        self, step: int, batch_size: int, rng: numpy.random.Generator
+        self, step: int, batch_size: int, rng: numpy.random.Generator, wanted: Wanted = all_of_them
     ) -> tuple[list[numpy.ndarray], numpy.ndarray]:
-        """Clips (frames, height, width, 3) of bytes and labels, drawn from `rng`; the step does not matter."""
-        clips, labels = motion_clips(rng, batch_size, self.num_frames, self.size)
-        return list(clips), labels
+        """The clips (frames, height, width, 3) of bytes that are wanted, and the labels of all, drawn from `rng`.
+
+        The step does not matter. All draws of the batch are made, whichever of its clips are wanted.
+        """
+        labels = balanced_labels(rng, batch_size)
+        parameters = draw_motion_parameters(rng, labels, self.num_frames, self.size)
+        return list(render_motion(take_clips(parameters, wanted(batch_size)))), labels
 
     def training_batches(
-        self, first: int, last: int, batch_size: int, rng: numpy.random.Generator
+        self, first: int, last: int, batch_size: int, rng: numpy.random.Generator, wanted: Wanted = all_of_them
     ) -> Generator[tuple[list[numpy.ndarray], numpy.ndarray], None, None]:
         """The batches of the steps from `first` up to but without `last`, each drawn when it is asked for."""
         for step in range(first, last):
-            yield self.training_batch(step, batch_size, rng)
+            yield self.training_batch(step, batch_size, rng, wanted)
 
-    def validation_batches(self, batch_size: int) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
-        """The clips to validate on, made again from the seed each time."""
+    def validation_batches(
+        self, batch_size: int, wanted: Wanted = all_of_them
+    ) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
+        """The clips to validate on, made again from the seed each time; the batches wanted of them, all being drawn."""
         rng = stream(self.seed, VALIDATION)
-        for first in range(0, self.num_validation_clips, batch_size):
-            count = min(batch_size, self.num_validation_clips - first)
-            clips, labels = motion_clips(rng, count, self.num_frames, self.size)
-            yield list(clips), labels
+        firsts = range(0, self.num_validation_clips, batch_size)
+        ours = set(wanted(len(firsts)))
+        for index, first in enumerate(firsts):
+            labels = balanced_labels(rng, min(batch_size, self.num_validation_clips - first))
+            parameters = draw_motion_parameters(rng, labels, self.num_frames, self.size)
+            if index in ours:
+                yield list(render_motion(parameters)), labels
 
     def describe(self) -> str:
         """One line for people."""

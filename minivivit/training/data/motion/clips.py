@@ -51,6 +51,7 @@ Distributions (uniform; lengths as fractions of the frame's side, in brackets pi
 - noise: independent for each value of each frame, within plus or minus a grey levels; a clip has an a from 0 to 14.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy
@@ -261,6 +262,11 @@ def render_motion(parameters: MotionParameters) -> numpy.ndarray:
 
     parallel_blocks([block_task(first) for first in range(0, batch, step)])
     return clips
+
+
+def take_clips(parameters: MotionParameters, rows: Sequence[int]) -> MotionParameters:
+    """The parameters of some of the clips."""
+    return MotionParameters(**{name: array[list(rows)] for name, array in vars(parameters).items()})
 
 
 def motion_clips(

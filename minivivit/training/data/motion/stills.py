@@ -21,6 +21,7 @@ from minivivit.training.data.motion.clips import (
     motion_paths,
     render_motion,
 )
+from minivivit.training.data.wanted import Wanted, all_of_them
 
 STILL_CLASSES: tuple[str, ...] = tuple(
     f"{size}, {down} {across}"
@@ -35,16 +36,23 @@ class StillData(MotionData):
     """Clips of one frame, fresh at every step, labelled with the indices of `STILL_CLASSES`."""
 
     def training_batch(
-        self, step: int, batch_size: int, rng: numpy.random.Generator
+        self, step: int, batch_size: int, rng: numpy.random.Generator, wanted: Wanted = all_of_them
     ) -> tuple[list[numpy.ndarray], numpy.ndarray]:
         """Clips (1, height, width, 3) of bytes and labels, drawn from `rng`; the step does not matter."""
-        return still_frames(rng, batch_size, self.size)
+        frames, labels = still_frames(rng, batch_size, self.size)
+        return [frames[place] for place in wanted(batch_size)], labels
 
-    def validation_batches(self, batch_size: int) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
-        """The frames to validate on, made again from the seed each time."""
+    def validation_batches(
+        self, batch_size: int, wanted: Wanted = all_of_them
+    ) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
+        """The frames to validate on, made again from the seed each time; the batches wanted of them."""
         rng = stream(self.seed, VALIDATION)
-        for first in range(0, self.num_validation_clips, batch_size):
-            yield still_frames(rng, min(batch_size, self.num_validation_clips - first), self.size)
+        firsts = range(0, self.num_validation_clips, batch_size)
+        ours = set(wanted(len(firsts)))
+        for index, first in enumerate(firsts):
+            batch = still_frames(rng, min(batch_size, self.num_validation_clips - first), self.size)
+            if index in ours:
+                yield batch
 
     def describe(self) -> str:
         """One line for people."""
