@@ -157,10 +157,10 @@ def test_what_is_allowed_grows_with_the_budget_and_by_kind():
 def test_more_is_allowed_where_few_entries_carry_the_error():
     """As many times more as the norms of two draws of few errors differ by chance."""
 
-    def allowed(carriers, name="x", samples=1, relative=1e-3):
+    def allowed(carriers, name="x", samples=1, relative=1e-3, precision="float64"):
         budget = {"relative_l2": relative, "rms": 1e-3, "max_abs": 1e-3 * math.sqrt(1000 / carriers)}
         error = TensorError(max_abs=1e-3, relative_l2=1e-3, rms=1e-3, where=(0,))
-        return judge(name, error, budget, None, 1000, "float32", samples=samples)[0] / (relative + U)
+        return judge(name, error, budget, None, 1000, precision, samples=samples)[0] / relative
 
     assert allowed(1000) == allowed(100) == pytest.approx(FACTORS[0])
     for carriers in (20, 12):
@@ -172,6 +172,10 @@ def test_more_is_allowed_where_few_entries_carry_the_error():
     assert allowed(12, "gradient.x") == pytest.approx(GRADIENT_FACTORS[0])
     assert allowed(3, "gradient.x") == pytest.approx(MOST * GRADIENT_FACTORS[0])
     assert allowed(3, "gradient.x", relative=0.5) > MOST * NOISE_FACTORS[0]  # nothing but rounding
+    # the unit roundoff is no draw, and chance makes no more of it
+    u = unit_roundoff("bfloat16")
+    expected = MOST * GRADIENT_FACTORS[0] + GRADIENT_FACTORS[0] * u / 5e-3
+    assert allowed(3, "gradient.x", relative=5e-3, precision="bfloat16") == pytest.approx(expected)
 
 
 def budgeted(tensors, **budgets):

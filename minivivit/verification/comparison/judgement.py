@@ -27,7 +27,7 @@ kinds of tensor need another rule:
   distribution of k and k degrees of freedom, and is larger than F(k) once in 1 / `CHANCE` times. k is at least
   (||d|| / max abs(d))**2 of one clip, since two may be the same, and the first factor is at least
   `SYSTEMATIC` sqrt(F(k)), which is 4 for k = 40 and 11 for 11. Both factors are raised in proportion, up to `MOST`
-  times if it is not nothing but rounding.
+  times if it is not nothing but rounding; those of u are not, which is no draw, but what rounding makes at most.
 - Of few entries altogether (`FEW`): a sum of few rounding errors may nearly vanish in our run. The loss is one number.
   Such a tensor takes the larger one of its budget and that of the tensor before it, in absolute terms.
 - Nothing but rounding, as the gradient of the key's bias is, which is 0 in exact arithmetic: where the budget says so
@@ -135,8 +135,8 @@ def limits(
     more = max(1.0, spread / factors[0])
     more = more if factors is NOISE_FACTORS else min(more, MOST)
     inherited = floor[0] / rms_of_ours if rms_of_ours else 0.0
-    allowed = max(more * factors[0] * (relative + u), inherited)
-    return allowed, max(more * factors[1] * (largest + 2 * u * rms_of_ours), floor[1])
+    allowed = max(factors[0] * (more * relative + u), inherited)
+    return allowed, max(factors[1] * (more * largest + 2 * u * rms_of_ours), floor[1])
 
 
 def _spread(budget: Budget, size: int, samples: int) -> float:
