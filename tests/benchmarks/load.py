@@ -47,8 +47,8 @@ def open_files() -> int:
 
 
 def slope(clips: list[int], megabytes: list[float]) -> float:
-    """Megabytes a thousand clips, by least squares, without the first tenth."""
-    first = len(clips) // 10
+    """Megabytes a thousand clips, by least squares, without the first tenth, and the first two batches at least."""
+    first = max(3, len(clips) // 10)
     return 1000 * float(numpy.polyfit(clips[first:], megabytes[first:], 1)[0])
 
 
