@@ -59,6 +59,9 @@ class Ranks:
         """Call ``work(self)`` and see to it that all ranks end when one does."""
         return work(self)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(rank={self.rank}, size={self.size})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process, ranks are found anew; what is sent there is alone at first."""
         return _alone, ()
