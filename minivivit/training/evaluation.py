@@ -117,7 +117,8 @@ def most_probable(scores: numpy.ndarray, config: VivitConfig) -> numpy.ndarray:
 
 def all_heads_agree(guesses: numpy.ndarray, labels: numpy.ndarray) -> numpy.ndarray:
     """Of which clips all labels are named right: bool (batch,)."""
-    return (guesses == labels).reshape(len(labels), -1).all(axis=-1)
+    right = guesses == labels
+    return right.all(axis=tuple(range(1, right.ndim)))  # also of no clips, where another process has them all
 
 
 def one_hot_heads(labels: numpy.ndarray, config: VivitConfig, dtype: str) -> numpy.ndarray:

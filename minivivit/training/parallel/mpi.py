@@ -24,6 +24,7 @@ Result = TypeVar("Result")
 
 # How long, in seconds, a rank with an error waits for the others to have it too before it ends them.
 PATIENCE = 5.0
+LONGEST_PAUSE = 0.001  # seconds between two looks at what a rank waits for
 # What a user can mend, or the system has said: one line.
 EXPECTED = (InputError, MissingExtraError, OSError, MemoryError)
 
@@ -70,8 +71,7 @@ class MpiRanks(Ranks):
         """See `Ranks`: ``MPI_Iallreduce``, in place."""
         request = self._world.Iallreduce(self._mpi.IN_PLACE, buffer, op=self._mpi.SUM)
         self._begun.append(request)
-
-        return request.Wait
+        return lambda: _wait(request)
 
     def progress(self) -> None:
         """See `Ranks`."""
@@ -80,12 +80,18 @@ class MpiRanks(Ranks):
     def total(self, numbers: Sequence[float]) -> list[float]:
         """See `Ranks`."""
         array = numpy.array(numbers, dtype=numpy.float64)
+        self._meet()
         self._world.Allreduce(self._mpi.IN_PLACE, array, op=self._mpi.SUM)
         return [float(number) for number in array]
 
     def gathered(self, value: Any) -> list[Any]:
         """See `Ranks`."""
+        self._meet()
         return self._world.allgather(value)
+
+    def _meet(self) -> None:
+        """Wait until all ranks are here: MPI's blocking collectives keep a processor busy for as long."""
+        _wait(self._world.Ibarrier())
 
     # ------------------------------------------------------------------------------------------------ errors
 
@@ -95,10 +101,13 @@ class MpiRanks(Ranks):
             try:
                 result = work()
             except EXPECTED as error:
+                self._meet()
                 self._world.bcast((None, said(error)))
                 raise
+            self._meet()
             self._world.bcast((result, None))
             return result
+        self._meet()
         result, message = self._world.bcast(None)
         if message is not None:
             raise InputError(message)
@@ -111,6 +120,7 @@ class MpiRanks(Ranks):
             result = work()
         except EXPECTED as error:
             failed = error
+        self._meet()
         worst = self._world.allreduce(self.size if failed is None else self.rank, op=self._mpi.MIN)
         if worst < self.size:
             message = self._world.bcast(None if failed is None else said(failed), root=worst)
@@ -153,6 +163,14 @@ class MpiRanks(Ranks):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI would say it once more, in its own words
         self._world.Abort(_exit_code(error))
         os._exit(_exit_code(error))
+
+
+def _wait(request: Any) -> None:
+    """Wait for what was begun, asleep between looks: where there are more ranks than processors, others need this one."""
+    pause = 0.0
+    while not request.Test():
+        time.sleep(pause)
+        pause = min(pause + 2e-5, LONGEST_PAUSE)
 
 
 def said(error: BaseException) -> str:

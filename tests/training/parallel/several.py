@@ -108,9 +108,9 @@ def trainings(ranks, folder):
     return results
 
 
-def write_results(kind, folder):
+def write_results(ranks, kind, folder):
     """All cases twice, by all ranks; every rank must have come to the same bits, both times."""
-    ranks, folder = find_ranks(), Path(folder)
+    folder = Path(folder)
     once, again = (
         gradients(ranks) if kind == "gradients" else trainings(ranks, folder / turn) for turn in ("once", "again")
     )
@@ -159,4 +159,4 @@ if __name__ == "__main__":
     kind, *rest = sys.argv[1:]
     if kind == "command":
         sys.exit(command(rest[0], rest[1], rest[2:]))
-    write_results(kind, rest[0])
+    sys.exit(find_ranks().run(lambda ranks: write_results(ranks, kind, rest[0])))

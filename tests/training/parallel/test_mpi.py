@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.mpi, pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 HERE = Path(several.__file__)
 ROOT = HERE.parents[3]
-TIMEOUT = 120  # seconds after which a hang is a failure
+TIMEOUT = 600  # seconds after which a hang is a failure
 SETTINGS = {**several.SETTINGS, "steps": 5, "checkpoint_every": 2, "validate_every": 100, "validation_clips": 2}
 
 
