@@ -166,7 +166,7 @@ class MpiRanks(Ranks):
 
 
 def _wait(request: Any) -> None:
-    """Wait for what was begun, asleep between looks: where there are more ranks than processors, others need this one."""
+    """Wait for what was begun, asleep between looks: of more ranks than processors another needs this one's."""
     pause = 0.0
     while not request.Test():
         time.sleep(pause)
