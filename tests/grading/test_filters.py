@@ -66,7 +66,7 @@ os.rename(own + "/mine.txt", own + "/a/b/mine.txt")
 resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 import json.tool
 right = [os.path.exists(own + "/a/b/mine.txt"), open(place + "/course/task.txt").read(), open("/dev/null").read()]
-print(json.dumps([done, [[*key, value] for key, value in said.items()], right]))
+print(json.dumps([done, [[*key, value] for key, value in said.items()], right]), flush=True)
 os.abort()
 """
 
