@@ -36,7 +36,10 @@ UNUSED = (
     "build/MathJax_Script-*",
     "*/package.json",
 )
+# Without its service worker, Python has files of its own. With it, Python's every look into its folder, of which an
+# import makes many, would be a request that the page answers: slow, and where the answer was lost, without an end.
 DISABLED = (
+    "@jupyterlite/application-extension:service-worker-manager",
     "@jupyterlab/apputils-extension:licenses-client",
     "@jupyterlab/apputils-extension:licenses-plugin",
     "@jupyterlab/help-extension:licenses-commands",
