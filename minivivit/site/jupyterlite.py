@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from minivivit.errors import InputError, MissingExtraError
 from minivivit.site.pyodide import PACKAGES, Pyodide, copy_pyodide
 from minivivit.site.wheels import Wheel
@@ -21,22 +23,40 @@ EXTENSIONS = {KERNEL: "jupyterlite-pyodide-kernel", "@jupyter-widgets/jupyterlab
 IN_NOTEBOOKS = '<link rel="icon" href="favicon.ico"><script src="../python/progress.js" defer></script>'
 # The kernel's own wheels, which lie in its extension.
 KERNEL_WHEELS = ("piplite", "pyodide_kernel", "ipykernel")
-# Of its build: fonts for browsers that have no WebAssembly, logos of companies, settings that all.json holds too.
+# Of its build: fonts for browsers that have no WebAssembly, logos of companies, letters that no formula of the course
+# has, settings that all.json holds too.
 UNUSED = (
     "build/fa-*.svg",
     "build/fa-*.eot",
     "build/fa-*.ttf",
     "build/fa-*.woff",
     "build/fa-brands-*",
+    "build/MathJax_Fraktur-*",
+    "build/MathJax_SansSerif-*",
+    "build/MathJax_Script-*",
     "*/package.json",
 )
-LICENCE_DIALOGUE = (
+# Without its service worker, Python has files of its own. With it, Python's every look into its folder, of which an
+# import makes many, would be a request that the page answers: slow, and where the answer was lost, without an end.
+DISABLED = (
+    "@jupyterlite/application-extension:service-worker-manager",
     "@jupyterlab/apputils-extension:licenses-client",
     "@jupyterlab/apputils-extension:licenses-plugin",
     "@jupyterlab/help-extension:licenses-commands",
-)  # it would show a list that stands, shorter, in this file of the build
+)  # the licences stand, shorter, in this file of the build
 LICENCES = "third-party-licenses.txt"
+ABOUT_LICENCES = "Packages, and their licences. A paragraph stands where it comes first; afterwards, only its number.\n"
+RULE = f"\n{'-' * 40}\n\n"
 UNUSED_FOLDER = "build/schemas/@jupyterlab"
+# Style sheets lie in scripts, each with the map of its own source, for those who write JupyterLab.
+STRINGS = r"""\[(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|,)*\]"""
+MAP_OF_STYLES = (
+    rf',\{{version:3,sources:{STRINGS},names:{STRINGS},mappings:"[^"]*",(?:sourcesContent:{STRINGS},)?sourceRoot:""\}}'
+)
+# The kernel has a second worker for servers that isolate their pages. The first works there too.
+WORKERS = re.compile(r"crossOriginIsolated\?new Worker\(new URL\(\w+\.p\+\w+\.u\((\d+)\).*?\):(?=new Worker\()")
+ISOLATED = "crossOriginIsolated"
+ICON_SIZE = 32
 # The languages of code that the notebooks and pages show; an editor of JupyterLab knows a hundred.
 LANGUAGES = ("Python", "ipython", "JSON", "Markdown", "Shell", "YAML", "TOML", "HTML", "CSS", "Javascript", "JSX")
 # What nobody here asks for: diagrams (Mermaid with its layouts, Vega), terminals, tables of CSV, trees of JSON, regular
@@ -131,7 +151,7 @@ def _configuration(contents: Path, pyodide: Pyodide, wheels: list[Wheel]) -> dic
             "appUrl": "./tree",
             "exposeAppInBrowser": True,
             "enableMemoryStorage": True,
-            "disabledExtensions": list(LICENCE_DIALOGUE),
+            "disabledExtensions": list(DISABLED),
             "litePluginSettings": {f"{KERNEL}:kernel": kernel},
         },
     }
@@ -156,22 +176,52 @@ def _leave_out(target: Path) -> None:
         for path in target.glob(pattern):
             path.unlink()
     shutil.rmtree(target / UNUSED_FOLDER)
-    _shorten_licences(target / "build")
+    _shorten_licences(target)
     scripts = {path: path.read_text(encoding="utf-8") for path in (target / "build").rglob("*.js")}
     for path in _not_asked_for(scripts):
         path.unlink()
+    for path in target.glob("**/favicon.ico"):
+        with Image.open(path) as icon:
+            icon.resize((ICON_SIZE, ICON_SIZE)).save(path, sizes=[(ICON_SIZE, ICON_SIZE)])
+    for path in [*(target / "build").rglob("*.js"), *(target / "extensions").rglob("*.js")]:
+        text = path.read_text(encoding="utf-8")
+        shorter = re.sub(MAP_OF_STYLES, "", text)
+        if shorter != text:
+            path.write_text(shorter, "utf-8")
+    _leave_one_worker(target / "extensions" / KERNEL / "static")
 
 
-def _shorten_licences(build: Path) -> None:
-    """Write each text of a licence once, with the names of all that are under it: half of the bytes."""
-    listed = build / "third-party-licenses.json"
-    holders: dict[str, list[str]] = {}
-    for package in json.loads(listed.read_text(encoding="utf-8"))["packages"]:
-        text = package.get("extractedText") or package.get("licenseId") or "no text was given"
-        holders.setdefault(text, []).append(f"{package['name']} {package.get('versionInfo', '')}".strip())
-    parts = ["\n".join(names) + "\n\n" + text.strip() for text, names in holders.items()]
-    (build / LICENCES).write_text(f"\n\n{'-' * 80}\n\n".join(parts), encoding="utf-8")
-    listed.unlink()
+def _leave_one_worker(static: Path) -> None:
+    """Remove the kernel's worker for isolated pages, and tell the kernel that no page is one."""
+    scripts = {path: path.read_text(encoding="utf-8") for path in static.glob("*.js")}
+    pieces = {piece for text in scripts.values() for piece in WORKERS.findall(text)}
+    for path, text in scripts.items():
+        if path.name.partition(".")[0] in pieces:
+            path.unlink()
+        elif ISOLATED in text:
+            path.write_text(WORKERS.sub("", text).replace(ISOLATED, "false"), "utf-8")
+
+
+def _shorten_licences(target: Path) -> None:
+    """Write each paragraph of all licences once, and what each package's text is made of: a third of the bytes."""
+    texts: dict[str, list[str]] = {}
+    for listed in sorted(target.glob("**/third-party-licenses.json")):
+        for package in json.loads(listed.read_text(encoding="utf-8"))["packages"]:
+            text = package.get("extractedText") or package.get("licenseId") or "no text was given"
+            name = f"{package['name']} {package.get('versionInfo', '')}".strip()
+            texts.setdefault(text, []).append(name)
+        listed.unlink()
+    numbers: dict[str, int] = {}
+    parts = []
+    for text, names in texts.items():
+        shown = []
+        for paragraph in filter(None, (part.strip() for part in re.split(r"\n\s*\n", text))):
+            key = " ".join(paragraph.split())
+            known = key in numbers
+            number = numbers.setdefault(key, len(numbers) + 1)
+            shown.append(f"[{number}]" if known else f"[{number}] {paragraph}")
+        parts.append("\n".join(dict.fromkeys(names)) + "\n\n" + "\n".join(shown))
+    (target / "build" / LICENCES).write_text(ABOUT_LICENCES + RULE + RULE.join(parts), encoding="utf-8")
 
 
 def _not_asked_for(scripts: dict[Path, str]) -> set[Path]:

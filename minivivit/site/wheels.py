@@ -13,6 +13,8 @@ from typing import NamedTuple
 from minivivit.errors import InputError, MissingExtraError
 
 WHEEL = "Wheel-Version: 1.0\nGenerator: minivivit site\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+# Of an installed package: what pip puts elsewhere or makes itself, and tests.
+LEFT_OUT = {"..", "__pycache__", "tests"}
 
 
 class Wheel(NamedTuple):
@@ -46,11 +48,11 @@ def wheel_of_installed(name: str) -> Wheel:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         raise MissingExtraError(name, "site", "the site") from None
-    places = [place for place in distribution.files or [] if ".." not in place.parts]
+    places = [place for place in distribution.files or [] if not LEFT_OUT & set(place.parts)]
     files = {
         place.as_posix(): Path(str(place.locate())).read_bytes()
         for place in places
-        if "__pycache__" not in place.parts and ".dist-info" not in place.parts[0]
+        if ".dist-info" not in place.parts[0]
     }
     compiled = sorted(place for place in files if place.endswith((".so", ".pyd", ".dylib")))
     if compiled or not files:

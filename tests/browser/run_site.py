@@ -3,7 +3,7 @@
 Builds the site with a Pyodide inside, serves it, and drives Chromium over it: the front page at two widths, three
 notebooks (or those that are named by their numbers, or `all`), and an assignment as a student would answer it: written,
 checked, downloaded, and graded by `minivivit grade`. It fails on any error in a cell or on the browser's console, on
-any request that leaves this machine, and on a site of more than 17 MB. Printed are the seconds to the first output and
+any request that leaves this machine, and on a site of more than 15 MB. Printed are the seconds to the first output and
 to the end of each notebook.
 
 Needs the extra `site`, Chromium (Debian's package, or $CHROMIUM), Node 18 or newer with npm, and what run.py needs.
@@ -29,7 +29,7 @@ from run import HERE, ROOT, fetch
 PLAYWRIGHT = "playwright-core@1.65.1"
 FEW = ("01", "04", "08")
 ASSIGNMENT = "03_layer_norm_and_gelu"
-MAX_BYTES = 17_000_000  # without Pyodide
+MAX_BYTES = 15_000_000  # without Pyodide
 MAX_SECONDS = 600  # of a notebook
 WIDTHS = (1280, 390)
 # Errors on the console that are not ours, by their whole text, each with its reason.
