@@ -34,6 +34,8 @@ _SAME = [
     ("sgd_step", "gradient = gradient + decay * parameter", ""),
     ("sgd_step", "if self.nesterov else buffer", "gradient"),
     ("sgd_step", "if self.nesterov else buffer", "self.momentum"),
+    ("", "self.rate_scales.get", "learning_rate / self.rate_scales"),
+    ("", "self.rate_scales.get", "-> `learning_rate`"),
     # the cache, which the answer does not hold
     ("layer_norm_backward", "centred *= weight", ""),
     ("layer_norm_backward", "centred += bias", ""),
