@@ -52,7 +52,9 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.thorough) if name == "train" else name for name in COMMANDS]
+)
 def test_a_command(models, tmp_path, capsys, name, monkeypatch):
     monkeypatch.chdir(models)
     outputs, notes = [], []

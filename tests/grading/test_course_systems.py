@@ -92,6 +92,7 @@ def run_as_gradescope(autograder, zip_file, files):
     return json.loads((autograder / "results" / "results.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name != "posix", reason="Gradescope's containers run Linux")
 def test_gradescopes_zip_file_grades_as_gradescope_runs_it(courses, tmp_path):
     wrong = notebook(
@@ -126,6 +127,7 @@ def test_gradescope_shows_why_nothing_was_graded(tmp_path):
     assert str(tmp_path) not in results["output"]
 
 
+@pytest.mark.thorough
 def test_a_classroom_repository_tests_itself(courses, tmp_path):
     name = ATTENTION
     shutil.copytree(courses / "pytest" / name, tmp_path / "student")

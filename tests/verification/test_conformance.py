@@ -325,6 +325,7 @@ def test_no_two_sides_that_are_easy_to_confuse_are_equal():
     assert config.frame_size[0] % config.tubelet_size[1] == config.frame_size[1] % config.tubelet_size[2] == 1
 
 
+@pytest.mark.thorough
 def test_the_same_bytes_whenever_it_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(conformance, "CASES", {name: CASES[name] for name in ("model2_token", "model3_time_space")})
     monkeypatch.setattr(conformance, "DRAWS", 2)
