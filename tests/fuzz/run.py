@@ -178,6 +178,7 @@ class Child:
         self.reader, self.indices, self.current, self.rest = reader, indices, indices.start, b""
         shutil.rmtree(room, ignore_errors=True)
         self.pipe, writing = os.pipe()
+        sys.stdout.flush()  # or the other process would write it once more
         self.process = os.fork()
         if self.process == 0:
             code = 1
