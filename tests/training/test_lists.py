@@ -269,11 +269,11 @@ def test_reading_is_linear(tmp_path):
 
 
 @pytest.mark.thorough
-def test_a_million_lines(tmp_path):
-    path = write(tmp_path / "list.csv", "".join(f"k/{index}.mp4 {index % 400}\n" for index in range(1_000_000)))
+def test_two_hundred_thousand_lines(tmp_path):
+    path = write(tmp_path / "list.csv", "".join(f"k/{index}.mp4 {index % 400}\n" for index in range(200_000)))
     clip_list = read_list(path)
-    assert len(clip_list.clips) == 1_000_000
-    assert label_indices(clip_list, classes_of([clip_list]))[-1] == (999_999 % 400,)
+    assert len(clip_list.clips) == 200_000
+    assert label_indices(clip_list, classes_of([clip_list]))[-1] == (199_999 % 400,)
 
 
 # ------------------------------------------------------------------------------------------------ parts of clips
