@@ -10,8 +10,8 @@ from typing import Any
 import numpy
 
 from minivivit.backend import BACKENDS, DTYPES, to_numpy
-from minivivit.bundled import bundled_clip, bundled_model_directory
 from minivivit.commands.common.arguments import positive, views
+from minivivit.commands.common.chosen import read_chosen
 from minivivit.commands.common.notes import held_log, print_notes
 from minivivit.commands.common.text_table import printable, text_table
 from minivivit.config import VivitConfig, uniform_frame_indices
@@ -21,10 +21,9 @@ from minivivit.layers.trace import Trace
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.embeddings import token_grid
 from minivivit.models.multi_view import AVERAGES, average_views
-from minivivit.models.top_classes import check_classifies, class_probabilities, top_classes
+from minivivit.models.top_classes import class_probabilities, top_classes
 from minivivit.progress import NameListener, num_attentions, num_layers, progress_bar, step_when_done
 from minivivit.video.clip_processor import ClipProcessor
-from minivivit.video.default_processor import load_processor
 from minivivit.video.picture import attention_picture, check_picture_path, frames_caption, save_picture
 from minivivit.video.reading import count_frames, read_video
 from minivivit.video.resize import MAX_VALUES
@@ -91,13 +90,7 @@ def run_classify(arguments: argparse.Namespace) -> None:
     """Classify the clip that `arguments` name, and print the result."""
     if arguments.save_picture is not None:
         check_picture_path(arguments.save_picture)
-    directory = Path(arguments.model) if arguments.model is not None else bundled_model_directory()
-    clip = Path(arguments.clip) if arguments.clip is not None else bundled_clip()
-    config = VivitConfig.from_pretrained(directory)
-    check_classifies(directory, config)
-    processor, notes = load_processor(directory, config)
-    if arguments.model is None and arguments.clip is not None:
-        notes.append("the bundled model knows only the motions of one shape; pass --model DIR for another model")
+    directory, clip, config, processor, notes = read_chosen(arguments)
     clip_len = arguments.frames or config.num_frames
     check_clip_len(clip_len, processor, config)
 

@@ -6,21 +6,18 @@ from pathlib import Path
 import numpy
 
 from minivivit.backend import BACKENDS, DTYPES
-from minivivit.bundled import bundled_clip, bundled_model_directory
 from minivivit.commands.classify import DEFAULT_STRIDE, check_clip_len, interpolation_note, needs_interpolation
 from minivivit.commands.common.arguments import natural
+from minivivit.commands.common.chosen import read_chosen
 from minivivit.commands.common.notes import held_log, print_notes
 from minivivit.commands.common.text_table import printable
-from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.explore.page import explore_page
 from minivivit.explore.recording import record_network
 from minivivit.files.atomic import write_text
 from minivivit.files.tensor_data import quoted
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.models.top_classes import check_classifies
 from minivivit.progress import LAYER, num_layers, progress_bar
-from minivivit.video.default_processor import load_processor
 from minivivit.video.reading import count_frames, read_video
 from minivivit.video.sampling import centre_frame_indices
 
@@ -57,13 +54,7 @@ def add_explore_arguments(parser: argparse.ArgumentParser) -> None:
 def run_explore(arguments: argparse.Namespace) -> None:
     """Record the clip that `arguments` name, and write the page."""
     output = _checked_place(arguments.output)
-    directory = Path(arguments.model) if arguments.model is not None else bundled_model_directory()
-    clip = Path(arguments.clip) if arguments.clip is not None else bundled_clip()
-    config = VivitConfig.from_pretrained(directory)
-    check_classifies(directory, config)
-    processor, notes = load_processor(directory, config)
-    if arguments.model is None and arguments.clip is not None:
-        notes.append("the bundled model knows only the motions of one shape; pass --model DIR for another model")
+    directory, clip, config, processor, notes = read_chosen(arguments)
     check_clip_len(config.num_frames, processor, config)
     with progress_bar(3 + 2 * num_layers(config), "explore") as bar:
         indices = centre_frame_indices(config.num_frames, DEFAULT_STRIDE, count_frames(clip))
