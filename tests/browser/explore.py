@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numpy
+from playwright import playwright
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1])]
@@ -29,7 +30,6 @@ from minivivit.models.parameters import flatten  # noqa: E402
 from minivivit.video.default_processor import load_processor  # noqa: E402
 from minivivit.video.reading import read_video  # noqa: E402
 
-PLAYWRIGHT = "playwright-core@1.64.1"
 # The page keeps 16 significant bits of a number: a relative error of 2^-16 (minivivit.explore.packing).
 KEPT = 2.0**-16
 SMALL = {
@@ -232,8 +232,7 @@ def main() -> int:
             count = arguments.numbers if name == "bundled" else arguments.numbers // 4
             pages.append({"name": name, "page": str(page), "cases": cases_of(directory, page, rng, count)})
         (folder / "pages.json").write_text(json.dumps(pages))
-        npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", place, PLAYWRIGHT]
-        subprocess.run(npm, check=True)
+        playwright(folder)
         shutil.copyfile(HERE / "explore.mjs", folder / "explore.mjs")
         command = ["node", "explore.mjs", arguments.browser, "pages.json"]
         if arguments.pictures is not None:

@@ -24,9 +24,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from playwright import playwright
 from run import HERE, ROOT, fetch
 
-PLAYWRIGHT = "playwright-core@1.65.1"
 FEW = ("01", "04", "08")
 ASSIGNMENT = "03_layer_norm_and_gelu"
 MAX_BYTES = 15_000_000  # without Pyodide
@@ -134,12 +134,15 @@ def answers() -> dict[str, str]:
 
 def drive(cache: Path, address: str, work: list[dict[str, Any]], pictures: Path) -> Iterator[dict[str, Any]]:
     """Do the jobs in Chromium; yields what came of each."""
-    playwright = cache / "node_modules" / "playwright-core"
-    if not playwright.is_dir():
-        npm = ["npm", "install", "--prefix", str(cache), "--no-audit", "--no-fund", "--loglevel=error", PLAYWRIGHT]
-        subprocess.run(npm, check=True, stdout=subprocess.DEVNULL)
     (pictures / "jobs.json").write_text(json.dumps(work), encoding="utf-8")
-    command = ["node", str(HERE / "drive.mjs"), str(playwright), address, str(pictures / "jobs.json"), str(pictures)]
+    command = [
+        "node",
+        str(HERE / "drive.mjs"),
+        str(playwright(cache)),
+        address,
+        str(pictures / "jobs.json"),
+        str(pictures),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
