@@ -3,7 +3,8 @@
 The function runs in a thread of its own, because that works everywhere alike: in a notebook's kernel, in pytest, in
 any thread and on any system (an alarm signal works in the main thread alone, and not on Windows). When its time is
 over, an exception is raised inside it. That ends every loop of Python code, unless a bare ``except:`` within the loop
-swallows it; then, or inside of one long call of NumPy, the thread is left behind and the check goes on without it.
+swallows it; then, or inside of one long call of NumPy, the thread is left behind and the check goes on without it; the
+exception meets it when it next calls a function.
 Time is what the process computes, not what a clock shows: a right answer stays right on a busy machine. Where no thread
 can start, as in a browser, the function runs in the caller's own and has no time limit, and reports say so.
 
@@ -133,6 +134,7 @@ def call_student(function: Callable, arguments: Sequence[Any], seconds: float, m
         warnings.simplefilter("ignore")
         if has_time_limit():
             outcome.timed_out = _run_for(seconds, work, left)
+            watch.is_over = True
         else:
             work()
             if isinstance(outcome.error, KeyboardInterrupt):  # meant for the check as well
@@ -181,22 +183,51 @@ def _time_limit(seconds: float, thread: threading.Thread) -> Callable[[], bool]:
 
 def _stop(thread: threading.Thread, left: threading.Event) -> None:
     """Raise `TooSlow` in a thread until it has left the student's function, or the time of grace is over."""
-    is_over, pause = _time_limit(GRACE, thread), PAUSE
+    is_over, pause, told = _time_limit(GRACE, thread), PAUSE, False
     while thread.is_alive() and not is_over():
         if not left.is_set():
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(TooSlow))
+            _raise_in(thread.ident, ctypes.py_object(TooSlow))
+            told = True
         thread.join(pause)
         pause *= 2  # who is slow to leave, on a busy machine, is not told so at every step
+    if told:
+        _raise_in(thread.ident, None)
+        _lower_the_flag()
+
+
+def _raise_in(ident: int | None, error: Any) -> None:
+    """Let an exception be raised in a thread once it runs Python's code again; None takes back what waits for that."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident or 0), error)
+
+
+def _lower_the_flag() -> None:
+    """Let no thread wait for another in which an exception was to be raised, and which sleeps or is no more.
+
+    That such an exception waits is one flag for all threads, and only a thread in which one is raised lowers it: here
+    our own. Up to CPython 3.11 a thread with a profile function does not get past the first line of any function while
+    the flag is up, https://github.com/python/cpython/blob/v3.11.7/Python/ceval.c (``DO_TRACING`` of a ``RESUME``).
+    """
+    try:
+        _raise_in(threading.get_ident(), ctypes.py_object(TooSlow))
+        for _ in range(1000):  # it is raised where a loop goes round
+            pass
+    except TooSlow:
+        pass
 
 
 class _Watch:
-    """A profile function that raises `Refused` in who calls a function that is not allowed, and remembers it."""
+    """A profile function that raises `Refused` in who calls a function that is not allowed, and remembers it.
+
+    In who still calls functions when his time `is_over`, it raises `TooSlow`.
+    """
 
     def __init__(self, may_use: Sequence[str]):
-        self.may_use, self.called = tuple(may_use), ""
+        self.may_use, self.called, self.is_over = tuple(may_use), "", False
         self.importing: FrameType | None = None  # a library's module: what it calls while it is imported, it calls
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        if self.is_over and frame.f_code.co_filename != __file__:
+            raise TooSlow
         if self.importing is not None:
             if event == "return" and frame is self.importing:
                 self.importing = None

@@ -245,6 +245,50 @@ def test_what_cannot_be_stopped_is_left_behind(monkeypatch):
     leave.set()
 
 
+@stops
+@pytest.mark.parametrize("where", [lambda event: event.wait(), lambda event: event.wait(0.5)], ids=["on", "to the end"])
+def test_who_sleeps_makes_nobody_else_slow(monkeypatch, where):
+    """In Python 3.11 an exception that waits for one thread holds up all others that are watched."""
+    monkeypatch.setattr(student_call, "GRACE", 0.02)
+    wake = threading.Event()
+
+    def sleeps(x):
+        where(wake)
+
+    assert student_call.call_student(sleeps, [1.0], 0.02).timed_out
+    for _ in range(3):
+        outcome = student_call.call_student(counts_calls, [1.0], 1.0)
+        assert (outcome.timed_out, outcome.returned) == (False, 100)
+    wake.set()
+
+
+def counts_calls(x):
+    return sum(one() for _ in range(100))
+
+
+def one():
+    return 1
+
+
+@stops
+def test_who_was_left_behind_ends_at_the_next_call_of_a_function(monkeypatch):
+    monkeypatch.setattr(student_call, "GRACE", 0.02)
+    before = set(threading.enumerate())
+    wake, went_on = threading.Event(), []
+
+    def sleeps_and_goes_on(x):
+        wake.wait()
+        while True:
+            went_on.append(one())
+
+    assert student_call.call_student(sleeps_and_goes_on, [1.0], 0.02).timed_out
+    (behind,) = set(threading.enumerate()) - before
+    wake.set()
+    behind.join(10)
+    assert not behind.is_alive()
+    assert len(went_on) < 10
+
+
 def test_a_busy_machine_makes_no_right_answer_slow(monkeypatch):
     """The clock runs on while others compute, and the process does not."""
     clock = itertools.count(0, 2.0)
