@@ -116,6 +116,8 @@ def _loss_cases(rng: Rng) -> list[Case]:
             arguments["logits"] -= 1e4
         if "one label" in about:
             arguments["labels"][:] = arguments["labels"][0]
+        if scale == 1e4:  # the least likely label, whose softmax is 0: its log is what a shift by the maximum is for
+            arguments["labels"][0] = arguments["logits"][0].argmin()
         cases.append(Case(f"logits of shape {(batch, classes)}{about}", arguments))
     return with_the_first_once_more(cases)
 
