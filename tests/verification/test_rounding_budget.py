@@ -144,7 +144,7 @@ def test_every_tensor_has_a_budget_of_a_few_unit_roundoffs(number, scores):
 
 
 def test_the_numbers_are_those_of_the_run_itself():
-    """float32: our model in float32, to the bit. The pixels: their own rounding. float64: float32's, scaled."""
+    """float32: our model in float32, to the bit. The pixels: their own rounding. float64: float32's, scaled, twice."""
     reference, budgets = budgets_of(1, PRECISIONS)
     model = small_model(1)
     pixels = clip_for(model.config)
@@ -154,7 +154,7 @@ def test_the_numbers_are_those_of_the_run_itself():
         budget = budgets["float32"][name]
         assert budget["max_abs"] == numpy.abs(difference).max()
         assert budget["rms"] == pytest.approx(math.sqrt(numpy.mean(difference**2)), rel=1e-12)
-        assert budgets["float64"][name] == {key: value * 2.0**-29 for key, value in budget.items()}
+        assert budgets["float64"][name] == {key: value * 2.0**-28 for key, value in budget.items()}
     for precision in ("bfloat16", "float16"):
         difference = round_to_precision(pixels.astype("float32"), precision) - pixels
         assert budgets[precision]["pixel_values"]["max_abs"] == numpy.abs(difference).max()

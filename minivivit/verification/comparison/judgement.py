@@ -43,6 +43,7 @@ from scipy.special import fdtri
 
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import quoted
+from minivivit.verification.rounding.budget import float64_budgets
 from minivivit.verification.tensors.error import TensorError, unit_roundoff
 from minivivit.verification.tensors.source import TensorSource
 
@@ -162,7 +163,7 @@ def times(error: float, allowed: float) -> float:
 def budgets_in(ours: TensorSource, precision: str) -> dict[str, Budget]:
     """Name -> budget in a precision, as the metadata of our trace say; empty where they say nothing.
 
-    Where only float32's is there, float64's is that times 2**-29, the quotient of their unit roundoffs.
+    Where only float32's is there, float64's is made from that.
 
     Raises
     ------
@@ -183,9 +184,8 @@ def budgets_in(ours: TensorSource, precision: str) -> dict[str, Budget]:
                 f"{', '.join(BUDGET_KEYS)} as finite numbers of at least 0: write the trace again"
             )
     if precision == "float64" and not budgets:
-        ratio = unit_roundoff("float64") / unit_roundoff("float32")
         of_float32 = budgets_in(ours, "float32")
-        return {name: {key: ratio * budget[key] for key in BUDGET_KEYS} for name, budget in of_float32.items()}
+        return float64_budgets({name: {key: of[key] for key in BUDGET_KEYS} for name, of in of_float32.items()})
     return budgets
 
 

@@ -83,9 +83,10 @@ our float64 run, as `relative_l2` = ||d|| / ||x||, `max_abs` = m and `rms` = r. 
 In bfloat16 and float16, weights and
 input are rounded, what goes into a matrix product and what comes out of it, and every tensor that is named here; sums
 are taken in float32. In TF32 only what goes into a matrix product is rounded, to 10 bits of fraction. Rounding is to
-the nearest, ties to even. float64, above which there is nothing to measure with, has float32's budget times 2^-29. A
-port that keeps more in float32 does better. PyTorch's own bfloat16, float16 and float32 stay within 2 budgets in r.
-float16 is without loss scaling: small gradients are lost in ours too, and the budgets say so.
+the nearest, ties to even. float64, above which there is nothing to measure with, has float32's budget times 2^-28: one
+2^-29 for your errors, and one for those of our float64 run. A port that keeps more in float32 does better. PyTorch's
+own bfloat16, float16 and float32 stay within 2 budgets in r. float16 is without loss scaling: small gradients are lost
+in ours too, and the budgets say so.
 
 ## Conventions
 - Shapes are (batch, ...), row-major. `pixel_values` is (batch, frames, channels, height, width).

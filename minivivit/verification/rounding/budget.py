@@ -12,7 +12,7 @@ orders of magnitude more.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -65,8 +65,9 @@ def rounding_budgets(
     precisions : iterable of {"float64", "float32", "tf32", "bfloat16", "float16"}
         How each is computed is said in `minivivit.verification.rounding.precisions.in_precision`; in bfloat16 and
         float16 every tensor that is recorded is rounded in place as well, before the next operator takes it.
-        "float64", for which no higher precision is at hand, is float32's budget times :math:`2^{-29}`, the ratio of
-        their unit roundoffs.
+        "float64", for which no higher precision is at hand, is float32's budget times :math:`2^{-28}`: the ratio of
+        their unit roundoffs is :math:`2^{-29}`, and what is compared in float64 differs from a reference that was
+        rounded as well. Between two runs lies at most the sum of their errors.
     labels : array, optional
         For the loss; needed for gradients.
     gradients : bool
@@ -110,11 +111,14 @@ def rounding_budgets(
         clips = [pixel_values, *(_moved(pixel_values, unit_roundoff(name), rng) for _ in range(draws - 1))]
         budgets[name] = _largest([_measure(model, clip, reference, name, *arguments) for clip in clips])
     if "float64" in precisions:
-        ratio = unit_roundoff("float64") / unit_roundoff("float32")
-        budgets["float64"] = {
-            name: {key: value * ratio for key, value in budget.items()} for name, budget in budgets["float32"].items()
-        }
+        budgets["float64"] = float64_budgets(budgets["float32"])
     return {precision: budgets[precision] for precision in precisions}
+
+
+def float64_budgets(of_float32: Mapping[str, Budget]) -> dict[str, Budget]:
+    """Name -> budget of a run in float64 against ours in float64, which errs as much: twice that of one of them."""
+    ratio = 2 * unit_roundoff("float64") / unit_roundoff("float32")
+    return {name: {key: value * ratio for key, value in budget.items()} for name, budget in of_float32.items()}
 
 
 def _moved(pixel_values: Array, roundoff: float, rng: numpy.random.Generator | None) -> numpy.ndarray:
