@@ -18,14 +18,19 @@ class Bar(tqdm):
     monitor_interval = 0
 
 
+def is_open(stream: TextIO | None) -> bool:
+    """Whether there is a stream to write to: none under ``pythonw``. In a browser it may know of no end."""
+    return stream is not None and not getattr(stream, "closed", False)
+
+
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether someone reads along: not where the stream is closed, or missing as under ``pythonw``."""
-    return stream is not None and not stream.closed and stream.isatty()
+    """Whether someone reads along."""
+    return stream is not None and is_open(stream) and hasattr(stream, "isatty") and stream.isatty()
 
 
 def say(bar: tqdm, line: str) -> None:
     """Print a line on standard output, above the bar; nothing where there is no standard output."""
-    if sys.stdout is not None and not sys.stdout.closed:
+    if is_open(sys.stdout):
         bar.write(line, file=sys.stdout)
         sys.stdout.flush()
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -401,18 +402,19 @@ def test_ctrl_c_is_the_users_after_a_training():
 
 
 def test_a_bar_starts_no_thread_and_a_missing_stream_is_no_error(monkeypatch):
-    """Under ``pythonw`` there are no streams; a service may have closed them."""
-    closed = io.StringIO()
+    """Under ``pythonw`` there are no streams; a service may have closed them; a browser's only take text."""
+    closed, listener = io.StringIO(), io.StringIO()
     closed.close()
+    only_writes = types.SimpleNamespace(write=listener.write, flush=listener.flush)
     threads = threading.active_count()
-    for stream in (None, closed, io.StringIO()):
+    for stream in (None, closed, only_writes, io.StringIO()):
         monkeypatch.setattr(sys, "stderr", stream)
         monkeypatch.setattr(sys, "stdout", stream)
         with progress.progress_bar(3, "counting") as bar:
             bar.update()
             progress.say(bar, "one")
         print_notes(["a note"])
-    assert stream.getvalue() == "one\nminivivit: note: a note\n"
+    assert stream.getvalue() == listener.getvalue() == "one\nminivivit: note: a note\n"
     progress.Bar(total=2, file=io.StringIO()).close()
     assert threading.active_count() == threads
 

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from minivivit.commands.common.text_table import printable
+from minivivit.progress import is_open
 
 
 def print_notes(notes: Iterable[str]) -> None:
     """Each note on a line of its own. A command that fails prints none, so that its error stands alone."""
-    if sys.stderr is None or sys.stderr.closed:
+    if not is_open(sys.stderr):
         return
     for note in notes:
         tqdm.write(f"minivivit: note: {printable(note)}", file=sys.stderr)  # above the bar, if there is one
