@@ -92,7 +92,7 @@ def add_grade_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("submission", metavar="SUBMISSION", help="a notebook, a Python file, a folder or a zip file")
     parser.add_argument("--assignment", metavar="NAME", help="which one it is; by default the content says it")
     parser.add_argument("--json", metavar="FILE", help="write the results for a program to read")
-    parser.add_argument("--csv", metavar="FILE", help="write a table: student, assignment, task, points, of")
+    parser.add_argument("--csv", metavar="FILE", help="write a table: student, assignment, task, points, of, file")
     parser.add_argument(
         "--seed",
         type=natural,
@@ -106,8 +106,7 @@ def run_grade(arguments: argparse.Namespace) -> None:
     """Grade, print, and write what is to be written."""
     from minivivit.files.json_file import write_json
     from minivivit.grading.batch import grade
-    from minivivit.grading.handed_in import OTHER
-    from minivivit.grading.results import as_csv, as_json
+    from minivivit.grading.results import OTHER, as_csv, as_json
 
     path = Path(arguments.submission)
     for place in filter(None, (arguments.json, arguments.csv)):
