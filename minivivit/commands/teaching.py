@@ -43,7 +43,10 @@ def add_assignments_arguments(parser: argparse.ArgumentParser) -> None:
         "--for", dest="system", choices=tuple(NEXT), default="nbgrader", help="the course system (default: nbgrader)"
     )
     parser.add_argument(
-        "--seed", type=natural, metavar="N", help="of all hidden tests; keep it secret (default: a new one each time)"
+        "--seed",
+        type=natural,
+        metavar="N",
+        help="of all hidden tests; keep it secret (default: a new one each time; --for pytest has none)",
     )
     parser.add_argument("--sources", metavar="DIR", help="a clone of minivivit's repository (default: this one)")
 
@@ -64,6 +67,8 @@ def run_assignments(arguments: argparse.Namespace) -> None:
     print(f"{printable(directory)}: {len(ASSIGNMENTS)} assignments for {arguments.system} ({', '.join(ASSIGNMENTS)})")
     if arguments.system != "pytest":
         print(f"hidden seeds: drawn from {seed} (--seed {seed} makes the same course again)")
+    elif arguments.seed is not None:
+        print("--seed changes nothing here: new inputs are drawn each time; give it to  minivivit grade --seed N")
     print(NEXT[arguments.system].format(printable(shlex.quote(str(directory))), next(iter(ASSIGNMENTS))))
     print(f"{printable(directory / 'README.md')} tells how to hand out and to grade")
 
