@@ -50,7 +50,8 @@ def grade_course(course: Path, *, seed: int, assignment: str | None = None) -> l
     submitted = course / settings.submitted_directory
     if not submitted.is_dir():
         raise InputError(f"{submitted} does not exist; put what was handed in at submitted/STUDENT/ASSIGNMENT/")
-    chosen = _in_their_places(find_handed_in(submitted), assignment)
+    own = {path.name for path in (course / settings.source_directory).glob("*/")} - set(ASSIGNMENTS)
+    chosen = _in_their_places(find_handed_in(submitted), assignment, own)
     if not chosen:
         raise InputError(f"{submitted} holds nothing of {assignment or 'an assignment'}")
     best = _best_of_each(zip(chosen, examine_all(chosen, seed=seed), strict=True))
@@ -72,17 +73,22 @@ def _settings(course: Path) -> Any:
     return CourseDirectory(config=config)
 
 
-def _in_their_places(handed_in: Iterable[HandedIn], assignment: str | None) -> list[HandedIn]:
-    """The files of the assignment that their folder names, or of all; then those that lie somewhere else."""
+def _in_their_places(handed_in: Iterable[HandedIn], assignment: str | None, own: set[str]) -> list[HandedIn]:
+    """The files of the assignment that their folder names, or of all; then those that lie somewhere else.
+
+    What lies in a folder of the instructor's `own` assignments is for nbgrader alone.
+    """
     found, odd = [], []
     for file in handed_in:
         folder = file.name.partition("/")[2].partition("/")[0]
+        if folder in own:
+            continue
         if folder not in ASSIGNMENTS:
             wanted = "expected at STUDENT/ASSIGNMENT/, with the assignment's full name"
             odd.append(replace(file, problem=file.problem or wanted))
         elif assignment in (None, folder):
             found.append(replace(file, assignment=folder))
-    return [*found, *(odd if assignment is None else [])]
+    return [*found, *odd]
 
 
 def _best_of_each(

@@ -129,10 +129,14 @@ def test_what_is_not_in_its_place_is_said(tmp_path, capsys, monkeypatch):
         (course / "submitted" / name).parent.mkdir(parents=True)
         (course / "submitted" / name).write_text("def softmax(x):\n    return x\n")
     capsys.readouterr()
-    assert main(["grade", str(course)]) == 0
+    (course / "source" / "project").mkdir()  # the instructor's own
+    (course / "submitted" / "anna" / "project").mkdir()
+    (course / "submitted" / "anna" / "project" / "mine.py").write_text("")
+    assert main(["grade", str(course), "--assignment", ATTENTION]) == 0
     said = capsys.readouterr().out
     assert "anna/homework/a.py: not graded" in said
     assert "nbgrader generate_assignment" in said
+    assert "mine.py" not in said
 
 
 def result_of(book: bytes) -> dict:
