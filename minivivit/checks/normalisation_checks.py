@@ -300,6 +300,7 @@ def _activation_cases(rng: Rng) -> list[Case]:
     a, b, c, d = distinct(rng, 4, 2, 7)
     far = normal(rng, c, scale=30)
     far[0] = -float(rng.uniform(6, 12))  # where 1 + erf cancels
+    far[-1] = abs(far[-1])  # one above 0 at least, where the gradient is not 0
     cases = [
         Case(f"x of shape {(a, b)}", {"x": normal(rng, a, b)}),
         Case(f"x of shape {(a, b, c)}", {"x": normal(rng, a, b, c, scale=2)}),

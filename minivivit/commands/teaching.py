@@ -43,7 +43,10 @@ def add_assignments_arguments(parser: argparse.ArgumentParser) -> None:
         "--for", dest="system", choices=tuple(NEXT), default="nbgrader", help="the course system (default: nbgrader)"
     )
     parser.add_argument(
-        "--seed", type=natural, metavar="N", help="of all hidden tests; keep it secret (default: a new one each time)"
+        "--seed",
+        type=natural,
+        metavar="N",
+        help="of all hidden tests; keep it secret (default: a new one each time; --for pytest has none)",
     )
     parser.add_argument("--sources", metavar="DIR", help="a clone of minivivit's repository (default: this one)")
 
@@ -64,6 +67,8 @@ def run_assignments(arguments: argparse.Namespace) -> None:
     print(f"{printable(directory)}: {len(ASSIGNMENTS)} assignments for {arguments.system} ({', '.join(ASSIGNMENTS)})")
     if arguments.system != "pytest":
         print(f"hidden seeds: drawn from {seed} (--seed {seed} makes the same course again)")
+    elif arguments.seed is not None:
+        print("--seed changes nothing here: new inputs are drawn each time; give it to  minivivit grade --seed N")
     print(NEXT[arguments.system].format(printable(shlex.quote(str(directory))), next(iter(ASSIGNMENTS))))
     print(f"{printable(directory / 'README.md')} tells how to hand out and to grade")
 
@@ -92,7 +97,7 @@ def add_grade_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("submission", metavar="SUBMISSION", help="a notebook, a Python file, a folder or a zip file")
     parser.add_argument("--assignment", metavar="NAME", help="which one it is; by default the content says it")
     parser.add_argument("--json", metavar="FILE", help="write the results for a program to read")
-    parser.add_argument("--csv", metavar="FILE", help="write a table: student, assignment, task, points, of")
+    parser.add_argument("--csv", metavar="FILE", help="write a table: student, assignment, task, points, of, file")
     parser.add_argument(
         "--seed",
         type=natural,
@@ -106,8 +111,7 @@ def run_grade(arguments: argparse.Namespace) -> None:
     """Grade, print, and write what is to be written."""
     from minivivit.files.json_file import write_json
     from minivivit.grading.batch import grade
-    from minivivit.grading.handed_in import OTHER
-    from minivivit.grading.results import as_csv, as_json
+    from minivivit.grading.results import OTHER, as_csv, as_json
 
     path = Path(arguments.submission)
     for place in filter(None, (arguments.json, arguments.csv)):

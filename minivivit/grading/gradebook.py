@@ -1,9 +1,11 @@
 """Grade an nbgrader course: points and feedback go into its gradebook, through nbgrader's own interface."""
 
+import contextlib
 import os
 import re
+import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,8 @@ def grade_course(course: Path, *, seed: int, assignment: str | None = None) -> l
     submitted = course / settings.submitted_directory
     if not submitted.is_dir():
         raise InputError(f"{submitted} does not exist; put what was handed in at submitted/STUDENT/ASSIGNMENT/")
-    chosen = _in_their_places(find_handed_in(submitted), assignment)
+    own = {path.name for path in (course / settings.source_directory).glob("*/")} - set(ASSIGNMENTS)
+    chosen = _in_their_places(find_handed_in(submitted), assignment, own)
     if not chosen:
         raise InputError(f"{submitted} holds nothing of {assignment or 'an assignment'}")
     best = _best_of_each(zip(chosen, examine_all(chosen, seed=seed), strict=True))
@@ -70,17 +73,22 @@ def _settings(course: Path) -> Any:
     return CourseDirectory(config=config)
 
 
-def _in_their_places(handed_in: Iterable[HandedIn], assignment: str | None) -> list[HandedIn]:
-    """The files of the assignment that their folder names, or of all; then those that lie somewhere else."""
+def _in_their_places(handed_in: Iterable[HandedIn], assignment: str | None, own: set[str]) -> list[HandedIn]:
+    """The files of the assignment that their folder names, or of all; then those that lie somewhere else.
+
+    What lies in a folder of the instructor's `own` assignments is for nbgrader alone.
+    """
     found, odd = [], []
     for file in handed_in:
         folder = file.name.partition("/")[2].partition("/")[0]
+        if folder in own:
+            continue
         if folder not in ASSIGNMENTS:
             wanted = "expected at STUDENT/ASSIGNMENT/, with the assignment's full name"
             odd.append(replace(file, problem=file.problem or wanted))
         elif assignment in (None, folder):
             found.append(replace(file, assignment=folder))
-    return [*found, *(odd if assignment is None else [])]
+    return [*found, *odd]
 
 
 def _best_of_each(
@@ -105,7 +113,7 @@ def _record(settings: Any, course: Path, file: HandedIn, result: SubmissionResul
 
     student, name, *_ = file.name.split("/")
     try:
-        with warnings.catch_warnings(), Gradebook(settings.db_url, settings.course_id) as gradebook:
+        with warnings.catch_warnings(), _own_programs(), Gradebook(settings.db_url, settings.course_id) as gradebook:
             warnings.simplefilter("ignore")  # what nbgrader's own code makes SQLAlchemy warn of
             gradebook.update_or_create_student(student)
             given = course / settings.submitted_directory / student / name
@@ -129,14 +137,25 @@ def _record(settings: Any, course: Path, file: HandedIn, result: SubmissionResul
     write_text(place / f"{name}.ipynb", text)
 
 
+@contextlib.contextmanager
+def _own_programs() -> Iterator[None]:
+    """Let the programs of this Python's environment be found: nbgrader runs alembic by name, activated or not."""
+    before = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), before))
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
+
+
 def _is_notebook(file: HandedIn) -> bool:
     return re.search(r"\.ipynb$", file.name, re.IGNORECASE) is not None
 
 
 def _write_grades(notebook: Any, result: SubmissionResult) -> None:
-    """Set the automatic scores of a submitted notebook, and what the checks said as comments to the answers.
+    """Set the automatic scores of a submitted notebook; what is graded by hand keeps its score.
 
-    What is graded by hand keeps its score.
+    What the checks said is the output of the test cells, which feedback and Formgrader show: no comment repeats it.
     """
     tasks = {task.task: task for task in result.tasks}
     for grade in notebook.grades:
@@ -145,10 +164,4 @@ def _write_grades(notebook: Any, result: SubmissionResult) -> None:
             grade.auto_score = task.points
         grade.needs_manual_grade = task is None and grade.manual_score is None
     for comment in notebook.comments:
-        task = tasks.get(comment.name)
-        comment.auto_comment = _as_code(task.text) if task is not None and task.points < task.of else None
-
-
-def _as_code(text: str) -> str:
-    """Text as Markdown that shows every letter of it: a block of code."""
-    return "".join(f"    {line}\n" for line in text.strip().splitlines())
+        comment.auto_comment = None

@@ -54,7 +54,7 @@ def gradescope_results(submission: Path, assignment: str, seed: int) -> dict[str
 
 def _by_hand(assignment: str) -> list[str]:
     points = ASSIGNMENTS[assignment].by_hand
-    return [f"and {points} for the derivation, graded by hand"] if points else []
+    return [f"not in this score: {points} points for the derivation, graded by hand"] if points else []
 
 
 if __name__ == "__main__":

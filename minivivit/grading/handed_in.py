@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed, reason_of
+from minivivit.grading.results import OTHER
 from minivivit.grading.submission import LARGEST
 
 KINDS = (".ipynb", ".py")
@@ -22,8 +23,6 @@ LARGEST_ZIP = 2 << 30
 MOST_ENTRIES = 20_000
 LARGEST_DIRECTORY = 8 << 20  # bytes that a zip file's list of entries may take
 DEEPEST_ZIP = 2  # a class's zip file holds students' zip files, and these hold none
-# The problem of a file that cannot be an answer.
-OTHER = "not a notebook (.ipynb), a Python file (.py) or a zip file of them"
 
 
 @dataclass(frozen=True)
@@ -110,9 +109,9 @@ def _in_folder(folder: Path) -> Iterator[HandedIn]:
 
 
 def _counts(name: str) -> bool:
-    """Whether a file may be what was handed in: not a hidden one, nor a test that was handed out."""
-    is_test = name.startswith("test_") and name.endswith(".py")
-    return not name.startswith(".") and not is_test and name.lower() not in LEFT_OUT
+    """Whether a file may be what was handed in: not a hidden one, nor a test or a wheel that was handed out."""
+    is_handed_out = (name.startswith("test_") and name.endswith(".py")) or name.lower().endswith(".whl")
+    return not name.startswith(".") and not is_handed_out and name.lower() not in LEFT_OUT
 
 
 def _is_looked_into(folder: str) -> bool:

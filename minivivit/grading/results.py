@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,8 +10,12 @@ from typing import Any
 from minivivit.files.tensor_data import listed
 from minivivit.grading.tasks import ASSIGNMENTS
 
-COLUMNS = ("student", "assignment", "task", "points", "of")
+COLUMNS = ("student", "assignment", "task", "points", "of", "file")
 BY_HAND = "derivation (by hand)"
+# The problem of a file that cannot be an answer.
+OTHER = "not a notebook (.ipynb), a Python file (.py) or a zip file of them"
+# The first place of a file that lies in a zip file, and of one that does not.
+IN_ZIP, OUTSIDE = re.compile(r"([^/]*?\.zip)!([^/!]*)", re.IGNORECASE), re.compile(r"([^/]*)")
 # What makes a spreadsheet take a cell for a formula; some read the wide signs of East Asian keyboards alike.
 FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -106,20 +111,32 @@ def from_json(row: dict[str, Any]) -> SubmissionResult:
 def as_csv(results: Sequence[SubmissionResult]) -> str:
     """A table with a row for each student and task; what is graded by hand and what could not be has no points.
 
-    A student is the folder or zip file that the file lies in, or else the file.
+    A student is the folder or zip file that the file lies in, or else the file. A zip file with answers in several
+    places is taken for a class, and the places for its students.
     """
+    students = _students(results)
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
-    for result in results:
-        start = [_plain(result.file.partition("/")[0]), result.assignment]
+    for student, result in zip(students, results, strict=True):
+        start, file = [_plain(student), result.assignment], _plain(result.file)
         for task in result.tasks:
-            rows.writerow([*start, task.task, f"{task.points:g}", task.of])
+            rows.writerow([*start, task.task, f"{task.points:g}", task.of, file])
         if result.by_hand:
-            rows.writerow([*start, BY_HAND, "", result.by_hand])
+            rows.writerow([*start, BY_HAND, "", result.by_hand, file])
         if not result.tasks:
-            rows.writerow([*start, "not graded", "", ""])
+            rows.writerow([*start, "not graded", "", "", file])
     return text.getvalue()
+
+
+def _students(results: Sequence[SubmissionResult]) -> list[str]:
+    """Whose each file is, as `as_csv` says."""
+    first = [IN_ZIP.match(result.file) or OUTSIDE.match(result.file) for result in results]
+    places: dict[str, set[str]] = {}  # of each zip file, where answers lie in it
+    for found, result in zip(first, results, strict=True):
+        if found and found.re is IN_ZIP and result.problems != [OTHER]:
+            places.setdefault(found[1], set()).add(found[2])
+    return [found[1] if found and len(places.get(found[1], ())) == 1 else found[0] if found else "" for found in first]
 
 
 def _plain(text: str) -> str:

@@ -79,3 +79,12 @@ def test_every_mistake_is_worth_its_place():
     for task in TASKS.values():
         assert len(task.mistakes) >= 2
         assert all(cause and not cause.endswith(".") for cause, _ in task.mistakes)
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_backward"])
+def test_far_entries_lie_on_both_sides_of_0(name):
+    """Far below 0 GELU and its gradient are 0: zeros alone would be right there."""
+    for seed in range(50):
+        cases = TASKS[name].cases(numpy.random.default_rng(seed))
+        (far,) = [case.arguments["x"] for case in cases if "entries near 30 and -30" in case.about]
+        assert far.min() < 0 < far.max()

@@ -14,8 +14,8 @@ from minivivit.cli import main
 from minivivit.errors import InputError
 from minivivit.grading import batch, handed_in
 from minivivit.grading.batch import grade
-from minivivit.grading.handed_in import OTHER, find_handed_in
-from minivivit.grading.results import SubmissionResult, TaskResult, as_csv, best_of
+from minivivit.grading.handed_in import find_handed_in
+from minivivit.grading.results import OTHER, SubmissionResult, TaskResult, as_csv, best_of
 
 MERGE = b"def merge_heads(heads):\n    moved = heads.swapaxes(1, 2)\n    return moved.reshape(*moved.shape[:2], -1)\n"
 
@@ -36,6 +36,7 @@ def test_a_folder_is_searched_for_what_was_handed_in(tmp_path):
         "a/__pycache__/x.py",
         "a/test_heads.py",
         "a/conftest.py",
+        "a/minivivit-0.1.0-py3-none-any.whl",
         "a/answers.py",
         "test_student/test_mine.ipynb",
         "notes.txt",
@@ -157,11 +158,28 @@ def test_a_table_of_a_class_holds_no_formulas():
     tasks = [TaskResult("gelu", 1.5, 2, "")]
     table = as_csv([SubmissionResult(name, "03_layer_norm_and_gelu", tasks) for name in names])
     rows = list(csv.reader(io.StringIO(table)))
-    assert rows[0] == ["student", "assignment", "task", "points", "of"]
-    assert rows[1][2:] == ["gelu", "1.5", "2"]
-    assert rows[2][2:] == ["derivation (by hand)", "", "4"]
+    assert rows[0] == ["student", "assignment", "task", "points", "of", "file"]
+    assert rows[1][2:] == ["gelu", "1.5", "2", "Müller/02.ipynb"]
+    assert rows[2][2:] == ["derivation (by hand)", "", "4", "Müller/02.ipynb"]
+    assert rows[3][5] == "'=HYPERLINK(1)/x.py"
     students = [row[0] for row in rows[1::2]]
     assert students == ["Müller", "'=HYPERLINK(1)", "'+1.py", "'  @x.py", "'-x.py", "a =1.py", "'\uff1dx.py", "a,b.py"]
+
+
+def test_a_table_of_a_class_tells_students_and_their_files_apart():
+    files = {
+        "eve.zip!homework/03.ipynb": "eve.zip",  # a student's zip file
+        "eve.zip!scan.pdf": "eve.zip",
+        "one.zip!03.ipynb": "one.zip",
+        "class.zip!ada/03.ipynb": "class.zip!ada",  # a class's
+        "class.zip!bob.zip!homework/03.ipynb": "class.zip!bob.zip",
+        "mine!.py": "mine!.py",
+        "ada/03.py": "ada",
+        "ada/03 (1).py": "ada",
+    }
+    problems = {"eve.zip!scan.pdf": [OTHER]}
+    table = as_csv([SubmissionResult(name, ATTENTION, problems=problems.get(name, [])) for name in files])
+    assert {row["file"]: row["student"] for row in csv.DictReader(io.StringIO(table))} == files
 
 
 def test_of_several_files_the_best_counts_and_the_others_are_named():

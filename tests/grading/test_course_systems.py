@@ -28,6 +28,12 @@ def courses(tmp_path_factory):
     return place
 
 
+def test_a_seed_that_changes_nothing_is_said_to(tmp_path, capsys):
+    for number, more in enumerate(([], ["--seed", "1"])):
+        assert main(["assignments", str(tmp_path / str(number)), "--for", "pytest", *more]) == 0
+        assert ("--seed changes nothing here" in capsys.readouterr().out) == bool(more)
+
+
 def test_students_get_neither_solutions_nor_seeds(courses):
     for system, kind in (("gradescope/students", "ipynb"), ("pytest", "py")):
         for name, assignment in ASSIGNMENTS.items():
@@ -123,7 +129,7 @@ def test_gradescope_shows_why_nothing_was_graded(tmp_path):
     (tmp_path / "answers.pdf").write_bytes(b"%PDF")
     results = gradescope_results(tmp_path, "03_layer_norm_and_gelu", 1)
     assert "only 'answers.pdf'" in results["output"]
-    assert "4 for the derivation, graded by hand" in results["output"]
+    assert "not in this score: 4 points for the derivation, graded by hand" in results["output"]
     assert str(tmp_path) not in results["output"]
 
 
@@ -145,7 +151,9 @@ def test_a_classroom_repository_tests_itself(courses, tmp_path):
     )
     assert "5 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     assert "is not written yet" in done.stdout
-    assert "SEED=5" in done.stdout
+    assert done.stdout.count("merge_heads 1/1\n") == 1
+    assert "together 1 of 13 points (SEED=5)" in done.stdout
+    assert "Captured" not in done.stdout  # everything is said once
     file.write_text(f"{text}\ndef merge_heads(heads)\n", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "softmax"],
