@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy
 import pytest
+from in_part import one_in
 
 from minivivit import cli, command_line
 from minivivit.cli import main
@@ -36,7 +37,7 @@ def run_shell(command: str, **variables: str) -> subprocess.CompletedProcess:
 
 
 @POSIX
-@pytest.mark.parametrize("arguments", ["info", "--help", "classify"])
+@pytest.mark.parametrize("arguments", one_in(3, ["info", "--help", "classify"]))
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams(arguments, closed):
     result = run_shell(f"$M {arguments} {closed}")
@@ -64,7 +65,7 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
 
 @POSIX
 @DEV_FULL
-@pytest.mark.parametrize("arguments", ["--help", "train --help", "info --json", "classify"])
+@pytest.mark.parametrize("arguments", one_in(4, ["info --json", "--help", "train --help", "classify"]))
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_standard_output(arguments, unbuffered):
     result = run_shell(f"$M {arguments} >/dev/full", PYTHONUNBUFFERED=unbuffered)
@@ -91,6 +92,7 @@ def test_a_reader_who_leaves(arguments):
 
 
 @POSIX
+@pytest.mark.thorough
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
 def test_a_page_into_a_device_or_into_standard_output(tmp_path):
     trace = "$M trace clip.npy ours >/dev/null"

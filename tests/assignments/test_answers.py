@@ -51,7 +51,7 @@ def test_what_is_handed_out_earns_nothing(name, capsys):
     assert capsys.readouterr().out.count("is not written yet") == 2 * len(answers)
 
 
-@pytest.mark.parametrize("answer", some_of(WRONG, 8))
+@pytest.mark.parametrize("answer", some_of(WRONG, 16))
 def test_a_wrong_answer_loses_points_in_its_task_and_is_told_why(answer, capsys, monkeypatch):
     if answer.says == "stopped after" or "finite differences" in answer.title:  # no need to wait for the full time
         monkeypatch.setattr(student_call, "TIME_LIMIT", 0.3)
@@ -64,7 +64,7 @@ def test_a_wrong_answer_loses_points_in_its_task_and_is_told_why(answer, capsys,
     assert answer.says in said
 
 
-@pytest.mark.parametrize("answer", some_of(RIGHT, 8))
+@pytest.mark.parametrize("answer", some_of(RIGHT, 16))
 def test_a_right_answer_in_another_style_earns_all_points(answer, capsys):
     earned = run_cells(answer.assignment, {answer.task: answer.source}, only=answer.task)
     assert earned == {answer.task: points(answer.assignment)[answer.task]}, capsys.readouterr().out

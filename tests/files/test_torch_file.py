@@ -345,7 +345,7 @@ def test_one_storage_has_one_dtype(path):
             b")" + b"\x85" * 100_000 + b"}" + b")" + b"\x85" * 100_000 + b"Ns",
             "no dict with names or small numbers as keys",
         ),
-        (b"]" * 200_000 + b"a" * 199_999, "holds a list"),
+        pytest.param(b"]" * 200_000 + b"a" * 199_999, "holds a list", marks=pytest.mark.thorough),
         (b"(" * 100_000 + b"t" * 100_000, "holds a tuple"),
         (b"}q\x00X\x01\x00\x00\x00ah\x00s", "entry 'a' is a dict"),  # holds itself
         (b"h\x07", "pickle is damaged"),

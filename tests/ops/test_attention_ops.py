@@ -5,6 +5,7 @@ import tracemalloc
 
 import numpy
 import pytest
+from in_part import one_in
 from scipy import special
 
 from minivivit.ops import attention_dropout, blockwise_attention
@@ -165,8 +166,8 @@ def test_a_score_that_overflows_is_not_passed_over(monkeypatch):
 
 
 @pytest.mark.parametrize("keys_at_once", [4, 1056])
-@pytest.mark.parametrize("scale", [1, 10, 100])
-@pytest.mark.parametrize(("tokens", "size"), [(5, 64), (17, 16), (65, 8), (130, 32)])
+@pytest.mark.parametrize("scale", one_in(2, [1, 10, 100]))
+@pytest.mark.parametrize(("tokens", "size"), one_in(3, [(5, 64), (17, 16), (65, 8), (130, 32)]))
 def test_blockwise_gradients_in_float32_are_as_near_to_float64_as_the_explicit_form(
     tokens, size, scale, keys_at_once, monkeypatch
 ):

@@ -401,10 +401,10 @@ def test_memory_is_that_of_the_work_alone():
 @pytest.mark.parametrize(
     ("how", "error", "message"),
     [
-        ("input", InputError, "work: no such thing"),
-        ("memory", InputError, "work: not enough memory"),
         ("killed", InputError, "killed by signal 9"),
-        ("defect", RuntimeError, "exit code 1"),
+        pytest.param("input", InputError, "work: no such thing", marks=pytest.mark.thorough),
+        pytest.param("memory", InputError, "work: not enough memory", marks=pytest.mark.thorough),
+        pytest.param("defect", RuntimeError, "exit code 1", marks=pytest.mark.thorough),
     ],
 )
 def test_what_goes_wrong_in_the_other_process_is_said_here(how, error, message):
