@@ -46,7 +46,7 @@ def temporal_views(num_views: int, clip_len: int, frame_sample_rate: int, seg_le
     Returns
     -------
     numpy.ndarray
-        int64 (num_views, clip_len), each in 0, ..., seg_len - 1.
+        Of type intp (64 bits; 32 in a browser), shape (num_views, clip_len), each in 0, ..., seg_len - 1.
 
     Raises
     ------

@@ -14,6 +14,8 @@ CASES = [(name, "tree") for name in NAMES] + [(name, "file") for name in FILES]
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
 def case(request):
     name, kind = request.param
+    if kind == "file":
+        pytest.importorskip("msgpack")
     golden = Golden(name)
     source = golden.tree if kind == "tree" else DATA / f"{name}.checkpoint"
     return golden, load_scenic(source, golden.config, dtype="float64", backend="numpy")

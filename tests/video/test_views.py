@@ -33,7 +33,7 @@ def test_four_clips_by_hand():
 def test_dmvr_s_rule(num_views, clip_len, stride):
     for seg_len in (1, 2, 3, 7, 23, 24, 25, 63, 64, 65, 100, 301):
         found = temporal_views(num_views, clip_len, stride, seg_len)
-        assert found.dtype == numpy.int64
+        assert found.dtype == numpy.intp
         assert found.tolist() == tiled_windows(num_views, clip_len, stride, seg_len)
 
 
