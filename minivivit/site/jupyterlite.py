@@ -35,8 +35,10 @@ UNUSED = (
     "build/MathJax_SansSerif-*",
     "build/MathJax_Script-*",
     "build/MathJax_Calligraphic-*",
+    "build/MathJax_Main-Italic.*",
     "build/MathJax_Typewriter-*",
     "*/package.json",
+    "extensions/**/*.orig",
 )
 # Without its service worker, Python has files of its own. With it, Python's every look into its folder, of which an
 # import makes many, would be a request that the page answers: slow, and where the answer was lost, without an end.
