@@ -10,7 +10,7 @@ import io
 import json
 import re
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 from PIL import Image
@@ -47,19 +47,31 @@ def explore_page(recording: Recording, frames: numpy.ndarray, about: dict[str, A
     return assemble(page_data(recording, frames, about))
 
 
-def assemble(data: dict[str, Any]) -> str:
-    """Put `data` and the page's sources together, under a policy that lets nothing else in."""
+class More(NamedTuple):
+    """What a page has beside the recording's: a module of JavaScript, style, markup, and what its policy allows."""
+
+    module: str = ""
+    style: str = ""
+    markup: str = ""
+    scripts: str = ""  # where scripts may come from
+    policy: str = ""
+
+
+def assemble(data: dict[str, Any], more: More | None = None) -> str:
+    """Put `data` and the page's sources together, under a policy that lets nothing else in than `more` says."""
+    more = More() if more is None else more
     place = files("minivivit.explore") / "page"
-    script = "".join(as_script((place / f"{name}.js").read_text("utf-8")) for name in MODULES)
-    style = (place / "style.css").read_text("utf-8")
+    script = "".join(as_script((place / f"{name}.js").read_text("utf-8")) for name in MODULES) + as_script(more.module)
+    style = (place / "style.css").read_text("utf-8") + more.style
     policy = (
-        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src '{_digest(script)}'{more.scripts}; style-src '{_digest(style)}'; "
+        f"img-src data:; {more.policy}base-uri 'none'; form-action 'none'"
     )
     # What ends a script in HTML cannot stand in it: "<" is spelled as JSON allows.
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     html = (place / "page.html").read_text("utf-8")
-    for mark, part in {"POLICY": policy, "STYLE": style, "DATA": text, "SCRIPT": script}.items():
+    parts = {"POLICY": policy, "STYLE": style, "MORE": more.markup, "DATA": text, "SCRIPT": script}
+    for mark, part in parts.items():
         before, _, after = html.partition(f"<!--{mark}-->")
         html = before + part + after
     return html

@@ -81,6 +81,7 @@ def record_network(
     *,
     label: int | None = None,
     interpolate_pos_encoding: bool = False,
+    occlude: bool = True,
     on_record: Callable[[str], Any] | None = None,
 ) -> Recording:
     """Run one clip forward and backward, and keep what a page shows.
@@ -98,6 +99,8 @@ def record_network(
         The class of which the loss is taken; left out, the most probable.
     interpolate_pos_encoding : bool
         As in ``model.forward``.
+    occlude : bool
+        Whether to cover one tubelet after the other, too, where there are at most `MOST_OCCLUSIONS`.
     on_record : callable, optional
         Called with each name as it is made: a progress bar listens here.
 
@@ -140,10 +143,15 @@ def record_network(
     if not kept.whole:
         _add_attention(result, store)
     _add_parameters(result, model.state_dict())
-    if result.rollout is not None and numpy.prod(grid) <= MOST_OCCLUSIONS and config.temporal_encoding == "tubelet":
+    if occlude and result.rollout is not None and can_occlude(grid, config):
         result.occlusion = occlusion(model, pixels, label, interpolate_pos_encoding=interpolate_pos_encoding)
     result.shares = head_shares(result.tensors, {n: to_numpy(a) for n, a in model.state_dict().items()}, of, config)
     return result
+
+
+def can_occlude(grid: tuple[int, int, int], config: Any) -> bool:
+    """Whether the tubelets of a clip are covered one by one: where there are few, and each frame lies in one."""
+    return bool(numpy.prod(grid) <= MOST_OCCLUSIONS) and config.temporal_encoding == "tubelet"
 
 
 def choose(model: VivitForVideoClassification, grid: tuple[int, int, int], rollout: numpy.ndarray | None) -> Kept:

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import textwrap
+from functools import cache
 from typing import Any
 
 # A place in the source: module, function, and the beginning of the line that makes the value.
@@ -119,6 +120,7 @@ IN_MODEL_3: dict[str, tuple[Place, Place]] = {
 }
 
 
+@cache
 def source_lines(attention_type: str) -> dict[str, Any]:
     """The source of the functions that a network of this kind goes through, and the line of each role in it.
 

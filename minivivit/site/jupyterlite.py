@@ -34,7 +34,11 @@ UNUSED = (
     "build/MathJax_Fraktur-*",
     "build/MathJax_SansSerif-*",
     "build/MathJax_Script-*",
+    "build/MathJax_Calligraphic-*",
+    "build/MathJax_Main-Italic.*",
+    "build/MathJax_Typewriter-*",
     "*/package.json",
+    "extensions/**/*.orig",
 )
 # Without its service worker, Python has files of its own. With it, Python's every look into its folder, of which an
 # import makes many, would be a request that the page answers: slow, and where the answer was lost, without an end.
@@ -188,6 +192,9 @@ def _leave_out(target: Path) -> None:
         shorter = re.sub(MAP_OF_STYLES, "", text)
         if shorter != text:
             path.write_text(shorter, "utf-8")
+    for path in target.rglob("*.json"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":")), "utf-8")
     _leave_one_worker(target / "extensions" / KERNEL / "static")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from minivivit.errors import MissingExtraError
+from minivivit.explore.page import More, assemble
 from minivivit.site.front import answers_over_time
 from minivivit.site.jupyterlite import LICENCES, build_jupyterlite
 from minivivit.site.pyodide import Pyodide
@@ -25,12 +26,13 @@ from minivivit.site.sources import (
     read_notebook,
     without_outputs,
 )
-from minivivit.site.wheels import wheel_of_clone, wheel_of_installed
+from minivivit.site.wheels import Wheel, wheel_of_clone, wheel_of_installed
 
 ASSETS = Path(__file__).parent / "assets"
-READ, RUN = "read", "run"
+READ, RUN, LIVE = "read", "run", "live"
 # What Python has in the browser beside Pyodide's packages; the widgets' own wheel wants nothing of comm but its name.
 INSTALLED = ("comm", "ipywidgets", "tqdm")
+LIVE_PACKAGES = ("numpy", "scipy", "pillow", "threadpoolctl")  # of Pyodide, for the live page
 
 
 def write_site(
@@ -63,6 +65,7 @@ def write_site(
         _lay_out_contents(contents, clone, books, tasks)
         wheels = [wheel_of_clone(clone), *map(wheel_of_installed, INSTALLED)]
         build_jupyterlite(site / RUN, work, contents, pyodide, wheels)
+    write_live(site / LIVE, pyodide, wheels)
     say("pages to read")
     template = _templates()
     links = Links(_places(clone, books))
@@ -83,6 +86,40 @@ def write_site(
         data=_script_safe(answers_over_time()),
     )
     (site / "index.html").write_text(page, encoding="utf-8")
+
+
+def write_live(folder: Path, pyodide: Pyodide, wheels: list[Wheel]) -> None:
+    """Write the live page: a page of `minivivit explore` that is given its recordings by Python in a worker.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Beside that of JupyterLite, whose wheels and Pyodide it shares.
+    pyodide : Pyodide
+    wheels : list of Wheel
+        Of which it takes the package's own and those that this needs.
+    """
+    folder.mkdir()
+    shutil.copyfile(ASSETS / "live_worker.js", folder / "worker.js")
+    here = pyodide.url.startswith("./")
+    place = "" if here else " " + "/".join(pyodide.url.split("/")[:3])
+    texts = {name: (ASSETS / f"live.{name}").read_text(encoding="utf-8") for name in ("js", "css", "html")}
+    settings = {
+        "worker": "worker.js",
+        "pyodide": f"../{RUN}/{pyodide.url}" if here else pyodide.url,
+        "packages": LIVE_PACKAGES,
+        "wheels": [
+            f"../{RUN}/python/{wheel.name}" for wheel in wheels if wheel.name.partition("-")[0] in ("minivivit", "tqdm")
+        ],
+    }
+    more = More(
+        texts["js"],
+        texts["css"],
+        texts["html"],
+        scripts=f" 'self'{place} 'wasm-unsafe-eval'",
+        policy=f"connect-src 'self'{place}; worker-src blob:; ",
+    )
+    (folder / "index.html").write_text(assemble({"live": settings}, more), encoding="utf-8")
 
 
 def _templates() -> Callable[[str], Any]:

@@ -14,6 +14,7 @@ from minivivit.errors import InputError, MissingExtraError
 
 WHEEL = "Wheel-Version: 1.0\nGenerator: minivivit site\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 # Of an installed package: what pip puts elsewhere or makes itself, and tests.
+BESIDE = "minivivit/site/assets"  # of the clone: what the site has beside its wheel
 LEFT_OUT = {"..", "__pycache__", "tests"}
 
 
@@ -28,7 +29,11 @@ def wheel_of_clone(clone: Path) -> Wheel:
     """The package of a clone, as it lies there."""
     project = tomllib.loads((clone / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     paths = sorted(path for path in (clone / "minivivit").rglob("*") if path.is_file())
-    files = {path.relative_to(clone).as_posix(): path.read_bytes() for path in paths if "__pycache__" not in path.parts}
+    files = {
+        path.relative_to(clone).as_posix(): path.read_bytes()
+        for path in paths
+        if "__pycache__" not in path.parts and clone / BESIDE not in path.parents
+    }
     needs = [f"Requires-Dist: {line}" for line in project["dependencies"]]
     metadata = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {project['version']}", *needs]
     return _wheel(project["name"], project["version"], files, "\n".join(metadata) + "\n")

@@ -1,11 +1,14 @@
 // node drive.mjs PLAYWRIGHT SITE JOBS.json FOLDER: drives Chromium over the site, and prints one line of JSON for each job.
 // A job is {"kind": "picture", page, width}; {"kind": "run", notebook, answers: {task: code}}, where an answer replaces the
-// cell of the task before all cells run; or {"kind": "code", notebook, code}, which runs code in place of the first cell.
+// cell of the task before all cells run; {"kind": "code", notebook, code}, which runs code in place of the first cell; or
+// {"kind": "live", ...}, the live page (live.mjs).
 // FOLDER takes pictures, and notebooks as a reader would download them.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
+
+import { live } from './live.mjs';
 
 const [playwright, site, jobs, folder] = process.argv.slice(2);
 const { chromium } = await import(pathToFileURL(path.join(playwright, 'index.mjs')));
@@ -23,8 +26,9 @@ context.on('request', (request) => {
     if (!address.startsWith(site) && !/^(data|blob|about):/.test(address)) outside.add(address);
 });
 
-const opened = async (address) => {
+const opened = async (address, first = () => {}) => {
     const page = await context.newPage();
+    await page.addInitScript(first);
     const errors = [];
     page.on('console', (message) => {
         if (message.type() === 'error') errors.push(`${message.text()} (${message.location().url})`);
@@ -147,7 +151,7 @@ const take = async (page, notebook) => {
 for (const job of JSON.parse(fs.readFileSync(jobs, 'utf8'))) {
     let result;
     try {
-        result = await { run, code, picture }[job.kind](job);
+        result = await { run, code, picture, live: (given) => live(given, opened, folder) }[job.kind](job);
     } catch (error) {
         result = { errors: [`the test itself: ${error.message}`] };
     }

@@ -4,6 +4,7 @@ pip install '.[test,site]' && pytest -m site
 """
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -17,6 +18,8 @@ import pytest
 from PIL import Image
 
 from minivivit.cli import main
+from minivivit.site.publish import write_live
+from minivivit.site.pyodide import Pyodide
 from minivivit.site.reading import Links, formula, markdown_page, notebook_page
 
 pytestmark = pytest.mark.site
@@ -137,6 +140,41 @@ def test_python_finds_what_it_is_told_of(site):
         assert (site / "run" / "files" / name).is_file()
     names = [extension["name"] for extension in settings["federated_extensions"]]
     assert sorted(names) == ["@jupyter-widgets/jupyterlab-manager", "@jupyterlite/pyodide-kernel-extension"]
+
+
+def test_the_live_page_lets_in_what_is_the_sites_and_its_python_and_nothing_else(site, tmp_path):
+    page = (site / "live" / "index.html").read_text(encoding="utf-8")
+    settings = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])["live"]
+    for place in [settings["worker"], *settings["wheels"]]:
+        assert (site / "live" / place).is_file(), place
+    assert [place.rpartition("/")[2].partition("-")[0] for place in settings["wheels"]] == ["minivivit", "tqdm"]
+    assert 'href="live/index.html"' in (site / "index.html").read_text(encoding="utf-8")
+    (tmp_path / "run").mkdir()
+    write_live(tmp_path / "live", Pyodide("./pyodide/"), [])
+    own = (tmp_path / "live" / "index.html").read_text(encoding="utf-8")
+    for text, place in ((page, " https://cdn.jsdelivr.net"), (own, "")):
+        policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1].split("; ")
+        script = re.search(r'<script type="module">(.*?)</script>', text, re.DOTALL)[1]
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert policy[:2] == [
+            "default-src 'none'",
+            f"script-src 'sha256-{digest}' 'self'{place} 'wasm-unsafe-eval'",
+        ]
+        assert policy[3:] == [
+            "img-src data:",
+            f"connect-src 'self'{place}",
+            "worker-src blob:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+        assert not Page(tmp_path / "live" / "index.html").handlers
+        names = re.findall(r"^(?:async )?(?:function|const|let|class) (\w+)", script, re.MULTILINE)
+        assert len(names) == len(set(names)), "modules in one script have no name in common"
+        assert not re.search(r"^(?:import|export)\b|innerHTML|eval\(", script, re.MULTILINE)
+    ids = re.findall(r' id="([^"]*)"', own)
+    assert len(ids) == len(set(ids))
+    asked = re.findall(r'(?:byId|set|openPad)\("([\w-]+)"', (ROOT / "minivivit/site/assets/live.js").read_text())
+    assert set(asked) - {"data"} <= set(ids)
 
 
 def test_the_kernel_has_one_worker_and_scripts_carry_no_source(site):

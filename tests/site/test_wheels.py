@@ -35,7 +35,10 @@ def test_the_package_runs_from_its_wheel_and_knows_its_version(tmp_path):
     assert wheel == wheel_of_clone(ROOT)
     names = opened(wheel).namelist()
     assert "minivivit/bundled/motion_model/model.safetensors" in names
-    assert not [name for name in names if name.endswith(".pyc") or name.startswith("notebooks")]
+    assert not [
+        name for name in names if name.endswith(".pyc") or name.startswith(("notebooks", "minivivit/site/assets"))
+    ]
+    assert "minivivit/site/live.py" in names
 
 
 def test_an_installed_package_becomes_its_wheel_again():

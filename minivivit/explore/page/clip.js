@@ -47,12 +47,13 @@ export function gazeOf(net, state) {
 export const tokenOf = (state) => (state.token === "cls" ? -1 : Number(state.token) - 1);
 export const timeOf = (net, state) => (state.token === "cls" ? 0 : Math.floor(tokenOf(state) / net.places));
 
-export function buildClip(net, page) {
+// `stood` is how the clip that was there stood: its frame, and whether it played.
+export function buildClip(net, page, stood = null) {
   const { data } = net;
   const { frames } = data;
   const image = new Image();
-  let current = 0;
-  let playing = !matchMedia("(prefers-reduced-motion: reduce)").matches;
+  let current = stood ? Math.min(stood.frame, frames.count - 1) : 0;
+  let playing = stood ? stood.playing : !matchMedia("(prefers-reduced-motion: reduce)").matches;
   let before = 0;
   const depth = data.model.tubelet_frames[0].length;
   const panels = [];
@@ -186,12 +187,15 @@ export function buildClip(net, page) {
   clear(byId("cls-place"));
   if (clsTile) byId("cls-place").append(clsTile);
 
+  // Whoever listens may take the choice for something else.
   function choose(token) {
+    if (!box.dispatchEvent(new CustomEvent("tubelet", { detail: token, cancelable: true }))) return;
     if (net.keepsToken(token)) page.change({ token: token + 1 });
     else byId("says").textContent = "This tubelet is not in the page, which holds a sample of the network: choose one with a dotted frame.";
   }
 
-  box.addEventListener("keydown", (event) => {
+  box.onkeydown = (event) => {
+    if (event.key === "Enter" && event.target === box && tokenOf(page.state) >= 0) choose(tokenOf(page.state));
     const moves = {
       ArrowLeft: [0, 0, -1], ArrowRight: [0, 0, 1], ArrowUp: [0, -1, 0], ArrowDown: [0, 1, 0], PageUp: [-1, 0, 0], PageDown: [1, 0, 0],
     };
@@ -211,7 +215,7 @@ export function buildClip(net, page) {
       clamp(t + move[0], net.times), clamp(Math.floor(p / net.columns) + move[1], net.rows), clamp((p % net.columns) + move[2], net.columns),
     ];
     page.change({ token: time * net.places + row * net.columns + column + 1 });
-  });
+  };
 
   let gaze = null;
 
@@ -390,7 +394,14 @@ export function buildClip(net, page) {
   }
 
   play(playing);
-  return { render, toggle: () => play(!playing), pause: () => play(false) };
+  const pause = () => play(false);
+  const now = () => ({ frame: current, playing });
+  // Another recording takes the place of this one.
+  function leave() {
+    playing = false;
+    image.onload = null;
+  }
+  return { render, toggle: () => play(!playing), pause, now, leave };
 }
 
 // All layers by all heads as small maps, each with its share of the logit.

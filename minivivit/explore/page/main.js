@@ -10,8 +10,15 @@ import { buildWhy } from "./why.js";
 import { buildModels } from "./models.js";
 import { buildTour } from "./tour.js";
 
-// Show a recording: `data` is what minivivit.explore.page.page_data returns. May be called again with another.
+let shown = null; // what show has put up last
+const scheme = matchMedia("(prefers-color-scheme: dark)");
+
+// Show a recording: `data` is what minivivit.explore.page.page_data returns. May be called again with another: what was
+// looked at stays so, where the network has it.
 export function show(data) {
+  const before = shown && { state: shown.state, clip: shown.clip.now() };
+  if (shown) shown.leave();
+  const focused = document.activeElement && document.activeElement.id;
   const net = openNetwork(data);
   const rollout = data.rollout ? Array.from(unpack(data.rollout)) : data.kept.tubelets.map(() => 0);
   const best = rollout.indexOf(Math.max(...rollout));
@@ -31,7 +38,7 @@ export function show(data) {
     (changes, state) => linked(net, parts, changes, state),
   );
   describe(net);
-  const built = [buildClip(net, page), buildFlow(net, page), buildWhy(net, page), buildModels(net, page), buildTour(net, page)];
+  const built = [buildClip(net, page, before && before.clip), buildFlow(net, page), buildWhy(net, page), buildModels(net, page), buildTour(net, page)];
   const [clip, ...others] = built;
   const tour = built[4];
 
@@ -66,7 +73,7 @@ export function show(data) {
     forgetColours();
     render();
   };
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  scheme.onchange = again;
   window.onbeforeprint = () => {
     clip.pause();
     document.documentElement.dataset.print = "yes";
@@ -77,8 +84,10 @@ export function show(data) {
     again();
   };
   document.onkeydown = (event) => key(event, net, page, clip);
-  page.restore();
-  tour.enter();
+  page.restore(before && before.state);
+  if (!before) tour.enter();
+  if (focused && byId(focused) && document.activeElement.id !== focused) byId(focused).focus({ preventScroll: true });
+  shown = { clip, state: page.state, leave: () => (clearTimeout(later), clip.leave()) };
 }
 
 // Where the page opens: at the head that writes most for the class of the loss.
@@ -150,4 +159,5 @@ function describe(net) {
   for (const note of data.notes) notes.append(element("li", {}, note));
 }
 
-show(JSON.parse(byId("data").textContent));
+const given = JSON.parse(byId("data").textContent);
+if (given.format) show(given); // a page that computes has nothing to show yet

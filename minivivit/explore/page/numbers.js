@@ -1,6 +1,11 @@
 // Numbers: unpacking them, the functions of the network, and how they are written.
 
-const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+function bytesOf(text) {
+  const letters = atob(text);
+  const bytes = new Uint8Array(letters.length);
+  for (let k = 0; k < letters.length; k++) bytes[k] = letters.charCodeAt(k);
+  return bytes;
+}
 
 const halfToNumber = (bits) => {
   const exponent = (bits >> 10) & 31;

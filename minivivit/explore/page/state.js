@@ -52,10 +52,11 @@ export function openState(limits, initial, link) {
     tell(before, soon);
   }
 
-  // Everything anew, from the address.
-  function restore() {
+  // Everything anew, from the address, or as it was before.
+  function restore(before = null) {
     Object.assign(state, defaults);
-    accept(Object.fromEntries(new URLSearchParams(location.hash.slice(1))));
+    accept(before || Object.fromEntries(new URLSearchParams(location.hash.slice(1))));
+    if (before) history.replaceState(null, "", address());
     tell(null);
   }
 

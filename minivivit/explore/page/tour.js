@@ -82,9 +82,9 @@ export function buildTour(net, page) {
     if (number) byId(steps[number - 1][4]).scrollIntoView({ block: "start" });
   }
 
-  box.addEventListener("keydown", (event) => {
+  box.onkeydown = (event) => {
     if (event.key === "Escape") go(0);
-  });
+  };
 
   return { render, enter };
 }

@@ -219,7 +219,11 @@ def motion_paths(parameters: MotionParameters) -> tuple[numpy.ndarray, numpy.nda
 
 
 def _render_block(
-    parameters: MotionParameters, paths: tuple[numpy.ndarray, ...], clips: numpy.ndarray, block: slice
+    parameters: MotionParameters,
+    paths: tuple[numpy.ndarray, ...],
+    clips: numpy.ndarray,
+    block: slice,
+    shapes: numpy.ndarray | None,
 ) -> None:
     """Write the clips of one block: glyph over background, then noise, rounded to uint8."""
     x, y, angle, radius = (path[block] for path in paths)
@@ -232,6 +236,7 @@ def _render_block(
         angle,
         parameters.softness[block],
         size=clips.shape[2],
+        shapes=shapes,
     )  # (clips, frames, size, size)
     amplitude = parameters.noise_amplitude[block, None, None, None]
     scale = amplitude / numpy.float32(127.5)
@@ -247,8 +252,10 @@ def _render_block(
         clips[block, ..., channel] = frames
 
 
-def render_motion(parameters: MotionParameters) -> numpy.ndarray:
+def render_motion(parameters: MotionParameters, shapes: numpy.ndarray | None = None) -> numpy.ndarray:
     """The clips that `parameters` describe, uint8 (batch, frames, size, size, 3).
+
+    Given `shapes`, the glyphs are those, as `glyph_coverage` takes them.
 
     Blocks of clips are rendered in parallel; the bits depend neither on the number of threads nor on the machine.
     """
@@ -258,7 +265,7 @@ def render_motion(parameters: MotionParameters) -> numpy.ndarray:
     step = max(1, _BLOCK_VALUES // (num_frames * size * size))
 
     def block_task(first: int):
-        return lambda: _render_block(parameters, paths, clips, slice(first, first + step))
+        return lambda: _render_block(parameters, paths, clips, slice(first, first + step), shapes)
 
     parallel_blocks([block_task(first) for first in range(0, batch, step)])
     return clips

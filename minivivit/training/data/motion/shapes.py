@@ -19,6 +19,8 @@ Distances and coverage: I. Quilez, "2D distance functions"; C. Green, "Improved 
 Textures and Special Effects", SIGGRAPH 2007.
 """
 
+from collections.abc import Sequence
+
 import numpy
 
 # Each glyph: three capsules (x_a, y_a, x_b, y_b, r_a, r_b), y down, before they are fitted to the unit disc. A glyph of
@@ -37,16 +39,26 @@ _CAPSULES: dict[str, list[tuple[float, ...]]] = {
 GLYPHS = tuple(_CAPSULES)
 
 
-def _fitted_to_unit_disc(capsules: list[tuple[float, ...]]) -> numpy.ndarray:
-    """The capsules moved so that their bounding box is centred, and shrunk so that the farthest point lies at 1."""
+def fitted_to_unit_disc(capsules: Sequence[Sequence[float]]) -> numpy.ndarray:
+    """The capsules moved so that their bounding box is centred, and scaled so that the farthest point lies at 1.
+
+    Parameters
+    ----------
+    capsules : sequence of (x_a, y_a, x_b, y_b, r_a, r_b)
+        y points down; no capsule's ends coincide.
+
+    Returns
+    -------
+    float64 array, (capsules, 6)
+    """
     glyph = numpy.array(capsules, dtype=numpy.float64)
-    ends = glyph[:, :4].reshape(3, 2, 2)  # (capsule, end, xy): a view, so that moving the ends moves the glyph's
+    ends = glyph[:, :4].reshape(-1, 2, 2)  # (capsule, end, xy): a view, so that moving the ends moves the glyph's
     radii = glyph[:, 4:, None]  # (capsule, end, 1)
     ends -= ((ends - radii).min(axis=(0, 1)) + (ends + radii).max(axis=(0, 1))) / 2
     return glyph / (numpy.sqrt((ends**2).sum(axis=2, keepdims=True)) + radii).max()
 
 
-_UNIT_CAPSULES = numpy.stack([_fitted_to_unit_disc(capsules) for capsules in _CAPSULES.values()])  # (glyphs, 3, 6)
+_UNIT_CAPSULES = numpy.stack([fitted_to_unit_disc(capsules) for capsules in _CAPSULES.values()])  # (glyphs, 3, 6)
 
 
 def _placed_capsules(
@@ -56,13 +68,14 @@ def _placed_capsules(
     y: numpy.ndarray,
     radius: numpy.ndarray,
     angle: numpy.ndarray,
+    shapes: numpy.ndarray,
 ) -> numpy.ndarray:
-    """The glyphs' capsules in pixels, (6, 3, batch, frames, 1, 1): mirrored, turned, sized and moved to their place.
+    """The glyphs' capsules in pixels, (6, parts, batch, frames, 1, 1): mirrored, turned, sized and moved there.
 
     Sine and cosine are taken in float64 and only the placed capsules are rounded to float32. What follows is plain
     arithmetic, which IEEE 754 fixes to the bit, so that a seed gives the same clips on every machine.
     """
-    capsules = _UNIT_CAPSULES[glyph].transpose(2, 1, 0)[..., None]  # (6, 3, batch, 1)
+    capsules = shapes[glyph].transpose(2, 1, 0)[..., None]  # (6, parts, batch, 1)
     cosine, sine = radius * numpy.cos(angle), radius * numpy.sin(angle)  # (batch, frames)
     placed = []
     for local_x, local_y in (capsules[0:2], capsules[2:4]):  # the two ends
@@ -81,6 +94,7 @@ def glyph_coverage(
     angle: numpy.ndarray,
     softness: numpy.ndarray,
     size: int,
+    shapes: numpy.ndarray | None = None,
 ) -> numpy.ndarray:
     """How much of each pixel a glyph covers, for one glyph a clip and one place, size and angle of it a frame.
 
@@ -100,22 +114,26 @@ def glyph_coverage(
         The width of the edge's ramp in pixels.
     size : int
         Height and width of a frame.
+    shapes : float64 array, (glyphs, parts, 6), optional
+        Glyphs to choose from in place of `GLYPHS`, as `fitted_to_unit_disc` makes one.
 
     Returns
     -------
     float32 array, (batch, frames, size, size)
         From 0 (outside) to 1 (inside).
     """
-    x_a, y_a, x_b, y_b, r_a, r_b = _placed_capsules(glyph, mirror, x, y, radius, angle)  # each (3, batch, frames, 1, 1)
+    shapes = _UNIT_CAPSULES if shapes is None else shapes
+    placed = _placed_capsules(glyph, mirror, x, y, radius, angle, shapes)
+    x_a, y_a, x_b, y_b, r_a, r_b = placed  # each (parts, batch, frames, 1, 1)
     along_x, along_y = x_b - x_a, y_b - y_a
     squared_length = along_x * along_x + along_y * along_y
     pixel = numpy.arange(size, dtype=numpy.float32) + numpy.float32(0.5)
-    from_x, from_y = pixel - x_a, pixel[:, None] - y_a  # (3, batch, frames, 1, size) and (3, batch, frames, size, 1)
+    from_x, from_y = pixel - x_a, pixel[:, None] - y_a  # (parts, batch, frames, 1, size) and (..., size, 1)
     foot_x, foot_y = from_x * (along_x / squared_length), from_y * (along_y / squared_length)
 
     distance = numpy.full((*x.shape, size, size), numpy.inf, dtype=numpy.float32)
     foot, offset, part = (numpy.empty_like(distance) for _ in range(3))
-    for i in range(3):
+    for i in range(len(x_a)):
         numpy.add(foot_x[i], foot_y[i], out=foot)  # t, before it is clipped
         numpy.clip(foot, 0, 1, out=foot)
         numpy.multiply(foot, along_x[i], out=offset)
