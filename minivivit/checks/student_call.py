@@ -183,36 +183,37 @@ def _time_limit(seconds: float, thread: threading.Thread) -> Callable[[], bool]:
 
 def _stop(thread: threading.Thread, left: threading.Event) -> None:
     """Raise `TooSlow` in a thread until it has left the student's function, or the time of grace is over."""
-    is_over, pause, told = _time_limit(GRACE, thread), PAUSE, False
+    is_over, pause = _time_limit(GRACE, thread), PAUSE
     while thread.is_alive() and not is_over():
-        if not left.is_set():
-            _raise_in(thread.ident, ctypes.py_object(TooSlow))
-            told = True
-        thread.join(pause)
-        pause *= 2  # who is slow to leave, on a busy machine, is not told so at every step
-    if told:
-        _raise_in(thread.ident, None)
-        _lower_the_flag()
+        if left.is_set():
+            thread.join(pause)
+        else:
+            _interrupt(thread.ident or 0, pause)
+            pause *= 2  # who is slow to leave, on a busy machine, is not told so at every step
 
 
-def _raise_in(ident: int | None, error: Any) -> None:
-    """Let an exception be raised in a thread once it runs Python's code again; None takes back what waits for that."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident or 0), error)
+def _interrupt(ident: int, pause: float) -> None:
+    """Raise `TooSlow` in a thread, if it comes to Python's code within `pause` seconds.
 
-
-def _lower_the_flag() -> None:
-    """Let no thread wait for another in which an exception was to be raised, and which sleeps or is no more.
-
-    That such an exception waits is one flag for all threads, and only a thread in which one is raised lowers it: here
-    our own. Up to CPython 3.11 a thread with a profile function does not get past the first line of any function while
-    the flag is up, https://github.com/python/cpython/blob/v3.11.7/Python/ceval.c (``DO_TRACING`` of a ``RESUME``).
+    That an exception waits for a thread is one flag for all threads, and only a thread in which one is raised lowers
+    it. Up to CPython 3.11, while it is up, no thread with a profile function, a debugger or a measurement of coverage
+    gets past the first line of a function (``Python/ceval.c``, ``DO_TRACING`` of a ``RESUME``): for as long as the
+    other sleeps, or for ever when it has just ended. So the flag is lowered here, by an exception in our own thread,
+    and meanwhile no function of Python is called.
     """
+    raise_in, too_slow = ctypes.pythonapi.PyThreadState_SetAsyncExc, ctypes.py_object(TooSlow)
+    other, own = ctypes.c_ulong(ident), ctypes.c_ulong(threading.get_ident())
     try:
-        _raise_in(threading.get_ident(), ctypes.py_object(TooSlow))
-        for _ in range(1000):  # it is raised where a loop goes round
+        raise_in(other, too_slow)
+        time.sleep(pause)
+    finally:
+        raise_in(other, None)
+        try:
+            raise_in(own, too_slow)
+            for _ in range(1000):  # it is raised where a loop goes round
+                pass
+        except TooSlow:
             pass
-    except TooSlow:
-        pass
 
 
 class _Watch:

@@ -262,6 +262,20 @@ def test_who_sleeps_makes_nobody_else_slow(monkeypatch, where):
     wake.set()
 
 
+@stops
+def test_who_sleeps_does_not_hold_up_a_debugger(monkeypatch):
+    """Nor coverage: what traces our own thread, too, must get past an exception that waits for another."""
+    monkeypatch.setattr(student_call, "GRACE", 0.1)
+    wake, before = threading.Event(), sys.gettrace()
+    sys.settrace(lambda frame, event, argument: None)
+    try:
+        outcome = student_call.call_student(lambda x: wake.wait(), [1.0], 0.02)
+    finally:
+        sys.settrace(before)
+    assert outcome.timed_out
+    wake.set()
+
+
 def counts_calls(x):
     return sum(one() for _ in range(100))
 
