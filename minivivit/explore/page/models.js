@@ -43,10 +43,12 @@ export function buildModels(net, page) {
     const [title, says] = NAMES[entry.attention_type];
     const own = entry.attention_type === model.attention_type;
     const layers = element("div", { class: "layers" });
+    const spatial = entry.layers.filter(([reads]) => reads !== "moments").length;
+    const twoEncoders = entry.attention_type === "factorised_encoder";
     const canvases = sightOf(entry.layers).map((sight, number) => {
       const canvas = element("canvas", { role: "img" });
       const moments = entry.layers[number][0] === "moments";
-      layers.append(element("figure", {}, canvas, element("figcaption", {}, moments ? `${number + 1}, over times` : `layer ${number + 1}`)));
+      layers.append(element("figure", {}, canvas, element("figcaption", {}, moments ? `temporal ${number - spatial}` : twoEncoders ? `spatial ${number}` : `layer ${number}`)));
       return { canvas, sight };
     });
     const cost = element("div", { class: "cost" });
