@@ -121,7 +121,8 @@ function linked(net, parts, changes, state) {
     result.part = parts.includes(part) ? part : "";
   }
   const layer = net.attentions.findIndex((entry) => entry.stage === net.stages[Number(result.stage)]);
-  if ("stage" in result && layer >= 0 && !("layer" in result)) result.layer = layer;
+  const named = "layer" in result ? net.attentions[Number(result.layer)] : null;
+  if ("stage" in result && layer >= 0 && (!named || named.stage !== net.stages[Number(result.stage)])) result.layer = layer;
   return result;
 }
 
