@@ -349,7 +349,7 @@ export function buildClip(net, page, stood = null) {
     } else if (state.what === "gradients" && best[0][0] === 0) {
       says.append(mark, `${whole}: nothing of what it reads in this layer reaches the answer, which is read from the CLS token alone. So the loss does not change with these probabilities: their gradient is 0.`);
     } else if (state.what === "gradients") {
-      says.append(mark, `${whole}: full squares are probabilities that the loss would rise with, hollow ones those that it would fall with. The largest is ${best[0][1]}, ${written(best[0][0])}.`);
+      says.append(mark, `${whole}. Full squares: with more attention there the loss would rise. Hollow ones: it would fall. The largest gradient is that of ${best[0][1]}, ${written(best[0][0])}.`);
     } else {
       const parts = best.slice(0, 3).map(([share, where]) => `${where} (${percent(share)})`);
       const verb = state.direction === "from" ? "reads most from" : "is read most by";
@@ -359,7 +359,7 @@ export function buildClip(net, page, stood = null) {
   }
 
   function titleOf(state) {
-    if (gaze.pixels) return "Where the loss hangs on the pixels";
+    if (gaze.pixels) return "How the loss depends on the pixels";
     if (state.look === "rollout") return "Where the answer comes from";
     if (state.look === "cover") return "What is missed when it is covered";
     const head = nameOfHead(state.head);
@@ -465,7 +465,7 @@ function buildMatrix(net, page) {
     box.append(row);
   }
   byId("heads-says").textContent = withShares
-    ? `Below each map: what the head writes for (right) or against (left) “${data.labels[data.label]}”, as its share of the logit. All shares, with those of the MLPs, the embedding and the biases, add up to it.`
+    ? `The bar below a map: what this head adds to (right) or takes from (left) the logit, the score of “${data.labels[data.label]}”. With the MLPs, the embedding and the biases, all parts add up to it.`
     : "";
 
   function shareBar(canvas, share, width) {

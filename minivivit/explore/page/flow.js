@@ -28,7 +28,7 @@ const TITLES = {
   tanh: ["tanh", "bent, number by number"],
   logits: ["Logits", "one number a class"],
   probabilities: ["Softmax", "logits become probabilities"],
-  loss: ["Loss", "how surprised it is"],
+  loss: ["Loss", "how wrong the answer is"],
   pixel: ["Pixels", "what goes in"],
 };
 

@@ -18,10 +18,10 @@ const missing = (value, what) => made(value, { note: `${what} this page does not
 // In words where a row of a space is: "time 0, row 2, column 2".
 export function placeName(net, space, row) {
   const at = net.covers(space, row);
-  const time = at.time === undefined ? "" : `time ${at.time}`;
+  const time = at.time === undefined ? "" : `time\u00a0${at.time}`;
   if (at.cls) return time ? `CLS of ${time}` : "CLS";
   if (at.place === null || at.place === undefined) return time;
-  return `${time}, row ${Math.floor(at.place / net.columns)}, column ${at.place % net.columns}`;
+  return `${time}, row\u00a0${Math.floor(at.place / net.columns)}, column\u00a0${at.place % net.columns}`;
 }
 
 // A number of a tubelet by its channel, frame, row and column within it.
@@ -32,7 +32,7 @@ export function pixelName(net, index) {
   const frame = Math.floor(index / (width * height)) % frames;
   const channel = Math.floor(index / (width * height * frames));
   const colour = net.model.channels === 3 ? ["red", "green", "blue"][channel] : `channel ${channel}`;
-  return `${colour}, frame ${frame}, y ${y}, x ${x}`;
+  return `${colour}, frame\u00a0${frame}, y\u00a0${y}, x\u00a0${x}`;
 }
 
 const featureName = (net, step, k) => {

@@ -152,7 +152,7 @@ function openLive(settings) {
   };
   byId("motion").onchange = ({ target }) => change({ ...toMotion, motion: Number(target.value) }, "Another motion");
   byId("pace").oninput = ({ target }) => change({ ...toMotion, speed: Number(target.value) }, "Another speed");
-  byId("another").onclick = () => change({ ...toMotion, seed: wanted.seed + 1 }, "Another ground");
+  byId("another").onclick = () => change({ ...toMotion, seed: wanted.seed + 1 }, "Another background");
   for (const button of byId("order").querySelectorAll("button"))
     button.onclick = () => change({ order: button.dataset.value, shuffle: wanted.shuffle + (button.dataset.value === "shuffled") }, "The frames in another order");
   const pad = openPad((strokes) => {
