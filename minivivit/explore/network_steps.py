@@ -76,7 +76,7 @@ def _one_encoder(config: VivitConfig, interpolated: bool) -> tuple[list[dict[str
     for number in range(config.num_hidden_layers):
         name = f"vivit.encoder.layer.{number}"
         steps = (_factorised_layer if factorised else _plain_layer)(config, name, stream)
-        result.append(_layer(name, f"Layer {number + 1}", "clip", steps))
+        result.append(_layer(name, f"Layer {number}", "clip", steps))
         stream = name
     result.append(_final_norm("vivit.layernorm", stream, "clip", "Final norm", config))
     return result, "vivit.layernorm", "clip"
@@ -96,7 +96,7 @@ def _two_encoders(config: VivitConfig) -> tuple[list[dict[str, Any]], str, str]:
         stream = f"{encoder}.embeddings"
         for number in range(depth):
             name = f"{encoder}.layer.{number}"
-            title = f"{axis.capitalize()} layer {number + 1}"
+            title = f"{axis.capitalize()} layer {number}"
             steps = _plain_layer(config, name, stream, "spatial" if axis == "spatial" else "all")
             result.append(_layer(name, title, space, steps))
             stream = name

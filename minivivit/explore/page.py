@@ -149,7 +149,7 @@ def kept_sentence(recording: Recording) -> str:
     kept, config = recording.kept, recording.config
     if kept.whole:
         return "Every value, gradient and weight of this network is in the page."
-    tokens, heads = int(numpy.prod(recording.grid)), ", ".join(str(head + 1) for head in kept.heads)
+    tokens, heads = int(numpy.prod(recording.grid)), ", ".join(str(head) for head in kept.heads)
     cls = " and the CLS token" if config.use_cls_token else ""
     return (
         f"This network is too large for one page, so it holds a sample: of {tokens:,} tubelets the "

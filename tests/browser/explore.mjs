@@ -115,7 +115,26 @@ async function use(page, name) {
   await page.locator('#direction [data-value="to"]').click();
   check((await page.locator("#says").textContent()) !== says, `${name}: the direction changes nothing`);
   await page.locator("#matrix .cell[aria-pressed]").first().click();
-  check((await page.locator("#layer").inputValue()) === "1", `${name}: the first map is not of layer 1 but of ${layer}`);
+  check((await page.locator("#layer").inputValue()) === "0", `${name}: the first map is not of layer 0 but of ${layer}`);
+  // what is counted is counted from 0, as the trace names it
+  const counted = await page.evaluate(() => {
+    const found = [];
+    for (const node of document.querySelectorAll("#strip .node")) {
+      const said = /layer ([0-9]+)/i.exec(node.textContent);
+      if (!said) continue;
+      node.click();
+      const named = /[.]layer[.]([0-9]+)[.]/.exec(document.querySelector("#stage .card").dataset.part);
+      if (named[1] !== said[1]) found.push(`${named[0]} is called ${said[0]}`);
+    }
+    const texts = (selector) => [...document.querySelectorAll(selector)].map((one) => one.textContent);
+    const smallest = { head: texts("#matrix .col").find((text) => /[0-9]/.test(text)), time: texts("#panels figcaption")[0], model: texts("#models figcaption")[0] };
+    for (const [name, text] of Object.entries(smallest)) if (!/ 0($|[^0-9])/.test(text)) found.push(`the first ${name} is called ${text}`);
+    document.querySelector('#stage [data-part$=".query"]').click();
+    const first = document.querySelector("#why .number .of").textContent;
+    if (!first.includes("head 0, its feature 0")) found.push(`the first number of a query is called ${first}`);
+    return found;
+  });
+  check(counted.length === 0, `${name}: ${counted.join("; ")}`);
   // the tour, to its end
   await page.locator("#tour-start").click();
   const titles = new Set();
@@ -158,7 +177,7 @@ async function look(page, name) {
 // The states that are worth looking at, in three widths, light and dark; and the two pictures of the README.
 async function picture(entry) {
   const part = "vivit.encoder.layer.2.attention.attention.scores";
-  const states = { start: "", gradients: "#what=gradients", pixels: "#what=gradients&look=rollout", covering: "#look=cover", number: `#part=${part}&number=28`, backward: `#part=${part}&number=28&what=gradients`, answer: "#tour=10", models: "#tour=12" };
+  const states = { start: "", gradients: "#what=gradients", pixels: "#what=gradients&look=rollout", covering: "#look=cover", number: `#part=${part}&number=27`, backward: `#part=${part}&number=27&what=gradients`, answer: "#tour=10", models: "#tour=12" };
   for (const [scheme, width] of [["light", 390], ["light", 1280], ["dark", 1280], ["light", 1920]])
     for (const [name, hash] of Object.entries(states)) {
       const page = await open({ ...entry, page: `${entry.page}${hash}` }, { viewport: { width, height: 900 }, colorScheme: scheme });
@@ -181,10 +200,10 @@ for (const entry of pages) {
   await look(page, entry.name);
   const frames = await page.evaluate(() => {
     const start = performance.now();
-    const layers = Number(document.getElementById("layer").max);
+    const layers = Number(document.getElementById("layer").max) + 1;
     for (let k = 0; k < 60; k++) {
       const slider = document.getElementById("layer");
-      slider.value = 1 + (k % layers);
+      slider.value = k % layers;
       slider.oninput({ target: slider });
       slider.getBoundingClientRect();
     }

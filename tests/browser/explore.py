@@ -144,7 +144,7 @@ class Truth:
         row = row_of[stage["space"]](token)
         what = ("values", "gradients")[int(rng.integers(2))]
         before = "gradient." if what == "gradients" else ""
-        address = {"token": "cls" if token < 0 else token + 1, "part": step["out"], "what": what}
+        address = {"token": "cls" if token < 0 else token, "part": step["out"], "what": what}
         if row is None:
             return None
         if step["kind"] in ("scores", "softmax"):
@@ -155,7 +155,7 @@ class Truth:
             name = before.replace(".", " ") + step["out"].rpartition(".")[2]
             number = int(rng.integers(len(found["tokens"])))
             expected, error = found[name][number], found[f"{name} error"][number]
-            address |= {"head": head + 1, "number": number + 1}
+            address |= {"head": head, "number": number}
             return {"address": address, "expected": float(expected), "error": float(error), "sum": float(error)}
         name = before + step["out"]
         if name not in self.store:
@@ -163,7 +163,7 @@ class Truth:
         y = self.rows(name)[row]
         number = int(rng.integers(len(y)))
         error = KEPT * abs(y[number]) if before else self.error(step["out"], row)[number]
-        case = {"address": address | {"number": number + 1}, "expected": float(y[number]), "error": float(error)}
+        case = {"address": address | {"number": number}, "expected": float(y[number]), "error": float(error)}
         if not before and step["kind"] == "linear" and step["role"] != "tubelet" and kept["whole"]:
             case["sum"] = self.sum_error(step, row, number)
         return case

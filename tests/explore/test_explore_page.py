@@ -148,6 +148,13 @@ def test_every_array_is_that_of_the_trace(kind):
     assert gradients["pixel_values"].size >= recording.tensors["gradient.tubelets"][0].size
 
 
+@pytest.mark.parametrize("kind", MODELS)
+def test_layers_are_counted_as_their_names_are(kind):
+    titled = [stage for stage in stages(tiny(kind)[0].config, (2, 2, 2)) if stage["kind"] == "layer"]
+    assert [stage["title"].split()[-1] for stage in titled] == [stage["id"].split(".")[-1] for stage in titled]
+    assert titled[0]["title"].endswith("ayer 0")
+
+
 @pytest.mark.parametrize("kind", ["1", "3", "4"])
 @pytest.mark.parametrize("classifier", ["token", "gap", "gsp"])
 def test_the_shares_of_the_heads_add_up_to_the_logits(kind, classifier):

@@ -17,10 +17,10 @@ export function gazeOf(net, state) {
     const values = Array.from(unpack(packed));
     return { values, cls: null, seen: new Array(count).fill(true), signed: values.some((x) => x < 0) };
   }
-  const { stage, step } = net.attentions[state.layer - 1];
+  const { stage, step } = net.attentions[state.layer];
   const token = tokenOf(state);
   const row = net.rowOf(stage.space, token, timeOf(net, state));
-  const found = row === null ? null : net.attention(stage, step, state.head - 1, row, state.direction);
+  const found = row === null ? null : net.attention(stage, step, state.head === "mean" ? -1 : state.head, row, state.direction);
   const values = new Array(count).fill(0);
   const seen = new Array(count).fill(false);
   let cls = null;
@@ -44,7 +44,16 @@ export function gazeOf(net, state) {
   return { values, cls, seen, signed: state.what === "gradients", found, stage, numbers, row };
 }
 
-export const tokenOf = (state) => (state.token === "cls" ? -1 : Number(state.token) - 1);
+export const tokenOf = (state) => (state.token === "cls" ? -1 : Number(state.token));
+const nameOfHead = (head) => (head === "mean" ? "mean of the heads" : `head ${head}`);
+
+// "Layer 2"; where a layer has two attentions, over which axis it is, too.
+function nameOfAttention(net, layer) {
+  const { stage, step } = net.attentions[layer];
+  const two = net.attentions.filter((other) => other.stage === stage).length > 1;
+  return two ? `${stage.title}, ${step.axis === "temporal" ? "time" : "space"}` : stage.title;
+}
+
 export const timeOf = (net, state) => (state.token === "cls" ? 0 : Math.floor(tokenOf(state) / net.places));
 
 // `stood` is how the clip that was there stood: its frame, and whether it played.
@@ -65,7 +74,7 @@ export function buildClip(net, page, stood = null) {
   };
 
   // ------------------------------------------------------------------------------------------------ the player
-  byId("frame").max = frames.count;
+  byId("frame").max = frames.count - 1;
   const film = byId("film");
 
   function drawFilm() {
@@ -77,8 +86,8 @@ export function buildClip(net, page, stood = null) {
     const token = tokenOf(page.state);
     const time = data.model.tubelet_frames.findIndex((those) => those.includes(current));
     if (token >= 0 && Math.floor(token / net.places) === time) outline(context, token % net.places, width);
-    byId("frame").value = current + 1;
-    byId("frame-says").textContent = `Frame ${current + 1} of ${frames.count}`;
+    byId("frame").value = current;
+    byId("frame-says").textContent = `Frame ${current} (0 to ${frames.count - 1})`;
   }
 
   // The gradient by the pixels of the frame, summed over the colours, in place of the frame.
@@ -157,7 +166,7 @@ export function buildClip(net, page, stood = null) {
   byId("play").onclick = () => play(!playing);
   byId("back").onclick = () => (play(false), go(current - 1));
   byId("on").onclick = () => (play(false), go(current + 1));
-  byId("frame").oninput = (event) => (play(false), go(Number(event.target.value) - 1));
+  byId("frame").oninput = (event) => (play(false), go(Number(event.target.value)));
 
   // ------------------------------------------------------------------------------------------------ the panels
   const box = byId("panels");
@@ -166,8 +175,8 @@ export function buildClip(net, page, stood = null) {
     const canvas = element("canvas", { "aria-hidden": "true" });
     const share = element("span");
     const those = data.model.tubelet_frames[time];
-    const when = those.length > 1 ? `frames ${those[0] + 1}–${those[those.length - 1] + 1}` : `frame ${those[0] + 1}`;
-    const figure = element("figure", { class: "panel" }, canvas, element("figcaption", {}, element("span", {}, `Time ${time + 1}`, element("span", { class: "when" }, ` · ${when}`)), share));
+    const when = those.length > 1 ? `frames ${those[0]}–${those[those.length - 1]}` : `frame ${those[0]}`;
+    const figure = element("figure", { class: "panel" }, canvas, element("figcaption", {}, element("span", {}, `Time ${time}`, element("span", { class: "when" }, ` · ${when}`)), share));
     canvas.addEventListener("click", (event) => {
       const at = canvas.getBoundingClientRect();
       const [w, h] = cellSize(panels[time].size);
@@ -190,7 +199,7 @@ export function buildClip(net, page, stood = null) {
   // Whoever listens may take the choice for something else.
   function choose(token) {
     if (!box.dispatchEvent(new CustomEvent("tubelet", { detail: token, cancelable: true }))) return;
-    if (net.keepsToken(token)) page.change({ token: token + 1 });
+    if (net.keepsToken(token)) page.change({ token });
     else byId("says").textContent = "This tubelet is not in the page, which holds a sample of the network: choose one with a dotted frame.";
   }
 
@@ -205,7 +214,7 @@ export function buildClip(net, page, stood = null) {
     if (!data.kept.whole) {
       const kept = data.kept.tubelets;
       const at = kept.indexOf(tokenOf(page.state));
-      page.change({ token: kept[(at + (move[0] + move[1] + move[2] > 0 ? 1 : kept.length - 1)) % kept.length] + 1 });
+      page.change({ token: kept[(at + (move[0] + move[1] + move[2] > 0 ? 1 : kept.length - 1)) % kept.length] });
       return;
     }
     const token = Math.max(0, tokenOf(page.state));
@@ -214,7 +223,7 @@ export function buildClip(net, page, stood = null) {
     const [time, row, column] = [
       clamp(t + move[0], net.times), clamp(Math.floor(p / net.columns) + move[1], net.rows), clamp((p % net.columns) + move[2], net.columns),
     ];
-    page.change({ token: time * net.places + row * net.columns + column + 1 });
+    page.change({ token: time * net.places + row * net.columns + column });
   };
 
   let gaze = null;
@@ -340,7 +349,7 @@ export function buildClip(net, page, stood = null) {
     } else if (state.what === "gradients" && best[0][0] === 0) {
       says.append(mark, `${whole}: nothing of what it reads in this layer reaches the answer, which is read from the CLS token alone. So the loss does not change with these probabilities: their gradient is 0.`);
     } else if (state.what === "gradients") {
-      says.append(mark, `${whole}: full squares are probabilities that the loss would rise with, hollow ones those that it would fall with. The largest is ${best[0][1]}, ${written(best[0][0])}.`);
+      says.append(mark, `${whole}. Full squares: with more attention there the loss would rise. Hollow ones: it would fall. The largest gradient is that of ${best[0][1]}, ${written(best[0][0])}.`);
     } else {
       const parts = best.slice(0, 3).map(([share, where]) => `${where} (${percent(share)})`);
       const verb = state.direction === "from" ? "reads most from" : "is read most by";
@@ -350,11 +359,11 @@ export function buildClip(net, page, stood = null) {
   }
 
   function titleOf(state) {
-    if (gaze.pixels) return "Where the loss hangs on the pixels";
+    if (gaze.pixels) return "How the loss depends on the pixels";
     if (state.look === "rollout") return "Where the answer comes from";
     if (state.look === "cover") return "What is missed when it is covered";
-    const head = state.head ? `head ${state.head}` : "mean of the heads";
-    const title = net.attentions[state.layer - 1].stage.title;
+    const head = nameOfHead(state.head);
+    const title = nameOfAttention(net, state.layer);
     return state.what === "gradients" ? `${title}, ${head}: gradient of attention` : `${title}, ${head}`;
   }
 
@@ -364,7 +373,7 @@ export function buildClip(net, page, stood = null) {
   for (const [id, name] of [["direction", "direction"], ["views", "look"]])
     for (const button of byId(id).querySelectorAll("button")) button.onclick = () => page.change({ [name]: button.dataset.value });
   const [, wholeButton, coverButton] = byId("views").querySelectorAll("button");
-  byId("layer").max = net.attentions.length;
+  byId("layer").max = Math.max(0, net.attentions.length - 1);
   byId("layer").oninput = (event) => page.change({ layer: event.target.value, look: "head" }, true);
 
   image.onload = () => {
@@ -386,7 +395,8 @@ export function buildClip(net, page, stood = null) {
     coverButton.hidden = gradients || !data.occlusion;
     for (const button of byId("direction").querySelectorAll("button")) button.disabled = state.look !== "head";
     byId("layer").value = state.layer;
-    byId("layer-says").textContent = net.attentions.length ? `${net.attentions[state.layer - 1].stage.title} of ${net.attentions.length}` : "";
+    byId("layer-says").textContent = net.attentions.length ? `${nameOfAttention(net, state.layer)} (counted from 0)` : "";
+    if (net.attentions.length) byId("layer").setAttribute("aria-valuetext", nameOfAttention(net, state.layer));
     matrix.render(before);
     say();
     drawFilm();
@@ -408,14 +418,14 @@ export function buildClip(net, page, stood = null) {
 function buildMatrix(net, page) {
   const { data } = net;
   const box = clear(byId("matrix"));
-  const heads = [0, ...data.kept.heads.map((head) => head + 1)];
+  const heads = ["mean", ...data.kept.heads];
   const parts = data.shares.parts;
   const classPlace = data.shares.classes.indexOf(data.label);
   const withShares = parts.length > 0;
   const most = Math.max(1e-9, ...parts.filter((part) => part.part === "head" || part.part === "MLP").map((part) => Math.abs(part.logits[classPlace])));
   box.style.gridTemplateColumns = `auto repeat(${heads.length + (withShares ? 1 : 0)}, max-content)`;
   box.append(element("span"));
-  for (const head of heads) box.append(element("span", { class: "col" }, head ? `head ${head}` : "mean"));
+  for (const head of heads) box.append(element("span", { class: "col" }, head === "mean" ? head : `head ${head}`));
   if (withShares) box.append(element("span", { class: "col" }, "MLP"));
   const side = net.times <= 3;
   const cells = [];
@@ -424,13 +434,12 @@ function buildMatrix(net, page) {
     return found ? found.logits[classPlace] : null;
   };
   net.attentions.forEach(({ stage, step }, layer) => {
-    const two = net.attentions.filter((other) => other.stage === stage).length > 1;
-    box.append(element("span", { class: "lay" }, two ? `${stage.title}, ${step.axis === "temporal" ? "time" : "space"}` : stage.title.replace(" layer", "")));
+    box.append(element("span", { class: "lay" }, nameOfAttention(net, layer).replace(" layer", "")));
     for (const head of heads) {
       const map = element("canvas");
       const bar = element("canvas");
-      const share = head ? shareOf((part) => part.part === "head" && part.head === head - 1 && part.attention === step.in[0].replace(/\.scores$/, "")) : null;
-      const cell = element("button", { type: "button", class: "cell", onclick: () => page.change({ layer: layer + 1, head, look: "head" }) }, map, withShares ? bar : null);
+      const share = head !== "mean" ? shareOf((part) => part.part === "head" && part.head === head && part.attention === step.in[0].replace(/\.scores$/, "")) : null;
+      const cell = element("button", { type: "button", class: "cell", onclick: () => page.change({ layer, head, look: "head" }) }, map, withShares ? bar : null);
       box.append(cell);
       cells.push({ stage, step, layer, head, map, bar, share, cell });
     }
@@ -456,7 +465,7 @@ function buildMatrix(net, page) {
     box.append(row);
   }
   byId("heads-says").textContent = withShares
-    ? `Below each map: what the head writes for (right) or against (left) “${data.labels[data.label]}”, as its share of the logit. All shares, with those of the MLPs, the embedding and the biases, add up to it.`
+    ? `The bar below a map: what this head adds to (right) or takes from (left) the logit, the score of “${data.labels[data.label]}”. With the MLPs, the embedding and the biases, all parts add up to it.`
     : "";
 
   function shareBar(canvas, share, width) {
@@ -484,7 +493,7 @@ function buildMatrix(net, page) {
       if (entry.share !== null && entry.share !== undefined) shareBar(entry.bar, entry.share, width);
       else if (entry.bar) prepare(entry.bar, width, 7);
       if (entry.mlp) continue;
-      const own = gazeOf(net, entry.look ? { ...state, look: entry.look } : { ...state, look: "head", layer: entry.layer + 1, head: entry.head });
+      const own = gazeOf(net, entry.look ? { ...state, look: entry.look } : { ...state, look: "head", layer: entry.layer, head: entry.head });
       const context = prepare(entry.map, width, net.rows * pitch);
       const top = own.values.reduce((m, x) => Math.max(m, Math.abs(x)), Math.abs(own.cls || 0)) || 1;
       context.gazeColour = own.signed ? colours().plus : colours().gaze;
@@ -508,7 +517,7 @@ function buildMatrix(net, page) {
         continue;
       }
       const share = entry.share === null ? "" : `, writes ${entry.share.toFixed(2)} of the logit`;
-      entry.cell.setAttribute("aria-label", `${entry.stage.title}, ${entry.head ? `head ${entry.head}` : "mean of the heads"}${share}`);
+      entry.cell.setAttribute("aria-label", `${nameOfAttention(net, entry.layer)}, ${nameOfHead(entry.head)}${share}`);
       entry.cell.title = entry.cell.getAttribute("aria-label");
     }
     press();
@@ -518,7 +527,7 @@ function buildMatrix(net, page) {
     const { state } = page;
     for (const { cell, look, layer, head } of cells) {
       if (!cell) continue;
-      const pressed = look ? state.look === look : state.look === "head" && state.layer === layer + 1 && state.head === head;
+      const pressed = look ? state.look === look : state.look === "head" && state.layer === layer && state.head === head;
       cell.setAttribute("aria-pressed", String(pressed));
     }
   }

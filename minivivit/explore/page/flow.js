@@ -28,7 +28,7 @@ const TITLES = {
   tanh: ["tanh", "bent, number by number"],
   logits: ["Logits", "one number a class"],
   probabilities: ["Softmax", "logits become probabilities"],
-  loss: ["Loss", "how surprised it is"],
+  loss: ["Loss", "how wrong the answer is"],
   pixel: ["Pixels", "what goes in"],
 };
 
@@ -80,7 +80,7 @@ export function numbersOf(net, stage, step, state) {
 }
 
 // The head whose numbers are shown; where all are averaged above, the first.
-export const headOf = (net, state) => (state.head > 0 ? state.head - 1 : net.data.kept.heads[0]);
+export const headOf = (net, state) => (state.head === "mean" ? net.data.kept.heads[0] : state.head);
 
 export function buildFlow(net, page) {
   const strip = clear(byId("strip"));
@@ -105,7 +105,7 @@ export function buildFlow(net, page) {
     const stage = net.stages[number];
     const attention = net.attentions.findIndex((entry) => entry.stage === stage);
     const part = stage.kind === "layer" ? samePart(net.stages[page.state.stage], stage) : "";
-    page.change({ stage: number, part, ...(attention >= 0 ? { layer: attention + 1, look: "head" } : {}) });
+    page.change({ stage: number, part, ...(attention >= 0 ? { layer: attention, look: "head" } : {}) });
   }
 
   // From layer to layer the open part stays the same one.
@@ -192,7 +192,7 @@ export function buildFlow(net, page) {
     const opened = state.part === step.out;
     const card = element(
       "button",
-      { type: "button", class: "card", "aria-expanded": String(opened), "aria-controls": "why", "data-part": step.out, onclick: () => page.change({ part: opened ? "" : step.out, number: 1 }) },
+      { type: "button", class: "card", "aria-expanded": String(opened), "aria-controls": "why", "data-part": step.out, onclick: () => page.change({ part: opened ? "" : step.out, number: 0 }) },
       element("span", { class: "title" }, title),
       canvas,
       element("span", { class: "sub" }, found.none ? found.none : step.role === "activation" ? `${step.function}, ${sub}` : sub),

@@ -24,15 +24,15 @@ export function show(data) {
   const best = rollout.indexOf(Math.max(...rollout));
   net.best = net.keepsToken(best) ? best : data.kept.tubelets[0];
   const count = net.times * net.places;
-  const tokens = [...(net.cls ? ["cls"] : []), ...Array.from({ length: count }, (_, k) => k + 1)].filter((token) => token === "cls" || net.keepsToken(token - 1));
+  const tokens = [...(net.cls ? ["cls"] : []), ...Array.from({ length: count }, (_, k) => k)].filter((token) => token === "cls" || net.keepsToken(token));
   const whole = (least, most) => ({ least, most });
   const looks = ["head", ...(data.rollout ? ["rollout"] : []), ...(data.occlusion ? ["cover"] : [])];
   const parts = ["", ...net.stages.flatMap((stage) => partsOf(net, stage).map((part) => part.out))];
   const page = openState(
     {
       token: tokens, look: looks, direction: ["from", "to"], what: ["values", "gradients"], part: parts,
-      layer: whole(1, Math.max(1, net.attentions.length)), head: [0, ...data.kept.heads.map((head) => head + 1)],
-      stage: whole(0, net.stages.length - 1), number: whole(1, 999999), tour: whole(0, 12),
+      layer: whole(0, Math.max(0, net.attentions.length - 1)), head: ["mean", ...data.kept.heads],
+      stage: whole(0, net.stages.length - 1), number: whole(0, 999999), tour: whole(0, 12),
     },
     beginning(net, looks),
     (changes, state) => linked(net, parts, changes, state),
@@ -99,9 +99,9 @@ function beginning(net, looks) {
   const layer = Math.max(0, most ? net.attentions.findIndex(({ step }) => step.in[0] === `${most.attention}.scores`) : 0);
   const there = net.attentions[layer];
   return {
-    token: net.best + 1,
-    layer: layer + 1,
-    head: most ? most.head + 1 : 0,
+    token: net.best,
+    layer,
+    head: most ? most.head : "mean",
     stage: there ? net.stages.indexOf(there.stage) : 0,
     part: there ? there.step.in[0].replace(/scores$/, "query") : "",
     look: there ? "head" : looks[looks.length - 1],
@@ -114,14 +114,15 @@ function linked(net, parts, changes, state) {
   const stageOf = (part) => net.stages.findIndex((stage) => partsOf(net, stage).some((step) => step.out === part));
   const open = net.stages[state.stage];
   if (result.part && !("stage" in result)) result.stage = Math.max(0, stageOf(result.part));
-  const next = net.attentions[Number(result.layer) - 1];
+  const next = net.attentions[Number(result.layer)];
   if ("layer" in result && next && !("stage" in result) && open.kind === "layer" && next.stage !== open) {
     result.stage = net.stages.indexOf(next.stage);
     const part = state.part.replace(open.id, next.stage.id);
     result.part = parts.includes(part) ? part : "";
   }
   const layer = net.attentions.findIndex((entry) => entry.stage === net.stages[Number(result.stage)]);
-  if ("stage" in result && layer >= 0 && !("layer" in result)) result.layer = layer + 1;
+  const named = "layer" in result ? net.attentions[Number(result.layer)] : null;
+  if ("stage" in result && layer >= 0 && (!named || named.stage !== net.stages[Number(result.stage)])) result.layer = layer;
   return result;
 }
 
@@ -130,9 +131,9 @@ function key(event, net, page, clip) {
   const { state } = page;
   const by = event.shiftKey ? -1 : 1;
   const letter = event.key.toLowerCase();
-  if (letter === "l") page.change({ layer: Math.max(1, state.layer + by), look: "head" });
+  if (letter === "l") page.change({ layer: Math.max(0, state.layer + by), look: "head" });
   else if (letter === "h") {
-    const heads = [0, ...net.data.kept.heads.map((head) => head + 1)];
+    const heads = ["mean", ...net.data.kept.heads];
     page.change({ head: heads[(heads.indexOf(state.head) + by + heads.length) % heads.length], look: "head" });
   } else if (letter === "g") page.change({ what: state.what === "values" ? "gradients" : "values" });
   else if (event.key === " " && event.target.tagName !== "BUTTON") {

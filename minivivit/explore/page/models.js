@@ -7,7 +7,7 @@ import { nameOfToken } from "./flow.js";
 
 const NAMES = {
   spatio_temporal: ["Model 1 · all with all", "Every token reads every token, at every place and time."],
-  factorised_encoder: ["Model 2 · two encoders", "First the tokens of one time among themselves, then one token a time."],
+  factorised_encoder: ["Model 2 · two encoders", "The first encoder takes each time by itself: a token reads only its own time.", "The second reads one token a time: there the times come together."],
   factorised_self_attention: ["Model 3 · time, then space", "In each layer first over time, then over space."],
   factorised_dot_product: ["Model 4 · heads shared out", "Half of the heads read over time, half over space."],
 };
@@ -40,13 +40,17 @@ export function buildModels(net, page) {
   const box = clear(byId("models"));
   const most = (name) => Math.max(...models.map((entry) => entry[name]));
   const built = models.map((entry) => {
-    const [title, says] = NAMES[entry.attention_type];
+    const [title, first, second] = NAMES[entry.attention_type];
+    const saved = net.times > 1 ? ` With ${net.times} times, about 1/${net.times} of the pairs are left to score.` : "";
+    const says = second ? `${first}${saved} ${second}` : first;
     const own = entry.attention_type === model.attention_type;
     const layers = element("div", { class: "layers" });
+    const spatial = entry.layers.filter(([reads]) => reads !== "moments").length;
+    const twoEncoders = entry.attention_type === "factorised_encoder";
     const canvases = sightOf(entry.layers).map((sight, number) => {
       const canvas = element("canvas", { role: "img" });
       const moments = entry.layers[number][0] === "moments";
-      layers.append(element("figure", {}, canvas, element("figcaption", {}, moments ? `${number + 1}, over times` : `layer ${number + 1}`)));
+      layers.append(element("figure", {}, canvas, element("figcaption", {}, moments ? `temporal ${number - spatial}` : twoEncoders ? `spatial ${number}` : `layer ${number}`)));
       return { canvas, sight };
     });
     const cost = element("div", { class: "cost" });
@@ -65,7 +69,7 @@ export function buildModels(net, page) {
     const token = Math.max(0, tokenOf(page.state));
     const [time, place] = [Math.floor(token / net.places), token % net.places];
     const name = tokenOf(page.state) < 0 ? "the first tubelet (CLS reads all that there is)" : nameOfToken(net, page.state);
-    byId("four-says").textContent = `In the size of this model: what ◆ ${name} reads in a layer (full), what has reached it through the layers so far (ring), and what has not (dot).`;
+    byId("four-says").textContent = `In the size of this model. Full squares: what ◆ ${name} reads in this layer. Rings: what has reached it by way of other tokens. Dots: what has not.`;
     const times = Math.min(net.times, 4);
     const first = Math.max(0, Math.min(net.times - times, time - 1));
     for (const canvases of built)

@@ -115,8 +115,8 @@ const superscript = (power) =>
 
 export const percent = (share) => {
   const value = 100 * share;
-  if (value >= 99.95) return value >= 99.995 ? "100 %" : `${value.toFixed(2)} %`;
-  return value >= 10 || value === 0 ? `${value.toFixed(0)} %` : `${value.toFixed(value < 0.1 ? 2 : 1)} %`;
+  if (value >= 99.95) return value >= 99.995 ? "100\u00a0%" : `${value.toFixed(2)}\u00a0%`;
+  return value >= 10 || value === 0 ? `${value.toFixed(0)}\u00a0%` : `${value.toFixed(value < 0.1 ? 2 : 1)}\u00a0%`;
 };
 
 // 367 thousand, 24.1 million ...

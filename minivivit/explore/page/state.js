@@ -1,16 +1,18 @@
 // What the page shows, as one small object that the address keeps: #layer=2&head=1&token=17
+//
+// Everything is counted from 0, as in the names of the trace, the notebooks and NumPy.
 
 const DEFAULTS = {
-  token: "cls", // a tubelet counted from 1, or "cls"
-  layer: 1, // an attention, counted from 1
-  head: 0, // counted from 1; 0 is the mean of all
+  token: "cls", // a tubelet, or "cls"
+  layer: 0, // an attention, in the order of execution
+  head: "mean", // of all, or one of them
   look: "head", // "head", "rollout" or "cover"
   direction: "from", // "from": what the token reads; "to": who reads it
   what: "values", // or "gradients"
   stage: 0, // place in the way of the data
   part: "", // the output of a step that is open
-  number: 1, // the feature, or the token for attention, counted from 1
-  tour: 0, // a step of the tour; 0 is none
+  number: 0, // the feature, or the token for attention
+  tour: 0, // a step of the tour, from 1; 0 is none
 };
 
 // limits says what each entry may be; link completes changes by what follows from them.

@@ -15,13 +15,13 @@ const made = (value, parts) => ({ value, terms: [], constants: [], scale: 1, lin
 
 const missing = (value, what) => made(value, { note: `${what} this page does not hold: it has a sample of the network.` });
 
-// In words where a row of a space is: "time 1, row 2, column 3".
+// In words where a row of a space is: "time 0, row 2, column 2".
 export function placeName(net, space, row) {
   const at = net.covers(space, row);
-  const time = at.time === undefined ? "" : `time ${at.time + 1}`;
+  const time = at.time === undefined ? "" : `time\u00a0${at.time}`;
   if (at.cls) return time ? `CLS of ${time}` : "CLS";
   if (at.place === null || at.place === undefined) return time;
-  return `${time}, row ${Math.floor(at.place / net.columns) + 1}, column ${(at.place % net.columns) + 1}`;
+  return `${time}, row\u00a0${Math.floor(at.place / net.columns)}, column\u00a0${at.place % net.columns}`;
 }
 
 // A number of a tubelet by its channel, frame, row and column within it.
@@ -31,17 +31,17 @@ export function pixelName(net, index) {
   const y = Math.floor(index / width) % height;
   const frame = Math.floor(index / (width * height)) % frames;
   const channel = Math.floor(index / (width * height * frames));
-  const colour = net.model.channels === 3 ? ["red", "green", "blue"][channel] : `channel ${channel + 1}`;
-  return `${colour}, frame ${frame + 1}, y ${y + 1}, x ${x + 1}`;
+  const colour = net.model.channels === 3 ? ["red", "green", "blue"][channel] : `channel ${channel}`;
+  return `${colour}, frame\u00a0${frame}, y\u00a0${y}, x\u00a0${x}`;
 }
 
 const featureName = (net, step, k) => {
   if (step && step.role === "tubelet") return pixelName(net, k);
   if (step && step.role === "attention output") {
     const size = net.model.hidden / step.heads;
-    return `head ${Math.floor(k / size) + 1}, feature ${(k % size) + 1}`;
+    return `head ${Math.floor(k / size)}, feature ${k % size}`;
   }
-  return `feature ${k + 1}`;
+  return `feature ${k}`;
 };
 
 export function explain(net, stage, step, at, what) {
@@ -202,7 +202,7 @@ function attentionValue(net, stage, step, { row, head, partner }) {
     if (!query || !key) return missing(null, "The key of this token");
     const [q, ky] = [net.headPart(query, step, head), net.headPart(key, step, head)];
     const scale = 1 / Math.sqrt(q.length);
-    const terms = Array.from(q, (number, d) => product(`feature ${d + 1} of the head`, number, ky[d]));
+    const terms = Array.from(q, (number, d) => product(`feature ${d} of the head`, number, ky[d]));
     const value = scale * terms.reduce((sum, term) => sum + term.product, 0);
     return made(value, { terms, scale, formula: "Sᵢⱼ = Qᵢ · Kⱼ / √d", factors: "query × key" });
   }
@@ -231,7 +231,7 @@ function attentionGradient(net, stage, step, { row, head, partner }) {
     const [dout, v] = [net.gradient(name, row), net.value(`${name}.value`, partner)];
     if (!dout || !v) return missing(found.dprobs[k], "The value of this token");
     const [d, of] = [net.headPart(dout, step, head), net.headPart(v, step, head)];
-    const terms = Array.from(d, (number, j) => product(`feature ${j + 1} of the head`, number, of[j]));
+    const terms = Array.from(d, (number, j) => product(`feature ${j} of the head`, number, of[j]));
     return made(found.dprobs[k], { terms, formula: "dPᵢⱼ = dOᵢ · Vⱼ", factors: "gradient × value" });
   }
   if (!found.dscores) return missing(null, "The gradients of all pairs of this row");
@@ -291,7 +291,7 @@ function throughLinear(net, linear, row, index, value) {
     if (!dy || !weight || weight.places) return missing(value, "All weights that read this number");
     const before = linear.length > 1 ? `${step.role}, ` : "";
     dy.forEach((number, j) => {
-      const label = step.role === "logits" ? net.data.labels[j] : `${before}output ${j + 1}`;
+      const label = step.role === "logits" ? net.data.labels[j] : `${before}output ${j}`;
       terms.push(product(label, number, weight.numbers[j * weight.width + index], { name: step.out, index: j }));
     });
   }

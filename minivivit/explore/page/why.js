@@ -30,7 +30,7 @@ export function buildWhy(net, page) {
     }
     const found = numbersOf(net, stage, step, state);
     const gradient = state.what === "gradients" ? "Gradient of " : "";
-    const head = found.head === undefined ? "" : `, head ${found.head + 1}`;
+    const head = found.head === undefined ? "" : `, head ${found.head}`;
     const whose = ["one", "times"].includes(stage.space) ? "" : ` of ${nameOfToken(net, state)}`;
     const mark = whose ? element("span", { class: "mark", "aria-hidden": "true" }, " ◆") : null;
     box.append(
@@ -41,7 +41,7 @@ export function buildWhy(net, page) {
       return;
     }
     const count = found.values.length;
-    const number = Math.min(state.number, count) - 1;
+    const number = Math.min(state.number, count - 1);
     box.append(chooser(step, found, number));
     const at = found.tokens
       ? { row: found.row, head: found.head, partner: found.tokens[number] }
@@ -61,7 +61,7 @@ export function buildWhy(net, page) {
     const choose = (event) => {
       const at = canvas.getBoundingClientRect();
       const place = Math.floor(((event.clientX - at.left) / at.width) * found.values.length);
-      page.change({ number: Math.max(1, Math.min(found.values.length, place + 1)) });
+      page.change({ number: Math.max(0, Math.min(found.values.length - 1, place)) });
     };
     canvas.addEventListener("click", choose);
     return canvas;
@@ -73,11 +73,11 @@ export function buildWhy(net, page) {
     if (step.role === "logits" || step.role === "probabilities") return `“${net.data.labels[number]}”`;
     if (step.role === "loss") return "";
     const size = step.heads && step.role !== "attention output" ? found.values.length / step.heads : 0;
-    return size ? `head ${Math.floor(number / size) + 1}, its feature ${(number % size) + 1}` : "";
+    return size ? `head ${Math.floor(number / size)}, its feature ${number % size}` : "";
   };
 
   function reasonBox(stage, step, found, number, reason) {
-    const input = element("input", { type: "number", min: 1, max: found.values.length, value: number + 1, "aria-label": "Which number", id: "which" });
+    const input = element("input", { type: "number", min: 0, max: found.values.length - 1, value: number, "aria-label": "Which number", id: "which" });
     input.addEventListener("change", () => page.change({ number: input.value }));
     const result = element("div", { class: "reason" });
     result.append(
@@ -86,7 +86,7 @@ export function buildWhy(net, page) {
         "div",
         { class: "number" },
         element("output", { "data-shown": "value" }, written(found.values[number])),
-        element("span", { class: "of" }, "number", input, `of ${found.values.length}`, element("span", {}, nameOfNumber(stage, step, found, number))),
+        element("span", { class: "of" }, "number", input, `(0 to ${found.values.length - 1})`, element("span", {}, nameOfNumber(stage, step, found, number))),
       ),
     );
     if (reason.formula) result.append(element("p", { class: "formula" }, reason.formula));
@@ -143,7 +143,7 @@ export function buildWhy(net, page) {
     const name = term.link.name === "tubelets" ? "pixels" : term.link.name;
     if (name === undefined) return null;
     const stage = net.stages.findIndex((candidate) => partsOf(net, candidate).some((part) => part.out === name));
-    return stage < 0 ? null : () => page.change({ stage, part: name, number: term.link.index + 1 });
+    return stage < 0 ? null : () => page.change({ stage, part: name, number: term.link.index });
   }
 
   function sourceBox(step) {

@@ -152,7 +152,7 @@ function openLive(settings) {
   };
   byId("motion").onchange = ({ target }) => change({ ...toMotion, motion: Number(target.value) }, "Another motion");
   byId("pace").oninput = ({ target }) => change({ ...toMotion, speed: Number(target.value) }, "Another speed");
-  byId("another").onclick = () => change({ ...toMotion, seed: wanted.seed + 1 }, "Another ground");
+  byId("another").onclick = () => change({ ...toMotion, seed: wanted.seed + 1 }, "Another background");
   for (const button of byId("order").querySelectorAll("button"))
     button.onclick = () => change({ order: button.dataset.value, shuffle: wanted.shuffle + (button.dataset.value === "shuffled") }, "The frames in another order");
   const pad = openPad((strokes) => {
@@ -193,7 +193,7 @@ function openLive(settings) {
       const title = stage.title.replace(" layer", "") + (attentions.filter((other) => other.stage === stage).length > 1 ? axis : "");
       box.append(element("span", { class: "lay" }, title));
       for (let head = 0; head < heads; head++)
-        box.append(toggle(`head ${attention} ${head}`, String(head + 1), `${title}, head ${head + 1}`, () => {
+        box.append(toggle(`head ${attention} ${head}`, String(head), `${title}, head ${head}`, () => {
           const off = has(wanted.heads, attention, head) ? wanted.heads.filter(([a, h]) => a !== attention || h !== head) : [...wanted.heads, [attention, head]];
           change({ heads: off }, "A head is switched");
         }));
