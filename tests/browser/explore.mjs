@@ -163,6 +163,8 @@ async function use(page, name) {
 async function look(page, name) {
   for (const width of [390, 1280, 1920]) {
     await page.setViewportSize({ width, height: 900 });
+    // it draws anew once it hears of its width, which takes a busy machine longer
+    await page.waitForFunction((most) => document.documentElement.scrollWidth <= most, width, { timeout: 10000 }).catch(() => {});
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
     check(wide <= width, `${name}: ${wide} pixels wide at ${width}`);
   }

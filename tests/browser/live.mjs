@@ -97,6 +97,7 @@ export const live = async ({ widths, model, clip }, opened, folder) => {
             await page.setViewportSize({ width, height: width < 500 ? 844 : 900 });
             await page.evaluate(() => window.scrollTo(0, 0));
             await page.waitForTimeout(500);
+            await page.waitForFunction(() => document.documentElement.scrollWidth <= window.innerWidth, null, { timeout: 10000 }).catch(() => {});
             const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
             if (wider > 0) errors.push(`the page is ${wider} pixels wider than a window of ${width}`);
             await page.screenshot({ path: path.join(folder, `live-${width}-${colorScheme}.png`), fullPage: true });
