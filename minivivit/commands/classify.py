@@ -19,7 +19,7 @@ from minivivit.errors import InputError
 from minivivit.explore.attention_rollout import attention_rollout
 from minivivit.layers.trace import Trace
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.models.embeddings import token_grid
+from minivivit.models.embeddings import needs_interpolation
 from minivivit.models.multi_view import AVERAGES, average_views
 from minivivit.models.top_classes import class_probabilities, top_classes
 from minivivit.progress import NameListener, num_attentions, num_layers, progress_bar, step_when_done
@@ -194,12 +194,6 @@ def _forward(
         trace = None if listener is None else Trace(NameListener(listener))
         outputs = model.forward(pixel_values, interpolate_pos_encoding=interpolate, return_dict=True, trace=trace)
     return to_numpy(outputs.logits)[0], None
-
-
-def needs_interpolation(shape: tuple[int, ...], config: VivitConfig) -> bool:
-    """Whether the clip (1, frames, channels, height, width) is of another size than the model."""
-    grid = token_grid(shape, config, interpolate=True)
-    return shape[3:] != config.frame_size or grid[0] != config.grid_size[0]
 
 
 def interpolation_note(shape: tuple[int, ...], config: VivitConfig) -> str:

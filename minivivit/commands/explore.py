@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy
 
 from minivivit.backend import BACKENDS, DTYPES
-from minivivit.commands.classify import DEFAULT_STRIDE, check_clip_len, interpolation_note, needs_interpolation
+from minivivit.commands.classify import DEFAULT_STRIDE, check_clip_len, interpolation_note
 from minivivit.commands.common.arguments import natural
 from minivivit.commands.common.chosen import read_chosen
 from minivivit.commands.common.notes import held_log, print_notes
@@ -17,6 +17,7 @@ from minivivit.explore.recording import record_network
 from minivivit.files.atomic import write_text
 from minivivit.files.tensor_data import quoted
 from minivivit.models.classification import VivitForVideoClassification
+from minivivit.models.embeddings import needs_interpolation
 from minivivit.progress import LAYER, num_layers, progress_bar
 from minivivit.video.reading import count_frames, read_video
 from minivivit.video.sampling import centre_frame_indices

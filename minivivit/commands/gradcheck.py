@@ -8,7 +8,7 @@ import numpy
 
 from minivivit.backend import BACKENDS
 from minivivit.bundled import bundled_clip, bundled_model_directory
-from minivivit.commands.classify import interpolation_note, needs_interpolation
+from minivivit.commands.classify import interpolation_note
 from minivivit.commands.common.arguments import integer, natural
 from minivivit.commands.common.notes import held_log, print_notes
 from minivivit.commands.common.text_table import printable, text_table
@@ -16,6 +16,7 @@ from minivivit.commands.trace import read_input
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.models.classification import VivitForVideoClassification
+from minivivit.models.embeddings import needs_interpolation
 from minivivit.progress import progress_bar
 from minivivit.verification.gradients.table import (
     PIXELS,

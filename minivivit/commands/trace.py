@@ -9,7 +9,7 @@ import numpy
 
 from minivivit.backend import BACKENDS, DTYPES
 from minivivit.bundled import bundled_model_directory
-from minivivit.commands.classify import DEFAULT_STRIDE, check_clip_len, interpolation_note, needs_interpolation
+from minivivit.commands.classify import DEFAULT_STRIDE, check_clip_len, interpolation_note
 from minivivit.commands.common.arguments import integer
 from minivivit.commands.common.notes import held_log, print_notes
 from minivivit.commands.common.text_table import printable
@@ -18,6 +18,7 @@ from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed, quoted
 from minivivit.files.weights import tensor_index
 from minivivit.models.classification import VivitForVideoClassification
+from minivivit.models.embeddings import needs_interpolation
 from minivivit.models.vivit import VivitModel
 from minivivit.progress import LAYER, num_layers, progress_bar
 from minivivit.verification.comparison.judgement import is_unbounded

@@ -42,7 +42,7 @@ def token_grid(pixels_shape: tuple[int, ...], config: VivitConfig, interpolate: 
         frames = len(uniform_frame_indices(frames, config.num_sampled_frames or frames))
     t, h, w = config.tubelet_size
     grid = (frames // t, height // h, width // w)
-    if not interpolate and ((height, width) != config.frame_size or grid[0] != config.grid_size[0]):
+    if not interpolate and _is_of_another_size(pixels_shape, grid, config):
         raise InputError(
             f"pixel_values has {pixels_shape[1]} frames of {height} x {width}, but the model is made for "
             f"{config.num_frames} of {config.frame_size[0]} x {config.frame_size[1]}: resize the clip, or pass "
@@ -53,6 +53,15 @@ def token_grid(pixels_shape: tuple[int, ...], config: VivitConfig, interpolate: 
             f"pixel_values has {pixels_shape[1]} frames of {height} x {width}: not one tubelet of {t} x {h} x {w} fits"
         )
     return grid
+
+
+def needs_interpolation(pixels_shape: tuple[int, ...], config: VivitConfig) -> bool:
+    """Whether a clip (batch, frames, channels, height, width) is of another size than the model; see `token_grid`."""
+    return _is_of_another_size(pixels_shape, token_grid(pixels_shape, config, interpolate=True), config)
+
+
+def _is_of_another_size(pixels_shape: tuple[int, ...], grid: tuple[int, int, int], config: VivitConfig) -> bool:
+    return pixels_shape[3:] != config.frame_size or grid[0] != config.grid_size[0]
 
 
 def patch_embeddings_forward(

@@ -23,7 +23,7 @@ from minivivit.explore.page import page_data
 from minivivit.explore.recording import can_occlude, record_network
 from minivivit.files.tensor_data import quoted
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.models.embeddings import token_grid
+from minivivit.models.embeddings import needs_interpolation, token_grid
 from minivivit.models.top_classes import check_classifies
 from minivivit.training.data.motion.batches import motion_clip_size
 from minivivit.training.data.motion.clips import MOTION_CLASSES, TURN, draw_motion_parameters, render_motion
@@ -183,7 +183,7 @@ class Live:
                 self.model,
                 pixels,
                 label=wanted.label,
-                interpolate_pos_encoding=self.interpolates(pixels.shape),
+                interpolate_pos_encoding=needs_interpolation(pixels.shape, self.model.config),
                 occlude=whole,
             )
         name = self.clip_name if wanted.source == "file" else "a clip made for you"
@@ -193,7 +193,7 @@ class Live:
     def occlusion(self, wanted: Wanted, label: int) -> dict[str, Any] | None:
         """What covering each tubelet does to a class's logit, packed; None where there are too many."""
         pixels, _ = self.pixels(wanted)
-        interpolate = self.interpolates(pixels.shape)
+        interpolate = needs_interpolation(pixels.shape, self.model.config)
         if not can_occlude(token_grid(pixels.shape, self.model.config, interpolate), self.model.config):
             return None
         with self.switched(wanted), numpy.errstate(all="ignore"):
@@ -205,12 +205,6 @@ class Live:
         if wanted.source != "motion" or not known or wanted.order == "shuffled" or wanted.speed == 0:
             return None
         return wanted.motion ^ (wanted.order == "reversed")
-
-    def interpolates(self, shape: tuple[int, ...]) -> bool:
-        """Whether a clip is of another size than the model."""
-        config = self.model.config
-        grid = token_grid(shape, config, interpolate=True)
-        return tuple(shape[3:]) != tuple(config.frame_size) or grid[0] != config.grid_size[0]
 
     # ------------------------------------------------------------------------------------------------ the clip
 
@@ -226,7 +220,7 @@ class Live:
         pixels = numpy.asarray(self.processor.pixel_values(frames), numpy.float32)
         seen = self.processor.pixel_values(frames, data_format="channels_last", **self.processor.without_arithmetic)[0]
         if covered:
-            grid = token_grid(pixels.shape, config, self.interpolates(pixels.shape))
+            grid = token_grid(pixels.shape, config, needs_interpolation(pixels.shape, self.model.config))
             if config.temporal_encoding != "tubelet" or not all(0 <= number < numpy.prod(grid) for number in covered):
                 raise InputError(f"not all of these tubelets can be covered: {quoted(covered)}")
             size = tuple(config.tubelet_size)
@@ -263,7 +257,7 @@ class Live:
         if not 0 < rate <= LARGEST_RATE:
             raise InputError(f"the learning rate is {rate}; expected a number above 0, at most {LARGEST_RATE}")
         pixels, _ = self.pixels(wanted)
-        parameters, interpolate = self.model.state_dict(), self.interpolates(pixels.shape)
+        parameters, interpolate = self.model.state_dict(), needs_interpolation(pixels.shape, self.model.config)
         if not self.before_training:
             self.before_training = {name: array.copy() for name, array in parameters.items()}
         with self.switched(wanted) as masks, numpy.errstate(all="ignore"):
@@ -285,8 +279,8 @@ class Live:
 
 
 def options() -> str:
-    """What can be chosen, as JSON: the names of the built-in motions and glyphs."""
-    return json.dumps({"motions": MOTION_CLASSES, "glyphs": GLYPHS})
+    """What can be chosen, as JSON: the names of the built-in motions and glyphs; and what is wanted at first."""
+    return json.dumps({"motions": MOTION_CLASSES, "glyphs": GLYPHS, "wanted": dataclasses.asdict(Wanted())})
 
 
 def motion_frames(config: VivitConfig, wanted: Wanted) -> numpy.ndarray:

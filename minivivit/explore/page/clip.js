@@ -48,7 +48,7 @@ export const tokenOf = (state) => (state.token === "cls" ? -1 : Number(state.tok
 const nameOfHead = (head) => (head === "mean" ? "mean of the heads" : `head ${head}`);
 
 // "Layer 2"; where a layer has two attentions, over which axis it is, too.
-function nameOfAttention(net, layer) {
+export function nameOfAttention(net, layer) {
   const { stage, step } = net.attentions[layer];
   const two = net.attentions.filter((other) => other.stage === stage).length > 1;
   return two ? `${stage.title}, ${step.axis === "temporal" ? "time" : "space"}` : stage.title;

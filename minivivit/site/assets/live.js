@@ -1,20 +1,19 @@
 // The live page: what the reader wants goes to Python in a worker, and what comes back is shown as any recording is.
 
+import { nameOfAttention } from "./clip.js";
+import { openNetwork } from "./network.js";
 import { percent } from "./numbers.js";
 import { byId, clear, colours, element } from "./drawing.js";
 import { show } from "./main.js";
 
-const AT_FIRST = {
-  source: "motion", motion: 4, glyph: 0, strokes: [], speed: 0.85, seed: 1, order: "forward", shuffle: 1, covered: [], heads: [], mlps: [], positions: true, label: null,
-};
 const LONGEST_STROKE = 60; // points
 const MOST_STROKES = 12;
 const IDLE = 400; // milliseconds without a change, after which every tubelet is covered once
 const PAD_STEP = 1 / 16; // of the pad, with an arrow key
 
 function openLive(settings) {
-  let wanted = { ...AT_FIRST };
-  let good = wanted; // what is shown was made of it
+  let wanted = null; // what the reader has chosen: a minivivit.site.live.Wanted, from when Python is ready
+  let good = null; // what is shown was made of it
   let data = null; // what is shown
   let busy = null; // what is being waited for: { what, since, then }
   let next = null; // what is to follow it: of changes the last is enough
@@ -137,6 +136,7 @@ function openLive(settings) {
   // ------------------------------------------------------------------------------------------------ the clip
   function ready(options) {
     busy = null;
+    wanted = good = options.wanted;
     clear(byId("glyph")).append(...options.glyphs.map((name, k) => element("option", { value: k }, name)), element("option", { value: "drawn" }, "what I draw"));
     clear(byId("motion")).append(...options.motions.map((name, k) => element("option", { value: k, selected: k === wanted.motion }, name)));
     ask({}, "The first clip goes through the network");
@@ -180,7 +180,7 @@ function openLive(settings) {
 
   function partsTable() {
     const { heads } = data.model;
-    const attentions = data.stages.flatMap((stage) => stage.steps.filter((step) => step.role === "probs").map((step) => ({ stage, step })));
+    const net = openNetwork(data);
     const layers = data.stages.filter((stage) => stage.steps.some((step) => step.role === "MLP output"));
     const box = clear(byId("parts"));
     box.style.gridTemplateColumns = `repeat(${heads + 2}, max-content)`;
@@ -188,9 +188,8 @@ function openLive(settings) {
     head.style.gridColumn = `2 / span ${heads}`;
     box.append(element("span"), head, element("span"));
     const toggle = (id, name, label, flip) => element("button", { type: "button", "data-part": id, "aria-label": label, onclick: flip }, name);
-    attentions.forEach(({ stage, step }, attention) => {
-      const axis = { temporal: ", time", spatial: ", space" }[step.axis] || "";
-      const title = stage.title.replace(" layer", "") + (attentions.filter((other) => other.stage === stage).length > 1 ? axis : "");
+    net.attentions.forEach(({ stage }, attention) => {
+      const title = nameOfAttention(net, attention).replace(" layer", "");
       box.append(element("span", { class: "lay" }, title));
       for (let head = 0; head < heads; head++)
         box.append(toggle(`head ${attention} ${head}`, String(head), `${title}, head ${head}`, () => {
@@ -198,7 +197,7 @@ function openLive(settings) {
           change({ heads: off }, "A head is switched");
         }));
       const mlp = layers.indexOf(stage);
-      const last = attentions.findLastIndex((other) => other.stage === stage) === attention;
+      const last = net.attentions.findLastIndex((other) => other.stage === stage) === attention;
       box.append(!last || mlp < 0 ? element("span") : toggle(`mlp ${mlp}`, "MLP", `${stage.title}, MLP`, () => {
         change({ mlps: wanted.mlps.includes(mlp) ? wanted.mlps.filter((other) => other !== mlp) : [...wanted.mlps, mlp] }, "An MLP is switched");
       }));
