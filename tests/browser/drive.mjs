@@ -9,6 +9,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 import { live } from './live.mjs';
+import { excess } from './width.mjs';
 
 const [playwright, site, jobs, folder] = process.argv.slice(2);
 const { chromium } = await import(pathToFileURL(path.join(playwright, 'index.mjs')));
@@ -47,7 +48,7 @@ const picture = async ({ page: address, width, name }) => {
     await page.evaluate(() => document.querySelectorAll('img').forEach((image) => (image.loading = 'eager')));
     await page.waitForTimeout(4500); // the clip has been seen to its end
     await page.screenshot({ path: path.join(folder, `${name}.png`), fullPage: true });
-    const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+    const wider = await excess(page, width);
     if (wider > 0) errors.push(`the page is ${wider} pixels wider than the window`);
     await page.close();
     return { errors };

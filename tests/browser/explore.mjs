@@ -1,6 +1,7 @@
 // Drives the pages of `minivivit explore`; tests/browser/explore.py says what for.
 import { readFileSync } from "node:fs";
 import { chromium } from "playwright-core";
+import { excess } from "./width.mjs";
 
 const [executablePath, list, pictures] = process.argv.slice(2);
 const pages = JSON.parse(readFileSync(list, "utf8"));
@@ -163,10 +164,8 @@ async function use(page, name) {
 async function look(page, name) {
   for (const width of [390, 1280, 1920]) {
     await page.setViewportSize({ width, height: 900 });
-    // it draws anew once it hears of its width, which takes a busy machine longer
-    await page.waitForFunction((most) => document.documentElement.scrollWidth <= most, width, { timeout: 10000 }).catch(() => {});
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-    check(wide <= width, `${name}: ${wide} pixels wide at ${width}`);
+    const wider = await excess(page, width);
+    check(wider <= 0, `${name}: ${wider} pixels too wide at ${width}`);
   }
   const nameless = await page.evaluate(() =>
     [...document.querySelectorAll("button, input, [role=img], [tabindex='0']")]

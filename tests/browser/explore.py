@@ -233,7 +233,8 @@ def main() -> int:
             pages.append({"name": name, "page": str(page), "cases": cases_of(directory, page, rng, count)})
         (folder / "pages.json").write_text(json.dumps(pages))
         playwright(folder)
-        shutil.copyfile(HERE / "explore.mjs", folder / "explore.mjs")
+        for name in ("explore.mjs", "width.mjs"):
+            shutil.copyfile(HERE / name, folder / name)
         command = ["node", "explore.mjs", arguments.browser, "pages.json"]
         if arguments.pictures is not None:
             arguments.pictures.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 
+import { excess } from './width.mjs';
+
 const SECONDS = 240; // until the first answer
 const CHANGE = 60; // until another
 
@@ -97,8 +99,7 @@ export const live = async ({ widths, model, clip }, opened, folder) => {
             await page.setViewportSize({ width, height: width < 500 ? 844 : 900 });
             await page.evaluate(() => window.scrollTo(0, 0));
             await page.waitForTimeout(500);
-            await page.waitForFunction(() => document.documentElement.scrollWidth <= window.innerWidth, null, { timeout: 10000 }).catch(() => {});
-            const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+            const wider = await excess(page, width);
             if (wider > 0) errors.push(`the page is ${wider} pixels wider than a window of ${width}`);
             await page.screenshot({ path: path.join(folder, `live-${width}-${colorScheme}.png`), fullPage: true });
         }

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-from run import fetch
-from run_site import NOT_OURS, WIDTHS, build, drive, served
+from run_site import NOT_OURS, WIDTHS, add_places, conclude, drive, published
 
 from minivivit import VivitConfig, VivitForVideoClassification
 from minivivit.bundled import bundled_clip
@@ -33,24 +32,13 @@ OFF = {"heads": [[3, 2]], "mlps": [2], "positions": False}
 def main() -> int:
     """Returns 0 when all of it is well."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, help="keep what is downloaded in this folder (else it is removed)")
-    parser.add_argument("--pictures", type=Path, help="keep the pictures of the page in this folder")
-    parser.add_argument("--site", type=Path, help="a site that is there already, with a Pyodide inside")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        cache = arguments.cache or Path(temporary) / "cache"
-        pictures = arguments.pictures or Path(temporary) / "pictures"
-        for folder in (cache, pictures):
-            folder.mkdir(parents=True, exist_ok=True)
-        site = arguments.site or Path(temporary) / "site"
-        problems = [] if arguments.site else build(site, fetch(cache)[0])
-        model = own_model(Path(temporary) / "model")
+    add_places(parser)
+    with tempfile.TemporaryDirectory() as temporary, published(parser.parse_args()) as place:
+        problems, model = place.problems, own_model(Path(temporary))
         job = {"kind": "live", "widths": WIDTHS, "clip": str(bundled_clip()), "model": model}
-        with served(site) as address:
-            for result in drive(cache, address, [job], pictures):
-                problems += judge(result)
-    print("\n".join(["", *problems]) if problems else "\nall of it is well")
-    return bool(problems)
+        for result in drive(place, [job]):
+            problems += judge(result)
+    return conclude(problems)
 
 
 def own_model(folder: Path) -> list[str]:

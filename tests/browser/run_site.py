@@ -22,7 +22,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from playwright import playwright
 from run import HERE, ROOT, fetch
@@ -54,23 +54,49 @@ def main() -> int:
     """Returns 0 when all of it is well."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("notebooks", nargs="*", default=FEW, help="numbers such as 04, or all (default: 01 04 08)")
-    parser.add_argument("--cache", type=Path, help="keep what is downloaded in this folder (else it is removed)")
-    parser.add_argument("--pictures", type=Path, help="keep the pictures of pages in this folder")
     parser.add_argument("--speed", action="store_true", help="time a model there and here")
+    add_places(parser)
     arguments = parser.parse_args()
+    with published(arguments) as place:
+        problems = place.problems
+        for result in drive(place, jobs(place.site, arguments)):
+            problems += report(result)
+        problems += grade(place.pictures / f"{ASSIGNMENT}.ipynb")
+    return conclude(problems)
+
+
+class Published(NamedTuple):
+    """A site that is served at `address`; the folders beside it; and what is wrong with it."""
+
+    site: Path
+    address: str
+    cache: Path
+    pictures: Path
+    problems: list[str]
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Let the folders be named that would be removed otherwise."""
+    parser.add_argument("--cache", type=Path, help="keep what is downloaded in this folder")
+    parser.add_argument("--pictures", type=Path, help="keep the pictures of pages in this folder")
+    parser.add_argument("--site", type=Path, help="keep the site in this folder; where it is there already, use it")
+
+
+@contextmanager
+def published(arguments: argparse.Namespace) -> Iterator[Published]:
+    """Build the site, unless it is there, and serve it."""
     with tempfile.TemporaryDirectory() as temporary:
-        cache, pictures = (
-            arguments.cache or Path(temporary) / "cache",
-            arguments.pictures or Path(temporary) / "pictures",
-        )
+        names = ("site", "cache", "pictures")
+        site, cache, pictures = (getattr(arguments, name) or Path(temporary) / name for name in names)
         for folder in (cache, pictures):
             folder.mkdir(parents=True, exist_ok=True)
-        site = Path(temporary) / "site"
-        problems = build(site, fetch(cache)[0])
+        problems = [] if site.exists() else build(site, fetch(cache)[0])
         with served(site) as address:
-            for result in drive(cache, address, jobs(site, arguments), pictures):
-                problems += report(result)
-        problems += grade(pictures / f"{ASSIGNMENT}.ipynb")
+            yield Published(site, address, cache, pictures, problems)
+
+
+def conclude(problems: list[str]) -> int:
+    """Print the problems; the exit code."""
     print("\n".join(["", *problems]) if problems else "\nall of it is well")
     return bool(problems)
 
@@ -132,18 +158,12 @@ def answers() -> dict[str, str]:
     return {found[1]: text for text in solved if (found := re.search(r"^def (\w+)\(", text, flags=re.M))}
 
 
-def drive(cache: Path, address: str, work: list[dict[str, Any]], pictures: Path) -> Iterator[dict[str, Any]]:
+def drive(place: Published, work: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Do the jobs in Chromium; yields what came of each."""
-    (pictures / "jobs.json").write_text(json.dumps(work), encoding="utf-8")
-    command = [
-        "node",
-        str(HERE / "drive.mjs"),
-        str(playwright(cache)),
-        address,
-        str(pictures / "jobs.json"),
-        str(pictures),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    file = place.pictures / "jobs.json"
+    file.write_text(json.dumps(work), encoding="utf-8")
+    command = ["node", HERE / "drive.mjs", playwright(place.cache), place.address, file, place.pictures]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             yield json.loads(line)
