@@ -13,8 +13,9 @@ from typing import NamedTuple
 from minivivit.errors import InputError, MissingExtraError
 
 WHEEL = "Wheel-Version: 1.0\nGenerator: minivivit site\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+# Of the clone: what the site has beside its wheel.
+BESIDE = "minivivit/site/assets"
 # Of an installed package: what pip puts elsewhere or makes itself, and tests.
-BESIDE = "minivivit/site/assets"  # of the clone: what the site has beside its wheel
 LEFT_OUT = {"..", "__pycache__", "tests"}
 
 

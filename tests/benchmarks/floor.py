@@ -84,7 +84,7 @@ class Layer:
             query, key, value = (numpy.ascontiguousarray(array[0, number]) for array in self.heads)
             transposed_key, transposed_value = (numpy.ascontiguousarray(array.T) for array in (key, value))
             scores = numpy.full((BLOCK_ROWS, BLOCK_KEYS), -1.0, dtype=numpy.float32)
-            dscores, output = numpy.empty_like(scores), numpy.empty_like(query)
+            dscores, output = numpy.zeros_like(scores), numpy.empty_like(query)
             dkey, dvalue = numpy.empty_like(key), numpy.empty_like(key)
             for rows in _slices(TOKENS, BLOCK_ROWS):
                 for keys in _slices(TOKENS, BLOCK_KEYS):
@@ -92,8 +92,7 @@ class Layer:
                     if with_products:
                         matmul(query[rows], transposed_key[:, keys], out=block)
                     if with_softmax:
-                        maximum = 0 if backward else block.max(axis=-1, keepdims=True)
-                        block -= maximum
+                        block -= block[:, :1] if backward else block.max(axis=-1, keepdims=True)  # kept from forward
                         numpy.exp(block, out=block)
                     if backward:
                         dblock = dscores[: len(block), : block.shape[1]]
