@@ -90,7 +90,7 @@ def published(arguments: argparse.Namespace) -> Iterator[Published]:
         site, cache, pictures = (getattr(arguments, name) or Path(temporary) / name for name in names)
         for folder in (cache, pictures):
             folder.mkdir(parents=True, exist_ok=True)
-        problems = [] if site.exists() else build(site, fetch(cache)[0])
+        problems = [] if (site / "run" / "files").is_dir() else build(site, fetch(cache)[0])
         with served(site) as address:
             yield Published(site, address, cache, pictures, problems)
 
