@@ -32,7 +32,14 @@ COMMANDS = {
     "compare": ("find where a port differs from ours by more than rounding", "minivivit.commands.compare"),
     "train": ("train or fine-tune a model on a folder of clips, or on built-in data", "minivivit.commands.train"),
     "evaluate": ("measure a model's accuracy", "minivivit.commands.evaluate"),
-    "variants": ("train the paper's variants side by side, and compare them", "minivivit.commands.variants"),
+    "variants": (
+        "train the paper's variants side by side, and compare them",
+        "minivivit.commands.experiments.variants",
+    ),
+    "ablate": (
+        "train the paper's ablations: regularisers, starts, depth, size",
+        "minivivit.commands.experiments.ablate",
+    ),
     "assignments": ("lay out a course of assignments for a course system", "minivivit.commands.teaching"),
     "grade": ("grade what students handed in, running their code apart", "minivivit.commands.teaching"),
     "site": ("write the course as a web site that runs in the browser", "minivivit.commands.site"),

@@ -477,6 +477,17 @@ CASES: dict[str, list[list[str]]] = {
         *numbers("--stride", "--model", "model", "--data", "clips"),
         *(["--seed", "-1"], ["--seed", "x"], ["--backend", "tpu"], ["--model", "model"], ["--clips", "0"]),
     ],
+    "ablate": [
+        *options("--output", "new"),
+        *(["--output", place] for place in ("note.txt", "note.txt/x", "/proc/nowhere/x", "a" * 300)),
+        *(
+            case
+            for name in ("--seeds", "--steps", "--clips", "--processes")
+            for case in numbers(name, "--output", "new", but=("9" * 400,))
+        ),
+        ["--output", "new", "--seeds", "1000"],
+        ["--output", "new", "--backend", "numpy"],
+    ],
     "variants": [
         *options("--output", "new"),
         *(["--output", place] for place in ("note.txt", "note.txt/x", "/proc/nowhere/x", "a" * 300)),

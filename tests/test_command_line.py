@@ -225,7 +225,7 @@ def error_of(capsys, *arguments: str) -> str:
 @pytest.mark.parametrize("name", command_line.COMMANDS)
 def test_unknown_options_name_the_help_of_their_command(capsys, name):
     needed = {"train": ["motion", "--output", "x"], "variants": ["--output", "x"], "assignments": ["x"], "site": ["x"]}
-    needed |= {"explore": ["--output", "x"], "conformance": ["x"], "grade": ["x"]}
+    needed |= {"explore": ["--output", "x"], "ablate": ["--output", "x"], "conformance": ["x"], "grade": ["x"]}
     needed |= {name: ["x", "y"] for name in ("trace", "compare", "convert")}
     message = error_of(capsys, name, *needed.get(name, []), "--nope")
     assert message.endswith(f"unrecognized arguments: --nope; see  minivivit {name} --help\n")
@@ -263,6 +263,7 @@ def test_an_error_is_a_line_of_bounded_length(capsys, arguments):
         ["trace", "x", "y", "--label"],
         ["variants", "--output", "x", "--seed"],
         ["variants", "--output", "x", "--steps"],
+        ["ablate", "--output", "x", "--seeds"],
         ["train", "motion", "--output", "x", "--steps"],
         ["train", "motion", "--output", "x", "--learning-rate"],
         ["compare", "x", "y", "--rtol"],

@@ -40,7 +40,9 @@ from minivivit.checkpoints.names import scenic_parameters
 from minivivit.checkpoints.scenic import load_scenic, read_scenic, save_scenic, to_scenic
 from minivivit.cli import main
 from minivivit.commands import compare as compare_command
-from minivivit.commands import variants as variants_command
+from minivivit.commands.experiments import variants as variants_command
+from minivivit.commands.experiments.ablation_figures import Figures, read_figures, write_figures
+from minivivit.commands.experiments.ablation_page import ablation_page
 from minivivit.commands.trace import read_input
 from minivivit.errors import InputError
 from minivivit.files.npz_file import npz_index, read_npz
@@ -53,6 +55,8 @@ from minivivit.training.data.lists.classes import indices_of_model
 from minivivit.training.data.lists.label_names import read_label_names
 from minivivit.training.data.lists.listed_clips import find_listed
 from minivivit.training.data.lists.reading import read_list
+from minivivit.training.experiments.ablation_runs import start_name
+from minivivit.training.experiments.ablations import all_trials
 from minivivit.training.experiments.variants import variant_settings
 from minivivit.training.log import read_log
 from minivivit.training.measurement.answers import Answer
@@ -387,6 +391,22 @@ def _read_variants(place: Path, rng: Random) -> None:
         variants_command._markdown(settings, 8, rows)
 
 
+def _make_ablations(place: Path) -> None:
+    trial = {"accuracy": 0.5, "loss": 1.5, "pool_accuracy": 0.75, "pool_loss": 0.5, "seconds": 30.0}
+    figures = Figures(1, 10, 8)
+    figures.trials = {trial_kind.name(0): trial for trial_kind in all_trials()}
+    names = {start_name(trial_kind) for trial_kind in all_trials()} - {None}
+    figures.starts = {name: {"accuracy": 0.5, "weights_sha256": "0" * 64} for name in names}
+    (place / "a").mkdir()
+    write_figures(place / "a" / "ablations.json", figures)
+
+
+def _read_ablations(place: Path, rng: Random) -> None:
+    figures = read_figures(place / "ablations.json")
+    if len(figures.trials) == figures.seeds * len(all_trials()) and len(figures.starts) == 3:
+        ablation_page(figures, "a command", with_picture=False)
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Trainings
 # --------------------------------------------------------------------------------------------------------------------
@@ -599,6 +619,7 @@ READERS = {
         Reader("processor", _make_processors, _read_processor, (JSON,), share=5, may_be_large=True),
         Reader("settings", _make_settings, _read_settings, (JSON,), share=5),
         Reader("mapping", _make_mapping, _read_mapping, (JSON,), share=4),
+        Reader("ablations", _make_ablations, _read_ablations, (JSON,)),
         Reader("variants", _make_variants, _read_variants, (JSON,), share=2),
         Reader("training", _make_trainings, _read_training, (JSON, "optimiser.safetensors", ".jsonl"), 3, writes=True),
         Reader("log", _make_log, lambda place, rng: read_log(place / "log.jsonl"), (".jsonl",), share=2),

@@ -16,8 +16,9 @@ from tiny_training import TINY, TINY_MODEL
 
 from minivivit.cli import main
 from minivivit.commands import train as command
-from minivivit.commands import variants
+from minivivit.commands.experiments import ablate, ablation_figures, variants
 from minivivit.training.checkpoints import read_state
+from minivivit.training.experiments import ablation_runs, ablations
 from minivivit.training.experiments import variants as experiment
 
 ALL = bool(os.environ.get("MINIVIVIT_ALL_KILLS"))
@@ -149,6 +150,31 @@ def test_a_comparison_of_variants_that_is_killed_goes_on(tmp_path, monkeypatch, 
     monkeypatch.setattr(variants, "can_start_processes", lambda: False)
     monkeypatch.setattr(experiment, "time", SimpleNamespace(perf_counter=lambda: 0.0))
     argv = ["variants", "--output", str(output), "--config", str(settings), "--steps", "1", "--clips", "1"]
+    known: dict[Photograph, None] = {}
+    with watched(lambda name, arguments: known.setdefault(photograph(output))):
+        assert main(argv) == 0
+    end = photograph(output)
+    assert not [name for name, _ in end if ".part" in name or ".training-lock" in name]
+    for shot in [*known][:: 1 if ALL else 3]:
+        develop(shot, output)
+        assert main(argv) == 0, capsys.readouterr().err
+        assert photograph(output) == end
+
+
+def test_ablations_that_are_killed_go_on(tmp_path, monkeypatch, capsys):
+    """With a training from scratch and one from an image model, in this process: the same figures after any kill."""
+    output = tmp_path / "out"
+    trials = [ablations.Trial("Model 2", 8), ablations.Trial("Model 2", 8, "central_frame")]
+    for module in (ablate, ablation_figures):
+        monkeypatch.setattr(module, "all_trials", lambda: trials)
+    monkeypatch.setattr(ablate, "ablation_page", lambda *arguments: "a page")
+    monkeypatch.setattr(ablate, "draw_ablations", lambda *arguments: False)
+    monkeypatch.setattr(ablate, "can_start_processes", lambda: False)
+    monkeypatch.setattr(ablation_runs, "IMAGE_STEPS", 1)
+    monkeypatch.setattr(ablation_runs, "time", SimpleNamespace(perf_counter=lambda: 0.0))
+    monkeypatch.setattr(ablations, "SETTINGS", {**ablations.SETTINGS, "batch_size": 2})
+    monkeypatch.setattr(ablations, "MODEL", {**ablations.MODEL, "hidden_size": 8, "num_hidden_layers": 1})
+    argv = ["ablate", "--output", str(output), "--steps", "1", "--clips", "1", "--seeds", "1"]
     known: dict[Photograph, None] = {}
     with watched(lambda name, arguments: known.setdefault(photograph(output))):
         assert main(argv) == 0

@@ -13,7 +13,7 @@ from tiny_training import TINY_MODEL
 
 from minivivit import InputError, VivitForVideoClassification
 from minivivit.cli import main
-from minivivit.commands import variants as command
+from minivivit.commands.experiments import variants as command
 from minivivit.models.counting import count, total
 from minivivit.training.data.motion.stills import STILL_CLASSES, StillData, still_frames
 from minivivit.training.experiments.own_process import can_start_processes, peak_memory, run_in_own_process
