@@ -140,7 +140,10 @@ def formula(tex: str, display: str = "inline") -> str:
 
 
 def _methods(origin: str, links: Links) -> dict[str, Callable[..., str]]:
-    """What a page renders otherwise than nbconvert: links, headings (named as GitHub names them), formulas."""
+    """What a page renders otherwise than nbconvert: links, headings (named as GitHub names them), formulas.
+
+    A picture that a text refers to is left out, as the site has none of the files beside the texts.
+    """
     seen: dict[str, int] = {}
 
     def link(text: str, url: str, title: str | None = None) -> str:
@@ -158,6 +161,7 @@ def _methods(origin: str, links: Links) -> dict[str, Callable[..., str]]:
 
     return {
         "link": link,
+        "image": lambda text, url, title=None: "",
         "heading": heading,
         "inline_math": formula,
         "block_math": block,

@@ -212,6 +212,8 @@ LINKS = {"notebooks/a.md": "a.html", "notebooks/b c.md": "b c.html", "minivivit/
         ("[bad](javascript:alert(1))", "bad"),
         ("[bad](data:text/html,x)", "bad"),
         ("[bad](//a.example/x)", "bad"),
+        ("a ![chart](chart.png)", "a "),
+        ("![out](https://a.example/pixel.png)", ""),
     ],
 )
 def test_links(written, shown):
