@@ -43,6 +43,7 @@ SETTING_OPTIONS: dict[str, tuple[Any, str]] = {
     "mixup_alpha": (float, "mix pairs of clips; 0 for no mixing"),
     "frame_sample_rate": (int, "show every n-th frame of a file"),
     "validation_fraction": (float, "part of a folder's clips that is kept for validation"),
+    "group_by": (str, "keep clips together whose names are alike up to the last TEXT: those of one recording"),
     "seed": (int, "of everything random"),
     "dtype": (("float32", "float64"), "what to compute in"),
     "backend": (("numpy", "cupy", "auto"), "where to compute"),
@@ -68,6 +69,10 @@ that ships with minivivit.
 Part of a folder's clips is kept to validate on (--validation-fraction), or all of them are trained on and the clips of
 another folder, with the same classes, validated on (--validation). Where DATA holds train/ and val/ (or training/,
 valid/, validation/) with the classes in them, these two are used; a test/ beside them is not looked at.
+
+Clips that were cut from one recording share its room and its light: where some are trained on and others validated on,
+the accuracy says too much. --group-by _ keeps kitchen_1.mp4 and kitchen_2.mp4 together, of whatever class they are.
+(Parts of one file, in a list, stay together by themselves.)
 
 {LISTS}
 
@@ -96,6 +101,7 @@ examples:
   minivivit train clips/ --output tuned --model vivit-b-16x2-kinetics400 --freeze 'vivit.embeddings.*' --epochs 10
   minivivit train clips/ --output tuned --model vivit-b-16x2-kinetics400 --recipe fine-tune
   minivivit train clips/train --validation clips/val --output my_model
+  minivivit train clips/ --output my_model --group-by _
   minivivit train train.csv --validation val.csv --root kinetics400/ --labels names.txt --output tuned
   minivivit train clips/ --output tuned --resume
   mpiexec -n 4 minivivit train clips/ --output my_model"""
@@ -134,7 +140,7 @@ def _add_option(parser: argparse.ArgumentParser, name: str, kind: Any, text: str
     if isinstance(kind, tuple):
         parser.add_argument(option, dest=name, choices=kind, help=text)
     else:
-        read, metavar = (integer, "N") if kind is int else (decimal, "X")
+        read, metavar = {int: (integer, "N"), float: (decimal, "X"), str: (str, "TEXT")}[kind]
         parser.add_argument(option, dest=name, type=read, metavar=metavar, help=text)
 
 

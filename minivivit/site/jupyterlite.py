@@ -23,14 +23,10 @@ EXTENSIONS = {KERNEL: "jupyterlite-pyodide-kernel", "@jupyter-widgets/jupyterlab
 IN_NOTEBOOKS = '<link rel="icon" href="favicon.ico"><script src="../python/progress.js" defer></script>'
 # The kernel's own wheels, which lie in its extension.
 KERNEL_WHEELS = ("piplite", "pyodide_kernel", "ipykernel")
-# Of its build: fonts for browsers that have no WebAssembly, logos of companies, letters that no formula of the course
-# has, settings that all.json holds too.
+# Of its build: Font Awesome, of whose icons no page and no widget of the course has one, letters that no formula of the
+# course has, settings that all.json holds too.
 UNUSED = (
-    "build/fa-*.svg",
-    "build/fa-*.eot",
-    "build/fa-*.ttf",
-    "build/fa-*.woff",
-    "build/fa-brands-*",
+    "build/fa-*",
     "build/MathJax_Fraktur-*",
     "build/MathJax_SansSerif-*",
     "build/MathJax_Script-*",

@@ -148,7 +148,8 @@ def _lay_out_contents(
     files |= {f"assignments/{entry.path.name}": book for entry, book in tasks}
     for place, book in files.items():
         (contents / place).parent.mkdir(exist_ok=True)
-        (contents / place).write_text(json.dumps(without_outputs(book), ensure_ascii=False), encoding="utf-8")
+        text = json.dumps(without_outputs(book), ensure_ascii=False, separators=(",", ":"))
+        (contents / place).write_text(text, encoding="utf-8")
 
 
 def _places(clone: Path, books: list[Entry]) -> dict[str, str]:

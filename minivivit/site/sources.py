@@ -117,9 +117,10 @@ def assignments(clone: Path) -> list[tuple[Entry, dict[str, Any]]]:
 
 
 def without_outputs(book: dict[str, Any]) -> dict[str, Any]:
-    """A notebook as it is before anyone ran it."""
+    """A notebook as it is before anyone ran it; each source in one piece, where files in a clone have it by lines."""
     cells = [
-        {**cell, "outputs": [], "execution_count": None} if cell["cell_type"] == "code" else cell
+        {**cell, "source": "".join(cell["source"])}
+        | ({"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {})
         for cell in book["cells"]
     ]
     return {**book, "cells": cells}

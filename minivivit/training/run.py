@@ -40,6 +40,7 @@ from minivivit.training.data.lists.listed_clips import ListData, ListedClips, fi
 from minivivit.training.data.motion.batches import TRAINING, MotionData, check_motion_labels, stream
 from minivivit.training.data.motion.clips import MOTION_CLASSES
 from minivivit.training.data.pixels import new_processor
+from minivivit.training.data.recordings import recording_notes
 from minivivit.training.fine_tuning import model_with_new_head
 from minivivit.training.log import Log
 from minivivit.training.optimisers.adamw import AdamW
@@ -315,7 +316,7 @@ def begin_training(
     output.mkdir(parents=True, exist_ok=True)
     training = Training(settings, batches, model, processor, names, optimiser, rng, output, Log(output / LOG_FILE))
     training.averaged = None if settings.ema is None else copy.deepcopy(model)
-    training.notes = [*notes, *_data_notes(folders, damaged)]
+    training.notes = [*notes, *_data_notes(folders, damaged), *_recording_notes(batches, settings)]
     training.origin = {"data": data, "validation": validation, "initial_model": initial_model, "damaged": damaged}
     training.origin |= {"root": root, "labels": labels, "image_model": image_model}
     training.save(is_best=True, clips=digests)
@@ -466,6 +467,13 @@ def _data_notes(folders: ClipFolders | ListedClips | None, damaged: list[str]) -
     return [*notes, f"left out, for they cannot be used: {listed(damaged)}"] if damaged else notes
 
 
+def _recording_notes(data: MotionData | ClipData, settings: TrainingSettings) -> list[str]:
+    if isinstance(data, MotionData) or settings.group_by is None:
+        return []
+    sides = ([clip for clip, _ in entries] for entries in (data.training, data.validation))
+    return recording_notes(*sides, settings.group_by)
+
+
 def _make_data(
     folders: ClipFolders | ListedClips | None,
     config: VivitConfig,
@@ -484,6 +492,7 @@ def _make_data(
         "seed": settings.seed,
         "batch_size": settings.batch_size,
         "validation_fraction": settings.validation_fraction,
+        "group_by": settings.group_by,
         "frame_sample_rate": settings.frame_sample_rate,
         "augmentation": settings.augmentation_params(),
     }

@@ -77,6 +77,12 @@ def check_patterns(name: str, value: Any) -> None:
         raise InputError(f"{name} is {quoted(value)}; expected a list of patterns, such as ['vivit.embeddings.*']")
 
 
+def check_text(name: str, value: Any) -> None:
+    """Raise unless `value` is None or a text of at least one character."""
+    if value is not None and (not isinstance(value, str) or not value):
+        raise InputError(f"{name} is {quoted(value)}; expected one or more characters")
+
+
 def check_augmentation(name: str, value: Any, default: Any) -> None:
     """A switch is a switch, and a number a number; the augmentations themselves check the rest."""
     if value == "model" and name in ("crop_size", "min_resize"):

@@ -21,6 +21,7 @@ from minivivit.training.setting_checks import (
     check_bool,
     check_dict,
     check_patterns,
+    check_text,
     choice,
     number,
     whole,
@@ -80,6 +81,7 @@ _CHECKS: dict[str, Check] = {
     "tubelet_init": choice(*TUBELET_INITS),
     "position_init": choice(*POSITION_INITS),
     "validation_fraction": number(0, 1, below=True),
+    "group_by": check_text,
     "validation_clips": whole(1),
     "frame_sample_rate": whole(1),
     "validate_every": whole(1, optional=True),
@@ -136,6 +138,9 @@ class TrainingSettings:
         How a training that starts from an image model makes its kernels and positions (`init_from_image_model`).
     validation_fraction : float
         The part of each class of a folder that is kept for validation.
+    group_by : str, optional
+        Clips whose names are alike up to the last of these characters are of one recording (`recording_of`), all of
+        which is trained on or all of which is validated on.
     validation_clips : int
         How many clips of the built-in data are made for validation.
     frame_sample_rate : int
@@ -180,6 +185,7 @@ class TrainingSettings:
     tubelet_init: str = "central_frame"
     position_init: str = "tile"
     validation_fraction: float = 0.2
+    group_by: str | None = None
     validation_clips: int = 1000
     frame_sample_rate: int = 2
     validate_every: int | None = None
@@ -322,6 +328,8 @@ def make_settings(data: str, given: Mapping[str, Any], fine_tuning: bool = False
         raise InputError("the built-in data has no epochs, and no warm_up_epochs; give warm_up, a number of updates")
     if isinstance(values.get("freeze"), list):
         values["freeze"] = tuple(values["freeze"])
+    if data == MOTION and values.get("group_by") is not None:
+        raise InputError("the built-in data is no recordings: group_by is for folders and lists of clips")
     if data == MOTION and values.get("epochs") is not None:
         raise InputError("the built-in data never repeats and has no epochs; give steps")
     return TrainingSettings(**values)

@@ -124,6 +124,7 @@ def test_what_runs_is_unspoilt_and_has_no_solutions(site):
     for path in files.rglob("*.ipynb"):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+        assert all(isinstance(cell["source"], str) for cell in cells), "in one piece: fewer bytes"
         assert not re.search("BEGIN (?:SOLUTION|HIDDEN)", path.read_text(encoding="utf-8"))
     assert "YOUR CODE HERE" in (files / "assignments" / "01_tubelet_embedding.ipynb").read_text(encoding="utf-8")
 

@@ -7,19 +7,34 @@ from pathlib import Path
 
 from minivivit.config import VivitConfig
 from minivivit.training.data.clip_data import ClipData, Entry
+from minivivit.training.data.recordings import check_names, held_out_recordings, recording_of
 from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams
 
 
-def split_clips(clips: dict[str, list[Path]], validation_fraction: float, seed: int) -> tuple[list[Entry], list[Entry]]:
+def split_clips(
+    clips: dict[str, list[Path]], validation_fraction: float, seed: int, group_by: str | None = None
+) -> tuple[list[Entry], list[Entry]]:
     """(path, label) of the clips to train on and of those to validate on; the same split for the same names and seed.
 
     Of each class the clips are ordered by a hash of the seed and their names, and the first `validation_fraction`,
     rounded to a whole number, are for validation. So a clip that is added or taken away moves others across the border
     only by ones. At least one clip of each class stays for training; at least one is for validation where there are
     two or more, unless the fraction is 0.
+
+    Given `group_by`, whole recordings (`recording_of`) are held out in the same way (`held_out_recordings`).
     """
     training: list[Entry] = []
     validation: list[Entry] = []
+    if group_by is not None and validation_fraction > 0:
+        entries = [(path, label) for label, paths in enumerate(clips.values()) for path in paths]
+        held_out_names = held_out_recordings(
+            ((label, recording_of(path, group_by)) for path, label in entries),
+            validation_fraction,
+            lambda recording: hashlib.sha256(os.fsencode(f"{seed}/{recording}")).digest(),
+        )
+        for path, label in entries:
+            (validation if recording_of(path, group_by) in held_out_names else training).append((path, label))
+        return training, validation
     for label, (name, paths) in enumerate(clips.items()):
         count = round(validation_fraction * len(paths))
         if validation_fraction > 0:
@@ -40,7 +55,7 @@ class FolderData(ClipData):
         The clips of each class, as `find_clips` returns them.
     config, seed, batch_size, frame_sample_rate, augmentation, lengths, left_out
         See `ClipData`.
-    validation_fraction
+    validation_fraction, group_by
         See `TrainingSettings`.
     held_out : dict, optional
         Clips to validate on, of the same classes. None: the `validation_fraction` of `clips`.
@@ -59,8 +74,11 @@ class FolderData(ClipData):
         held_out: dict[str, list[Path]] | None = None,
         lengths: Mapping[Path, int] | None = None,
         left_out: int = 0,
+        group_by: str | None = None,
     ):
-        training, validation = split_clips(clips, validation_fraction if held_out is None else 0, seed)
+        if group_by is not None and held_out is None:
+            check_names([path for paths in clips.values() for path in paths], group_by)
+        training, validation = split_clips(clips, validation_fraction if held_out is None else 0, seed, group_by)
         if held_out is not None:
             classes = {name: label for label, name in enumerate(clips)}
             validation = [(path, classes[name]) for name, paths in held_out.items() for path in paths]

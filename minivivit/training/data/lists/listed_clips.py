@@ -2,9 +2,9 @@
 
 import hashlib
 import os
-from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from minivivit.config import VivitConfig
@@ -14,6 +14,7 @@ from minivivit.training.data.lists.classes import classes_of, label_indices, unu
 from minivivit.training.data.lists.clip_list import ClipList
 from minivivit.training.data.lists.label_names import read_label_names
 from minivivit.training.data.lists.reading import read_list
+from minivivit.training.data.recordings import check_names, held_out_recordings, recording_of
 from minivivit.training.data.segments import Clip, path_of
 from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams
 
@@ -122,33 +123,26 @@ def find_listed(
 
 
 def split_listed(
-    clips: list[NamedClip], validation_fraction: float, seed: int
+    clips: list[NamedClip], validation_fraction: float, seed: int, group_by: str | None = None
 ) -> tuple[list[NamedClip], list[NamedClip]]:
     """The clips to train on and those to validate on; the same split for the same list and seed.
 
     As `minivivit.training.data.folders.split_clips`: of each class (of the first head) the first `validation_fraction`
-    in the order of a hash are for validation. But clips of one file stay together, on the side to
-    which the first class that has one of them puts it: clips of one recording are too alike to be told apart from what
-    was learned.
+    in the order of a hash are for validation. But clips of one recording (`recording_of`), without `group_by` those of
+    one file, stay together.
     """
     if validation_fraction == 0:
         return clips, []
-    classes: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for _, clip, labels in clips:
-        classes[labels[0]][str(path_of(clip))] += 1
-    held_out: dict[str, bool] = {}
-    for label in sorted(classes):
-        paths = classes[label]
-        total = sum(paths.values())
-        wanted = min(max(round(validation_fraction * total), 1), total - 1)
-        wanted -= sum(count for path, count in paths.items() if held_out.get(path))
-        free = sorted(paths.keys() - held_out.keys(), key=lambda path: (_hash(seed, path), path))
-        is_trained = len(free) < len(paths) and any(not held_out.get(path, True) for path in paths)
-        for place, path in enumerate(free):
-            held_out[path] = wanted > 0 and (is_trained or place < len(free) - 1)
-            wanted -= paths[path] if held_out[path] else 0
-    training = [entry for entry in clips if not held_out[str(path_of(entry[1]))]]
-    return training, [entry for entry in clips if held_out[str(path_of(entry[1]))]]
+    recordings = [recording_of(clip, group_by) for _, clip, _ in clips]
+    held_out = held_out_recordings(
+        zip((labels[0] for *_, labels in clips), recordings, strict=True),
+        validation_fraction,
+        partial(_hash, seed),
+    )
+    sides: tuple[list[NamedClip], list[NamedClip]] = [], []
+    for entry, recording in zip(clips, recordings, strict=True):
+        sides[recording in held_out].append(entry)
+    return sides
 
 
 def _hash(seed: int, path: str) -> bytes:
@@ -164,7 +158,7 @@ class ListData(ClipData):
     clips : ListedClips
     config, seed, batch_size, frame_sample_rate, augmentation, lengths, left_out
         See `ClipData`.
-    validation_fraction
+    validation_fraction, group_by
         See `TrainingSettings`.
     """
 
@@ -180,10 +174,13 @@ class ListData(ClipData):
         augmentation: AugmentationParams | None = None,
         lengths: Mapping[Path, int] | None = None,
         left_out: int = 0,
+        group_by: str | None = None,
     ):
         training, validation = clips.training, clips.validation
         if validation is None:
-            training, validation = split_listed(training, validation_fraction, seed)
+            if group_by is not None:
+                check_names([clip for _, clip, _ in training], group_by)
+            training, validation = split_listed(training, validation_fraction, seed, group_by)
         super().__init__(
             [_entry(named) for named in training],
             [_entry(named) for named in validation],
