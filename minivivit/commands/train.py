@@ -140,7 +140,8 @@ def _add_option(parser: argparse.ArgumentParser, name: str, kind: Any, text: str
     if isinstance(kind, tuple):
         parser.add_argument(option, dest=name, choices=kind, help=text)
     else:
-        read, metavar = {int: (integer, "N"), float: (decimal, "X"), str: (str, "TEXT")}[kind]
+        kinds: dict[Any, tuple[Any, str]] = {int: (integer, "N"), float: (decimal, "X"), str: (str, "TEXT")}
+        read, metavar = kinds[kind]
         parser.add_argument(option, dest=name, type=read, metavar=metavar, help=text)
 
 
