@@ -76,8 +76,9 @@ def small_blocks():
     with (
         mock.patch.object(backend, "LARGE_PRODUCT", 1),
         mock.patch.object(backend, "PRODUCT_PART", 3),
-        mock.patch.object(layer_norm, "BLOCK_ROWS", 3),
+        mock.patch.object(layer_norm, "BLOCK_ENTRIES", 12),
         mock.patch.object(mlp, "BLOCK_ROWS", 3),
+        mock.patch.object(mlp, "ACTIVATION_ENTRIES", 12),
         mock.patch.object(attention_dropout, "MASK_ROWS", 2),
         mock.patch.object(blockwise_attention, "MASK_ROWS", 2),
         mock.patch.object(blockwise_attention, "BLOCK_ROWS", 2),

@@ -15,9 +15,11 @@ from minivivit.backend import (
 from minivivit.layers.trace import Trace, record
 from minivivit.ops.activation import ACTIVATIONS
 
-# Tokens that a task works on at once. Few enough that the wide activations of a block stay in cache, enough that the
-# matrix products run at full speed.
+# Tokens that a task works on at once: enough that the matrix products run at full speed.
 BLOCK_ROWS = 800
+# Entries that the activation takes at once: it passes over them a dozen times, and so few stay in cache meanwhile. The
+# wide array of a whole block does not.
+ACTIVATION_ENTRIES = 1 << 16
 
 
 def mlp_forward(
@@ -60,8 +62,10 @@ def mlp_forward(
 
     def compute(rows: slice) -> None:
         widened = matmul(rows_in[rows], wide["weight"].T, out=None if before is None else before[rows])
-        widened += wide["bias"]
-        activated, _ = activate(widened, out=None if after is None else after[rows])
+        activated = xp.empty_like(widened) if after is None else after[rows]
+        for few in _few_rows(widened, xp):
+            widened[few] += wide["bias"]
+            activate(widened[few], out=activated[few])
         matmul(activated, narrow["weight"].T, out=y[rows])
         y[rows] += narrow["bias"]
 
@@ -100,9 +104,10 @@ def mlp_backward(dy: Array, cache: dict, *, trace: Trace | None = None) -> tuple
     dx = xp.empty_like(rows_in)
 
     def differentiate(rows: slice) -> None:
-        dactivated = matmul(dy_rows[rows], narrow["weight"])
-        _, activation_cache = activate(before[rows], out=activated[rows])
-        dbefore[rows] = activate_backward(dactivated, activation_cache)
+        dactivated = matmul(dy_rows[rows], narrow["weight"], out=dbefore[rows])
+        for few in _few_rows(dactivated, xp):
+            _, activation_cache = activate(before[rows][few], out=activated[rows][few])
+            dactivated[few] = activate_backward(dactivated[few], activation_cache)  # now it is dbefore
         matmul(dbefore[rows], wide["weight"], out=dx[rows])
 
     parallel_blocks([partial(differentiate, rows) for rows in _blocks(wide["weight"], len(rows_in), xp)], xp)
@@ -120,3 +125,8 @@ def _blocks(weight: Array, num_rows: int, xp: Any) -> list[slice]:
     """At most `BLOCK_ROWS` rows each, and at least two blocks where a product with the weight is worth a thread."""
     is_large = num_rows * weight.size >= LARGE_PRODUCT
     return row_blocks(num_rows, min(BLOCK_ROWS, -(-num_rows // 2)) if is_large else BLOCK_ROWS, xp)
+
+
+def _few_rows(wide_rows: Array, xp: Any) -> list[slice]:
+    """At most `ACTIVATION_ENTRIES` entries each, and whole rows."""
+    return row_blocks(len(wide_rows), max(1, ACTIVATION_ENTRIES // wide_rows.shape[-1]), xp)

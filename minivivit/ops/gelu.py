@@ -17,12 +17,12 @@ def gelu_forward(x: Array, out: Array | None = None) -> tuple[Array, dict]:
         Receives the result; not x itself.
     """
     xp = floating_namespace(x, "x")
-    y = xp.multiply(x, 1 / math.sqrt(2), out=out)
-    y = special_functions(xp).erf(y, out=y)
-    y += 1
-    y *= x
-    y *= 0.5
-    return y, {"x": x}
+    cumulative = xp.multiply(x, 1 / math.sqrt(2))  # built up in one buffer
+    cumulative = special_functions(xp).erf(cumulative, out=cumulative)
+    cumulative += 1
+    cumulative *= 0.5
+    y = xp.multiply(x, cumulative, out=out)
+    return y, {"x": x, "cumulative": cumulative}
 
 
 def gelu_backward(dy: Array, cache: dict) -> Array:
@@ -32,8 +32,7 @@ def gelu_backward(dy: Array, cache: dict) -> Array:
 
     .. math:: dx = dy \left(\Phi(x) + x \varphi(x)\right), \qquad \varphi(x) = \frac{e^{-x^2/2}}{\sqrt{2\pi}}
     """
-    x = cache["x"]
+    x, cumulative = cache["x"], cache["cumulative"]
     xp = array_namespace(x)
-    cumulative = 0.5 * (1 + special_functions(xp).erf(x * (1 / math.sqrt(2))))
     density = xp.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
     return dy * (cumulative + x * density)

@@ -25,15 +25,15 @@ def gelu_tanh_forward(x: Array, out: Array | None = None, slope: float = SQRT_2_
         The constant c, sqrt(2 / pi) or its ten digits.
     """
     xp = floating_namespace(x, "x")
-    y = xp.multiply(x, x, out=out)  # built up in one buffer: u, tanh u, y
-    y *= CUBIC * slope
-    y += slope
-    y *= x
-    xp.tanh(y, out=y)
-    y += 1
+    tanh = xp.multiply(x, x)  # built up in one buffer: u, tanh u
+    tanh *= CUBIC * slope
+    tanh += slope
+    tanh *= x
+    xp.tanh(tanh, out=tanh)
+    y = xp.add(tanh, 1, out=out)
     y *= x
     y *= 0.5
-    return y, {"x": x, "slope": slope}
+    return y, {"x": x, "tanh": tanh, "slope": slope}
 
 
 def gelu_tanh_backward(dy: Array, cache: dict) -> Array:
@@ -45,21 +45,16 @@ def gelu_tanh_backward(dy: Array, cache: dict) -> Array:
         dx = dy \cdot \frac12 \left(1 + t + x (1 - t^2) u'\right), \qquad
         u' = c \left(1 + 3 \cdot 0.044715\, x^2\right)
     """
-    x, slope = cache["x"], cache["slope"]
+    x, tanh, slope = cache["x"], cache["tanh"], cache["slope"]
     xp = array_namespace(x)
-    squared = xp.multiply(x, x)
-    tanh = squared * (CUBIC * slope)
-    tanh += slope
-    tanh *= x
-    xp.tanh(tanh, out=tanh)
     # derivative = (1 + t) (1 + x (1 - t) u') / 2, since 1 - t^2 = (1 - t)(1 + t)
-    derivative = xp.multiply(squared, 3 * CUBIC * slope, out=squared)
+    derivative = xp.multiply(x, x)
+    derivative *= 3 * CUBIC * slope
     derivative += slope
     derivative *= x
     derivative *= 1 - tanh
     derivative += 1
-    tanh += 1
-    derivative *= tanh
+    derivative *= 1 + tanh
     derivative *= 0.5
     derivative *= dy
     return derivative

@@ -7,8 +7,9 @@ import numpy
 
 from minivivit.backend import Array, array_namespace, floating_namespace, parallel_blocks, row_blocks
 
-# Rows that a task works on at once: 256 rows of 768 float32 take 0.8 MB and stay in a core's cache.
-BLOCK_ROWS = 256
+# Entries that a task works on at once. As float32 they take 1 MB, and the next pass finds them in cache. With fewer,
+# threads would wait for each other: between two passes each is back in Python, where one runs at a time.
+BLOCK_ENTRIES = 1 << 18
 
 
 def layer_norm_forward(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, dict]:
@@ -44,7 +45,7 @@ def layer_norm_forward(x: Array, weight: Array, bias: Array, eps: float) -> tupl
         with numpy.errstate(over="ignore", invalid="ignore"):
             mean[rows] = x_rows[rows].mean(axis=-1, keepdims=True)
             centred = xp.subtract(x_rows[rows], mean[rows], out=y[rows])
-            variance = xp.square(centred).mean(axis=-1, keepdims=True)
+            variance = _variance(centred, xp)
         inverse_std[rows] = 1.0 / xp.sqrt(variance + eps)
         if bool(xp.isfinite(variance).all()):
             centred *= inverse_std[rows]
@@ -53,8 +54,13 @@ def layer_norm_forward(x: Array, weight: Array, bias: Array, eps: float) -> tupl
         centred *= weight
         centred += bias
 
-    parallel_blocks([partial(normalise, rows) for rows in row_blocks(len(x_rows), BLOCK_ROWS, xp)], xp)
+    parallel_blocks([partial(normalise, rows) for rows in _blocks(x_rows, xp)], xp)
     return y.reshape(x.shape), {"x": x, "weight": weight, "mean": mean, "inverse_std": inverse_std}
+
+
+def _variance(centred: Array, xp: Any) -> Array:
+    """The mean square of each row, (rows, 1), without an array of the squares."""
+    return xp.einsum("ij,ij->i", centred, centred)[:, None] / centred.shape[-1]
 
 
 def _normalise_huge(
@@ -67,7 +73,7 @@ def _normalise_huge(
     centred = shrunk - mean
     # eps shrinks too, but not to 0, by which a constant row would be divided
     smaller_eps = xp.maximum(eps / divisor / divisor, numpy.finfo(x_rows.dtype).tiny)
-    inverse_std[...] = 1.0 / xp.sqrt(xp.square(centred).mean(axis=-1, keepdims=True) + smaller_eps)
+    inverse_std[...] = 1.0 / xp.sqrt(_variance(centred, xp) + smaller_eps)
     normalised[...] = centred * inverse_std
     mean *= divisor
     inverse_std /= divisor
@@ -96,22 +102,28 @@ def layer_norm_backward(dy: Array, cache: dict) -> tuple[Array, Array, Array]:
     features = x.shape[-1]
     x_rows, dy_rows = x.reshape(-1, features), dy.reshape(-1, features)
     dx = xp.empty_like(x_rows)
-    blocks = row_blocks(len(x_rows), BLOCK_ROWS, xp)
+    blocks = _blocks(x_rows, xp)
     # Each block sums its own rows, and the sums are added in order at the end: the bits do not depend on scheduling.
     dweight_parts = xp.empty((len(blocks), features), dtype=x.dtype)
     dbias_parts = xp.empty((len(blocks), features), dtype=x.dtype)
 
     def differentiate(index: int, rows: slice) -> None:
         inverse_std = cache["inverse_std"][rows]
-        normalised = (x_rows[rows] - cache["mean"][rows]) * inverse_std
-        dweight_parts[index] = (dy_rows[rows] * normalised).sum(axis=0)
+        normalised = x_rows[rows] - cache["mean"][rows]
+        normalised *= inverse_std
+        dweight_parts[index] = xp.einsum("ij,ij->j", dy_rows[rows], normalised)
         dbias_parts[index] = dy_rows[rows].sum(axis=0)
-        dnormalised = dy_rows[rows] * weight
-        stretch = (dnormalised * normalised).mean(axis=-1, keepdims=True)
+        dnormalised = xp.multiply(dy_rows[rows], weight, out=dx[rows])
+        stretch = xp.einsum("ij,ij->i", dnormalised, normalised)[:, None] / features
         dnormalised -= dnormalised.mean(axis=-1, keepdims=True)
         normalised *= stretch
         dnormalised -= normalised
-        dx[rows] = xp.multiply(dnormalised, inverse_std, out=dnormalised)
+        dnormalised *= inverse_std
 
     parallel_blocks([partial(differentiate, index, rows) for index, rows in enumerate(blocks)], xp)
     return dx.reshape(x.shape), dweight_parts.sum(axis=0), dbias_parts.sum(axis=0)
+
+
+def _blocks(x_rows: Array, xp: Any) -> list[slice]:
+    """Rows of at most `BLOCK_ENTRIES` entries each."""
+    return row_blocks(len(x_rows), max(1, BLOCK_ENTRIES // x_rows.shape[-1]), xp)

@@ -24,6 +24,7 @@ PAGES = {
         ("differences.md", "where this differs from transformers and scenic, on purpose"),
         ("variants.md", "the paper's models and input encodings, trained side by side"),
         ("ablations.md", "the paper's ablations on small pools of clips, and what holds of them here"),
+        ("costs.md", "how time and memory grow with a clip, measured, and the longest that 4 GB bear"),
         ("scaling.md", "training in several processes: what they share, and how far that reaches"),
         ("teaching.md", "a plan of seven weeks, and what to grade by hand"),
         ("changelog.md", "what has changed"),

@@ -227,8 +227,9 @@ def test_many_tokens_in_several_blocks(monkeypatch):
     sizes = {"BLOCK_ROWS": 4, "BLOCK_KEYS": 5, "BLOCK_KEYS_ON_GPU": 5, "TASK_ENTRIES": 40, "MASK_ROWS": 4}
     for name, size in sizes.items():
         monkeypatch.setattr(f"minivivit.ops.blockwise_attention.{name}", size)
-    monkeypatch.setattr("minivivit.ops.layer_norm.BLOCK_ROWS", 3)
+    monkeypatch.setattr("minivivit.ops.layer_norm.BLOCK_ENTRIES", 30)
     monkeypatch.setattr("minivivit.layers.mlp.BLOCK_ROWS", 3)
+    monkeypatch.setattr("minivivit.layers.mlp.ACTIVATION_ENTRIES", 30)
     model = small_model(attention_probs_dropout_prob=0.3)
     assert_same_gradients(model, clip_for(model.config), [0, 2], training=True)
     assert_same_outputs(model, clip_for(model.config))
