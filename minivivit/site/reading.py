@@ -147,10 +147,8 @@ def _methods(origin: str, links: Links) -> dict[str, Callable[..., str]]:
         target = links.target(url, origin)
         return text if target is None else f'<a href="{html.escape(target)}">{text}</a>'
 
-    def image(text: str, url: str, title: str | None = None) -> str:
-        return (
-            f"<em>{html.escape(html.unescape(text))}</em>"  # a page's picture stays in the clone; what it shows is said
-        )
+    def image(text: str, url: str, title: str | None = None) -> str:  # it stays in the clone; what it shows is said
+        return f"<em>{html.escape(html.unescape(text))}</em>"
 
     def heading(text: str, level: int, **attributes: Any) -> str:
         name = slug(html.unescape(re.sub(r"<[^>]*>", "", text)))

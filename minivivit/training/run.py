@@ -470,8 +470,8 @@ def _data_notes(folders: ClipFolders | ListedClips | None, damaged: list[str]) -
 def _recording_notes(data: MotionData | ClipData, settings: TrainingSettings) -> list[str]:
     if isinstance(data, MotionData) or settings.group_by is None:
         return []
-    sides = ([clip for clip, _ in entries] for entries in (data.training, data.validation))
-    return recording_notes(*sides, settings.group_by)
+    training, validation = ([clip for clip, _ in entries] for entries in (data.training, data.validation))
+    return recording_notes(training, validation, settings.group_by)
 
 
 def _make_data(
