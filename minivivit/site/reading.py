@@ -140,12 +140,17 @@ def formula(tex: str, display: str = "inline") -> str:
 
 
 def _methods(origin: str, links: Links) -> dict[str, Callable[..., str]]:
-    """What a page renders otherwise than nbconvert: links, headings (named as GitHub names them), formulas."""
+    """What a page renders otherwise than nbconvert: links, pictures, headings (as GitHub names them), formulas."""
     seen: dict[str, int] = {}
 
     def link(text: str, url: str, title: str | None = None) -> str:
         target = links.target(url, origin)
         return text if target is None else f'<a href="{html.escape(target)}">{text}</a>'
+
+    def image(text: str, url: str, title: str | None = None) -> str:
+        return (
+            f"<em>{html.escape(html.unescape(text))}</em>"  # a page's picture stays in the clone; what it shows is said
+        )
 
     def heading(text: str, level: int, **attributes: Any) -> str:
         name = slug(html.unescape(re.sub(r"<[^>]*>", "", text)))
@@ -158,6 +163,7 @@ def _methods(origin: str, links: Links) -> dict[str, Callable[..., str]]:
 
     return {
         "link": link,
+        "image": image,
         "heading": heading,
         "inline_math": formula,
         "block_math": block,

@@ -23,6 +23,7 @@ PAGES = {
         ("api.md", "every public function and class"),
         ("differences.md", "where this differs from transformers and scenic, on purpose"),
         ("variants.md", "the paper's models and input encodings, trained side by side"),
+        ("costs.md", "how time and memory grow with a clip, measured, and the longest that 4 GB bear"),
         ("scaling.md", "training in several processes: what they share, and how far that reaches"),
         ("teaching.md", "a plan of seven weeks, and what to grade by hand"),
         ("changelog.md", "what has changed"),

@@ -1,6 +1,7 @@
 """Time and memory of the full-size ViViT-B/16x2 against transformers + PyTorch, as ratios within one run.
 
     python tests/benchmarks/full_size.py forward
+    python tests/benchmarks/full_size.py forward --peers
     python tests/benchmarks/full_size.py training
     python tests/benchmarks/full_size.py training --gradient-checkpointing
     python tests/benchmarks/full_size.py forward --device cuda
@@ -10,13 +11,15 @@ Each contender lives in a process of its own, with the same number of threads, a
 after round, so that a slow minute of the machine falls on all. Peak memory is the process's peak resident set, its
 libraries included; on a GPU, it is the memory that its allocator took there. ``gemm`` is the time of the matrix
 products alone in NumPy: the floor. Contenders whose names end in ``-tf32`` let the GPU round the inputs of matrix
-products to TF32; the others are kept from it.
+products to TF32; the others are kept from it. ``--peers`` takes what one would use for inference on a CPU: ONNX Runtime
+and OpenVINO, each where it is installed, with transformers' model as PyTorch exports it.
 
-Needs  pip install '.[parity]'  (torch and transformers).
+Needs  pip install '.[parity]'  (torch and transformers; ONNX Runtime is there, too), and openvino to be measured.
 """
 
 import argparse
 import functools
+import importlib.util
 import json
 import os
 import resource
@@ -40,8 +43,7 @@ def minivivit_step(args: argparse.Namespace):
         os.environ["CUPY_TF32"] = "1" if args.worker.endswith("-tf32") else "0"
     backend = {"cpu": "numpy", "cuda": "cupy"}[args.device]
     model = VivitForVideoClassification.from_pretrained(args.checkpoint, backend=backend)
-    pixel_values = numpy.random.default_rng(0).standard_normal((args.batch, FRAMES, 3, SIZE, SIZE), dtype=numpy.float32)
-    labels = numpy.array([7] * args.batch)
+    pixel_values, labels = the_clip(args), numpy.array([7] * args.batch)
 
     def forward() -> float:
         return float(model(pixel_values).logits[0, 0])
@@ -55,7 +57,6 @@ def minivivit_step(args: argparse.Namespace):
 
 def transformers_step(args: argparse.Namespace):
     """A batch through transformers, attention as the worker's name says."""
-    import numpy
     import torch
     from transformers import VivitForVideoClassification
 
@@ -63,8 +64,10 @@ def transformers_step(args: argparse.Namespace):
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.worker.endswith("-tf32")
     attention = args.worker.removesuffix("-tf32")
     model = VivitForVideoClassification.from_pretrained(args.checkpoint, attn_implementation=attention).to(args.device)
-    pixels = numpy.random.default_rng(0).standard_normal((args.batch, FRAMES, 3, SIZE, SIZE), dtype=numpy.float32)
-    pixel_values, labels = torch.from_numpy(pixels).to(args.device), torch.tensor([7] * args.batch, device=args.device)
+    pixel_values, labels = (
+        torch.from_numpy(the_clip(args)).to(args.device),
+        torch.tensor([7] * args.batch, device=args.device),
+    )
 
     def forward() -> float:
         with torch.no_grad():
@@ -81,6 +84,49 @@ def transformers_step(args: argparse.Namespace):
         return forward
     model.train()
     return training
+
+
+def export(directory: str) -> None:
+    """transformers' model of a checkpoint as ONNX, beside it."""
+    code = (
+        "import sys, torch; from transformers import VivitForVideoClassification;"
+        "model = VivitForVideoClassification.from_pretrained(sys.argv[1], attn_implementation='sdpa').eval();"
+        f"clip = torch.zeros(1, {FRAMES}, 3, {SIZE}, {SIZE});"
+        "torch.onnx.export(model, (clip,), sys.argv[1] + '/model.onnx', dynamo=True)"
+    )
+    subprocess.run([sys.executable, "-c", code, directory], check=True, stdout=subprocess.DEVNULL)
+
+
+def the_clip(args: argparse.Namespace):
+    """(batch, frames, channels, height, width)"""
+    import numpy
+
+    shape = (args.batch, FRAMES, 3, SIZE, SIZE)
+    return numpy.random.default_rng(0).standard_normal(shape, dtype=numpy.float32)
+
+
+def onnxruntime_step(args: argparse.Namespace):
+    """A clip through ONNX Runtime, with all that it can do to a graph."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = args.threads
+    session = onnxruntime.InferenceSession(f"{args.checkpoint}/model.onnx", options, providers=["CPUExecutionProvider"])
+    inputs = {session.get_inputs()[0].name: the_clip(args)}
+    return lambda: float(session.run(None, inputs)[0][0, 0])
+
+
+def openvino_step(args: argparse.Namespace):
+    """A clip through OpenVINO, held to float32."""
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": args.threads, "INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.Core().compile_model(f"{args.checkpoint}/model.onnx", "CPU", settings)
+    clip = the_clip(args)
+    return lambda: float(model([clip])[0][0, 0])
+
+
+PEERS = {"onnxruntime": onnxruntime_step, "openvino": openvino_step}
 
 
 def gemm_step(args: argparse.Namespace):
@@ -148,7 +194,13 @@ def peak_mib(args: argparse.Namespace) -> float:
 
 def work(args: argparse.Namespace) -> None:
     """A contender. A step ends when all that was asked of a GPU is done: the gradients come after the loss."""
-    makers = {"minivivit": minivivit_step, "sdpa": transformers_step, "eager": transformers_step, "gemm": gemm_step}
+    makers = {
+        "minivivit": minivivit_step,
+        "sdpa": transformers_step,
+        "eager": transformers_step,
+        "gemm": gemm_step,
+        **PEERS,
+    }
     step = makers[args.worker.removesuffix("-tf32")](args)
 
     def measured() -> dict:
@@ -173,11 +225,12 @@ def wait_for_the_gpu(args: argparse.Namespace) -> None:
         torch.cuda.synchronize()
 
 
-def write_checkpoint(directory: str) -> None:
+def write_checkpoint(directory: str, layers: int) -> None:
     """A randomly initialised full-size checkpoint, written by transformers."""
     code = (
         "import sys, torch; from transformers import VivitConfig, VivitForVideoClassification;"
-        f"torch.manual_seed(0); model = VivitForVideoClassification(VivitConfig(num_labels={LABELS}));"
+        f"torch.manual_seed(0); config = VivitConfig(num_labels={LABELS}, num_hidden_layers={layers});"
+        "model = VivitForVideoClassification(config);"
         "model.save_pretrained(sys.argv[1])"
     )
     subprocess.run([sys.executable, "-c", code, directory], check=True, stderr=subprocess.DEVNULL)
@@ -188,19 +241,25 @@ def compare(args: argparse.Namespace) -> dict:
     names = ["minivivit", "sdpa", "gemm"] if args.what == "training" else ["minivivit", "sdpa", "eager", "gemm"]
     if args.device == "cuda":
         names = ["minivivit", "sdpa", "eager", "minivivit-tf32", "sdpa-tf32"]
+    if args.peers:
+        names = ["minivivit", "sdpa", *(name for name in PEERS if importlib.util.find_spec(name))]
     options = ["--checkpoint", args.checkpoint, "--device", args.device, "--threads", str(args.threads)]
     options += ["--batch", str(args.batch)]
     options += ["--gradient-checkpointing"] if args.gradient_checkpointing else []
     commands = {name: [__file__, args.what, "--worker", name, *options] for name in names}
-    return {
-        name: {
-            "seconds": statistics.median(result["seconds"] for result in steps),
-            "fastest": min(result["seconds"] for result in steps),
+    answers = take_turns(commands, args.rounds, args.threads)
+    table = {}
+    for name, steps in answers.items():
+        clock = "processor_seconds" if args.processor_time else "seconds"
+        seconds, ours = ([result[clock] for result in answers[whose]] for whose in (name, "minivivit"))
+        table[name] = {
+            "seconds": statistics.median(seconds),
+            "fastest": min(seconds),
+            "ratios": sorted(our / their for our, their in zip(ours, seconds, strict=True)),  # of each round
             "peak_mib": max(result["peak_mib"] for result in steps),
             "value": steps[0]["value"],
         }
-        for name, steps in take_turns(commands, args.rounds, args.threads).items()
-    }
+    return table
 
 
 def main() -> None:
@@ -212,6 +271,11 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--batch", type=int, default=1, help="clips in a step (gemm, the floor, has one)")
     parser.add_argument("--gradient-checkpointing", action="store_true")
+    parser.add_argument("--layers", type=int, default=12, help="of the model (gemm, the floor, has 12)")
+    parser.add_argument("--peers", action="store_true", help="forward: ONNX Runtime and OpenVINO, too")
+    parser.add_argument(
+        "--processor-time", action="store_true", help="not on the clock: for --threads 1 beside other work"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--checkpoint", help=argparse.SUPPRESS)
@@ -221,7 +285,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as directory:
         args.checkpoint = directory
-        write_checkpoint(directory)
+        write_checkpoint(directory, args.layers)
+        if args.peers:
+            export(directory)
         table = compare(args)
     if args.json:
         print(json.dumps(table))
@@ -229,13 +295,14 @@ def main() -> None:
     ours = table["minivivit"]
     print(
         f"ViViT-B/16x2, {args.what}, batch of {args.batch}, clips of {FRAMES} frames, float32, {args.device}, "
-        f"{args.threads} threads, {args.rounds} rounds"
+        f"{args.threads} threads, {args.layers} layers, {args.rounds} rounds"
     )
-    print(f"{'':16}{'median s':>10}{'fastest s':>11}{'peak MiB':>10}{'our time':>10}{'our memory':>12}   value")
+    print(f"{'':16}{'median s':>10}{'fastest s':>11}{'peak MiB':>10}{'our time':>24}{'our memory':>12}   value")
     for name, row in table.items():
         print(
             f"{name:16}{row['seconds']:10.2f}{row['fastest']:11.2f}{row['peak_mib']:10.0f}"
-            f"{ours['seconds'] / row['seconds']:9.2f}x{ours['peak_mib'] / row['peak_mib']:11.2f}x   {row['value']:.6f}"
+            f"{statistics.median(row['ratios']):9.2f}x ({row['ratios'][0]:.2f} to {row['ratios'][-1]:.2f})"
+            f"{ours['peak_mib'] / row['peak_mib']:11.2f}x   {row['value']:.6f}"
         )
 
 

@@ -209,6 +209,10 @@ LINKS = {"notebooks/a.md": "a.html", "notebooks/b c.md": "b c.html", "minivivit/
         ("[out](https://a.example/?a=1&b=2)", '<a href="https://a.example/?a=1&amp;b=2">out</a>'),
         ("[test](../tests/test_x.py)", "test"),
         ("[up](../../../etc/passwd)", "up"),
+        (
+            "![dots & a curve <b>](a.png)",
+            "<em>dots &amp; a curve &lt;b&gt;</em>",
+        ),  # in words: the file stays in the clone
         ("[bad](javascript:alert(1))", "bad"),
         ("[bad](data:text/html,x)", "bad"),
         ("[bad](//a.example/x)", "bad"),
