@@ -205,7 +205,7 @@ def write(what: str, found: dict, **how: float) -> None:
     """Put figures beside the others in the file, and how they were measured."""
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {"how": {}}
     how = {**figures["how"], what: how}
-    FIGURES.write_text(json.dumps(rounded({**figures, **found, "how": how}), indent=1) + "\n", encoding="utf-8")
+    FIGURES.write_text(json.dumps(rounded({**figures, **found, "how": how})) + "\n", encoding="utf-8")
 
 
 def main() -> None:

@@ -36,8 +36,8 @@ def growth(figures: dict, field: str, name: str, quantity: str, way: int) -> flo
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """In Markdown, numbers to the right."""
-    lines = [head, ["---:"] * len(head), *rows]
+    """In Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in lines)
 
 
@@ -158,13 +158,13 @@ projections and MLP, that grow with the frames, dearer beside attention, that gr
 ![Six curves in logarithmic axes: time against frames, pixels a side and clips in a batch, forward above, with
 gradients below; Model 1 rises most steeply, and dashed lines, the counts, lie close to those measured](costs_time.png)
 
-{rounds} rounds in turns; medians in milliseconds of a processor, forward / forward and backward:
+{rounds} rounds in turns; medians in milliseconds of a processor,
+forward / forward and backward (those of batches are in
+the picture, and with all others in `tests/benchmarks/cost_curves.json`):
 
 {time_frames}
 
 {time_size}
-
-{time_batch}
 
 Dashed in the picture are the multiply-accumulates (`minivivit info` counts them), at the price that one has in Model
 1 at the middle of the first curve. In 10^9, for one clip forward:
@@ -184,10 +184,6 @@ The largest resident set above what the process had before its model was made (t
 and backward:
 
 {memory_frames}
-
-{memory_size}
-
-{memory_batch}
 
 No model holds an array of tokens x tokens, forward or backward, so that even Model 1's memory is a straight line in
 the frames. Forward it hardly depends on the depth: what a layer
@@ -243,7 +239,7 @@ def page(figures: dict) -> str:
     curves = {
         f"{short}_{key}": curve_table(figures, field, quantity)
         for short, quantity in (("time", "seconds"), ("memory", "memory"))
-        for key, field in (("frames", "num_frames"), ("size", "image_size"), ("batch", "batch"))
+        for key, field in (("frames", "num_frames"), ("size", "image_size"))
     }
     text = PAGE.format(
         layers=SMALL["num_hidden_layers"],
