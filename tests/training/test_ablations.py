@@ -18,6 +18,9 @@ from minivivit.training.experiments import ablation_runs
 from minivivit.training.experiments.ablation_runs import Job, run_start, run_trial, start_name
 from minivivit.training.experiments.ablations import (
     LADDER,
+    MODELS,
+    POOLS,
+    STARTS,
     Trial,
     all_trials,
     frame_sizes,
@@ -383,3 +386,36 @@ def test_the_page_is_that_of_its_figures():
     assert page.startswith(ablation_page(figures, "minivivit ablate --output ablations", with_picture=True))
     assert figures.seeds >= 3
     assert set(figures.trials) == {trial.name(seed) for trial in all_trials() for seed in range(figures.seeds)}
+
+
+def test_what_is_made_of_the_figures_follows_from_them():
+    said = PAGE.read_text(encoding="utf-8").partition("## What we make of it")[2]
+    figures = read_figures(FIGURES)
+    verdicts = {claim.sentence.split(" (")[0]: claim.verdict for claim in claims(figures)}
+
+    def accuracy(trial):
+        return figures.of(trial).mean()
+
+    rungs, gaps = ladder("Model 2"), [figures.of(trial, "gap").mean() for trial in ladder("Model 1")]
+    assert "helps Model 2 most" in said
+    gains = [accuracy(after) - accuracy(before) for before, after in itertools.pairwise(rungs)]
+    assert numpy.argmax(gains) == 1
+    assert accuracy(rungs[0]) < 0.2
+    assert "RandAugment costs" in said
+    assert verdicts["Model 2: RandAugment adds to those before it"] == REVERSED
+    for name in ("stochastic depth", "label smoothing", "mixup"):
+        assert verdicts[f"Model 2: {name} adds to those before it"] == OPEN
+    assert f"narrows from {100 * gaps[0]:.1f} to {100 * gaps[-1]:.1f} points" in said
+    assert "in every seed" in said
+    for model in MODELS:
+        assert verdicts[f"{model}, 300 clips: the image model is a better start than none"] == REVERSED
+        assert verdicts[f"{model}: the smaller the pool, the more that start gives"] == REVERSED
+    assert "is the best of all for Model 2" in said
+    for pool in POOLS:
+        best = max(STARTS["Model 2"], key=lambda start: accuracy(Trial("Model 2", pool, start)))
+        assert best == "average_arp"
+    assert "Temporal layers do harm" in said
+    assert verdicts["Model 2: one temporal layer is better than none"] == REVERSED
+    assert max(temporal_layers(), key=accuracy).temporal_layers == 0
+    assert "from 40 to 48 pixels" in said
+    assert verdicts["Model 2: frames of 48 x 48 are better than of 40 x 40"] == HOLDS
