@@ -138,18 +138,8 @@ def fill_up(first: int, argv: list[str], capsys) -> None:
     assert re.fullmatch(f"minivivit: error: .*No space left on device.*{re.escape(argv[3])}.*\n", line), line
 
 
-def test_a_comparison_of_variants_that_is_killed_goes_on(tmp_path, monkeypatch, capsys):
-    """With two of them, in this process: after a kill at any call (by default, at some), the same tables and models."""
-    output, settings = tmp_path / "out", tmp_path / "settings.json"
-    model = {name: value for name, value in TINY_MODEL.items() if "drop" not in name}
-    settings.write_text(json.dumps({"batch_size": 2, "warm_up": 0, "model": {**model, "num_hidden_layers": 1}}))
-    encoding = experiment.ENCODINGS[0]
-    for name, value in (("VARIANTS", (experiment.IMAGE_MODEL, encoding)), ("MODELS", ()), ("ENCODINGS", (encoding,))):
-        monkeypatch.setattr(variants, name, value)
-    monkeypatch.setattr(variants, "_notes", lambda *arguments: ["notes"])
-    monkeypatch.setattr(variants, "can_start_processes", lambda: False)
-    monkeypatch.setattr(experiment, "time", SimpleNamespace(perf_counter=lambda: 0.0))
-    argv = ["variants", "--output", str(output), "--config", str(settings), "--steps", "1", "--clips", "1"]
+def check_all_kills(argv, output, capsys):
+    """After a kill at any call of the command (by default, at some), it ends with the same files."""
     known: dict[Photograph, None] = {}
     with watched(lambda name, arguments: known.setdefault(photograph(output))):
         assert main(argv) == 0
@@ -161,8 +151,23 @@ def test_a_comparison_of_variants_that_is_killed_goes_on(tmp_path, monkeypatch, 
         assert photograph(output) == end
 
 
+def test_a_comparison_of_variants_that_is_killed_goes_on(tmp_path, monkeypatch, capsys):
+    """With two of them, in this process: the same tables and models."""
+    output, settings = tmp_path / "out", tmp_path / "settings.json"
+    model = {name: value for name, value in TINY_MODEL.items() if "drop" not in name}
+    settings.write_text(json.dumps({"batch_size": 2, "warm_up": 0, "model": {**model, "num_hidden_layers": 1}}))
+    encoding = experiment.ENCODINGS[0]
+    for name, value in (("VARIANTS", (experiment.IMAGE_MODEL, encoding)), ("MODELS", ()), ("ENCODINGS", (encoding,))):
+        monkeypatch.setattr(variants, name, value)
+    monkeypatch.setattr(variants, "_notes", lambda *arguments: ["notes"])
+    monkeypatch.setattr(variants, "can_start_processes", lambda: False)
+    monkeypatch.setattr(experiment, "time", SimpleNamespace(perf_counter=lambda: 0.0))
+    argv = ["variants", "--output", str(output), "--config", str(settings), "--steps", "1", "--clips", "1"]
+    check_all_kills(argv, output, capsys)
+
+
 def test_ablations_that_are_killed_go_on(tmp_path, monkeypatch, capsys):
-    """With a training from scratch and one from an image model, in this process: the same figures after any kill."""
+    """With a training from scratch and one from an image model, in this process: the same figures."""
     output = tmp_path / "out"
     trials = [ablations.Trial("Model 2", 8), ablations.Trial("Model 2", 8, "central_frame")]
     for module in (ablate, ablation_figures):
@@ -175,12 +180,4 @@ def test_ablations_that_are_killed_go_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ablations, "SETTINGS", {**ablations.SETTINGS, "batch_size": 2})
     monkeypatch.setattr(ablations, "MODEL", {**ablations.MODEL, "hidden_size": 8, "num_hidden_layers": 1})
     argv = ["ablate", "--output", str(output), "--steps", "1", "--clips", "1", "--seeds", "1"]
-    known: dict[Photograph, None] = {}
-    with watched(lambda name, arguments: known.setdefault(photograph(output))):
-        assert main(argv) == 0
-    end = photograph(output)
-    assert not [name for name, _ in end if ".part" in name or ".training-lock" in name]
-    for shot in [*known][:: 1 if ALL else 3]:
-        develop(shot, output)
-        assert main(argv) == 0, capsys.readouterr().err
-        assert photograph(output) == end
+    check_all_kills(argv, output, capsys)
