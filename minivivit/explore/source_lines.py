@@ -60,10 +60,10 @@ PLACES: dict[str, tuple[Place, Place]] = {
     ),
     "wide": (
         ("layers.mlp", "mlp_forward", "widened = matmul("),
-        ("layers.mlp", "mlp_backward", "dbefore[rows] = activate_backward("),
+        ("layers.mlp", "mlp_backward", "dactivated[few] = activate_backward("),
     ),
     "activation": (
-        ("layers.mlp", "mlp_forward", "activated, _ = activate("),
+        ("layers.mlp", "mlp_forward", "activate(widened[few], out=activated[few])"),
         ("layers.mlp", "mlp_backward", "dactivated = matmul("),
     ),
     "MLP output": (
