@@ -26,6 +26,7 @@ from minivivit.training.setting_checks import (
     number,
     whole,
 )
+from minivivit.video.image_transforms import edge_before_crop
 
 OPTIMISERS = ("adamw", "sgd")
 # The name of a schedule, and the factors that it is a product of (`minivivit.training.optimisers.schedules`).
@@ -338,7 +339,7 @@ def make_settings(data: str, given: Mapping[str, Any], fine_tuning: bool = False
 def fitted_augmentation(settings: TrainingSettings, config: VivitConfig) -> TrainingSettings:
     """The settings with the sizes of this model where the augmentation says ``"model"``."""
     height, width = config.frame_size
-    sizes = {"crop_size": [height, width], "min_resize": round(max(height, width) * 256 / 224)}
+    sizes = {"crop_size": [height, width], "min_resize": edge_before_crop(max(height, width))}
     fitted = {name: sizes[name] if value == "model" else value for name, value in settings.augmentation.items()}
     return dataclasses.replace(settings, augmentation=fitted)
 

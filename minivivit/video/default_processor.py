@@ -5,6 +5,7 @@ from pathlib import Path
 from minivivit.config import VivitConfig
 from minivivit.video.clip_processor import IMAGE_PLACES, VIDEO_PLACES, ClipProcessor, find_settings
 from minivivit.video.image_processor import VivitImageProcessor
+from minivivit.video.image_transforms import edge_before_crop
 from minivivit.video.video_processor import VivitVideoProcessor
 
 
@@ -32,7 +33,7 @@ def load_processor(directory: str | Path, config: VivitConfig) -> tuple[ClipProc
         processor = (VivitVideoProcessor if found.for_video else VivitImageProcessor).from_found(found, {})
         return processor, _notes(directory, processor)
     height, width = config.frame_size
-    edge = round(max(height, width) * 256 / 224)  # the crop then lies within the frame, whatever the shapes of both
+    edge = edge_before_crop(max(height, width))  # the crop then lies within the frame, whatever the shapes of both
     note = (
         f"{directory} holds no image processor: resizing the shortest edge to {edge}, cropping to {height} x {width}, "
         "scaling as the published defaults do"

@@ -106,6 +106,11 @@ def height_and_width(size: dict[str, int], name: str) -> tuple[int, int]:
 # --------------------------------------------------------------------------------------------------------------------
 
 
+def edge_before_crop(crop: int) -> int:
+    """The edge that frames are resized to before a crop of this size is cut from them: 256 for 224, as in the paper."""
+    return round(crop * 256 / 224)
+
+
 def crop_offset(edge: int, crop: int) -> int:
     """Where a centred crop begins: (edge - crop) / 2 rounded down; negative when the crop is the larger."""
     return (edge - crop) // 2

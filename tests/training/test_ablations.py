@@ -14,6 +14,7 @@ from minivivit.commands.experiments import ablate as command
 from minivivit.commands.experiments.ablation_claims import HOLDS, OPEN, REVERSED, Claim, claims
 from minivivit.commands.experiments.ablation_figures import Figures, read_figures
 from minivivit.commands.experiments.ablation_page import ablation_page
+from minivivit.training.data.digests import check_unchanged
 from minivivit.training.experiments import ablation_runs
 from minivivit.training.experiments.ablation_runs import Job, run_start, run_trial, start_name
 from minivivit.training.experiments.ablations import (
@@ -30,8 +31,9 @@ from minivivit.training.experiments.ablations import (
     trial_config,
     trial_settings,
 )
-from minivivit.training.experiments.pools import PoolData, fresh_batches, middle, rendered_size
+from minivivit.training.experiments.pools import PoolData, fresh_batches, middle
 from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams
+from minivivit.video.image_transforms import edge_before_crop
 
 SMALL = Trial("Model 2", 8)
 PAGE = Path(__file__).parents[2] / "notebooks" / "ablations.md"
@@ -88,7 +90,7 @@ def test_only_the_clips_that_are_wanted_are_given():
 
 @pytest.mark.parametrize("size", [32, 40, 48])
 def test_frames_are_rendered_as_much_larger_as_the_paper_s(size):
-    assert rendered_size(size) == round(size * 8 / 7)
+    assert edge_before_crop(size) == round(size * 8 / 7)
     config = trial_config(Trial("Model 2", 8, size=size))
     ((clips, labels),) = fresh_batches(config, numpy.random.default_rng(0), 3, 64)
     assert [clip.shape for clip in clips] == [(8, size, size, 3)] * 3
@@ -260,7 +262,7 @@ def trained(monkeypatch):
 
     monkeypatch.setattr(command, "run_trial", trial)
     monkeypatch.setattr(command, "run_start", start)
-    monkeypatch.setattr(command, "check_start", lambda path, digest: None)
+    monkeypatch.setattr(command, "check_unchanged", lambda *arguments: None)
     monkeypatch.setattr(command, "can_start_processes", lambda: False)
     return names
 
@@ -344,7 +346,7 @@ def test_a_damaged_file_is_said_in_one_line(tmp_path, change):
 
 
 def test_a_start_that_is_not_that_of_the_figures_is_refused(trained, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "check_start", ablation_runs.check_start)
+    monkeypatch.setattr(command, "check_unchanged", check_unchanged)
     assert main(["ablate", "--output", str(tmp_path), "--quick"]) == 2
     assert "put back a copy of it" in capsys.readouterr().err
 

@@ -147,7 +147,7 @@ def test_an_interrupted_comparison_goes_on(tmp_path, capsys, monkeypatch):
         }
 
     monkeypatch.setattr(command, "run_in_own_process", train)
-    monkeypatch.setattr(command, "_check_image_model", lambda path, row: None)  # nothing is trained
+    monkeypatch.setattr(command, "check_unchanged", lambda *arguments: None)  # nothing is trained
     arguments = ["variants", "--output", str(tmp_path / "out")]
     assert main(arguments) == 130
     assert f"3 of {len(VARIANTS)} variants" in capsys.readouterr().err

@@ -17,12 +17,14 @@ from minivivit.commands.common.text_table import printable
 from minivivit.commands.experiments.ablation_figures import MOST_SEEDS, Figures, read_figures, write_figures
 from minivivit.commands.experiments.ablation_page import MARKDOWN_FILE, ablation_page
 from minivivit.commands.experiments.ablation_picture import PICTURE_FILE, draw_ablations
+from minivivit.commands.experiments.place import check_free
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
-from minivivit.files.tensor_data import listed
+from minivivit.files.weights import SINGLE_FILE
 from minivivit.progress import progress_bar
 from minivivit.training.checkpoints import remove_temporaries
-from minivivit.training.experiments.ablation_runs import Job, check_start, run_start, run_trial, start_name
+from minivivit.training.data.digests import check_unchanged
+from minivivit.training.experiments.ablation_runs import Job, run_start, run_trial, start_name
 from minivivit.training.experiments.ablations import all_trials
 from minivivit.training.experiments.own_process import can_start_processes, run_in_own_process
 from minivivit.training.lock import locked
@@ -111,7 +113,8 @@ def _train(output: Path, figures: Figures, processes: int) -> None:
     with progress_bar(len(needed) + len(missing), "ablations", "training") as bar:
         _side_by_side(run_start, needed, processes, lambda name, row: keep(figures.starts, name, row))
         for name in {start_name(job.trial) for job in missing} - {None}:
-            check_start(output / STARTS / str(name), figures.starts[str(name)]["weights_sha256"])
+            weights = output / STARTS / str(name) / SINGLE_FILE
+            check_unchanged(weights, figures.starts[str(name)]["weights_sha256"], "the ablations")
         named = {job.trial.name(job.seed): job for job in missing}
         _side_by_side(run_trial, named, processes, lambda name, row: keep(figures.trials, name, row))
 
@@ -161,12 +164,7 @@ def figures_so_far(path: Path, given: dict[str, int]) -> Figures:
         under a name that the ablations would write to.
     """
     if not os.path.lexists(path):
-        there = [name for name in (MARKDOWN_FILE, PICTURE_FILE, STARTS) if os.path.lexists(path.parent / name)]
-        if there:
-            raise InputError(
-                f"{path.parent} already holds {listed(there)}, but no {path.name}; new ablations would write there: "
-                "choose another --output, or move that away"
-            )
+        check_free(path, (MARKDOWN_FILE, PICTURE_FILE, STARTS), "new ablations")
         return Figures(given["seeds"], given["steps"], given["clips"])
     figures = read_figures(path)
     for name, value in given.items():

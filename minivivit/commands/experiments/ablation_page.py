@@ -1,8 +1,8 @@
 """The page of the ablations: tables, what holds, and how it was measured."""
 
 import math
-from collections.abc import Sequence
 
+from minivivit.commands.common.text_table import markdown_table
 from minivivit.commands.experiments.ablation_claims import claims
 from minivivit.commands.experiments.ablation_figures import Figures
 from minivivit.commands.experiments.ablation_picture import PICTURE_FILE
@@ -25,7 +25,7 @@ from minivivit.training.experiments.ablations import (
     starts,
     temporal_layers,
 )
-from minivivit.training.experiments.pools import rendered_size
+from minivivit.video.image_transforms import edge_before_crop
 
 MARKDOWN_FILE = "ablations.md"
 # The paper's top-1 accuracies in percent: Table 4 (actions of Epic Kitchens; it has no first row of ours), Table 3
@@ -61,7 +61,7 @@ def _ladder(figures: Figures) -> list[str]:
         rows.append([*cells, "" if paper is None else f"{paper} %"])
     header = ["", *(cell for model in MODELS for cell in (model, "gap")), "paper, Model 2"]
     title = f"## Regularisers, one after the other (Table 4): a pool of {LADDER_POOL:,} clips"
-    return [title, "", *_table(header, rows), ""]
+    return [title, "", *markdown_table(header, rows), ""]
 
 
 def _starts(figures: Figures) -> list[str]:
@@ -71,7 +71,7 @@ def _starts(figures: Figures) -> list[str]:
             [start.replace("_", " "), *(_percent(figures, trial) for trial in starts(model, start))]
             for start in STARTS[model]
         ]
-        lines += [*_table([model, *(f"{pool:,} clips" for pool in POOLS)], rows), ""]
+        lines += [*markdown_table([model, *(f"{pool:,} clips" for pool in POOLS)], rows), ""]
     return lines
 
 
@@ -82,7 +82,7 @@ def _depths(figures: Figures) -> list[str]:
     title = f"## Temporal layers (Table 3): a pool of {trials[0].pool:,} clips"
     spatial = MODEL["num_hidden_layers"]
     note = f"The paper, to 12 spatial layers (ours are {spatial}), has {TABLE_3}."
-    return [title, "", *_table(header, rows), "", note, ""]
+    return [title, "", *markdown_table(header, rows), "", note, ""]
 
 
 def _sizes(figures: Figures) -> list[str]:
@@ -90,7 +90,7 @@ def _sizes(figures: Figures) -> list[str]:
     header = ["frames", *(f"{trial.size} x {trial.size}" for trial in trials)]
     rows = [["Model 2", *(_percent(figures, trial) for trial in trials)]]
     title = f"## Larger frames (Table 5): a pool of {trials[0].pool:,} clips"
-    return [title, "", *_table(header, rows), "", f"The paper, with ViViT-L, has {TABLE_5}.", ""]
+    return [title, "", *markdown_table(header, rows), "", f"The paper, with ViViT-L, has {TABLE_5}.", ""]
 
 
 def _verdicts(figures: Figures) -> list[str]:
@@ -105,7 +105,7 @@ def _verdicts(figures: Figures) -> list[str]:
         "the mean), and whether it does: in every seed, and by more than twice that error. Many claims are asked here, "
         "of few seeds: take a single small difference for a hint.",
         "",
-        *_table(["claim", "points", "here"], rows),
+        *markdown_table(["claim", "points", "here"], rows),
         "",
     ]
 
@@ -118,7 +118,7 @@ def _notes(figures: Figures) -> list[str]:
     errors = 50 / math.sqrt(figures.clips)
     layers, strength = RAND_AUGMENT["rand_augment_num_layers"], RAND_AUGMENT["rand_augment_magnitude"]
     seen = ", ".join(f"{pool:,} is seen {rows / pool:.0f} times" for pool in POOLS)
-    size, tubelet = rendered_size(32), " x ".join(map(str, MODEL["tubelet_size"]))
+    size, tubelet = edge_before_crop(32), " x ".join(map(str, MODEL["tubelet_size"]))
     others = " and ".join(f"{_start(figures, others_name(model))} right with {model}'s shape" for model in MODELS)
     return [
         f"Every training: {figures.steps:,} updates of {batch} clips, so each clip of a pool of {seen}. "
@@ -154,8 +154,3 @@ def _percent(figures: Figures, trial: Trial, key: str = "accuracy") -> str:
     values = 100 * figures.of(trial, key)
     unit = "" if key == "gap" else " %"
     return f"{values.mean():.1f}{unit}" if len(values) < 2 else f"{values.mean():.1f} ± {values.std(ddof=1):.1f}{unit}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    cells = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return [f"| {' | '.join(row)} |" for row in cells]

@@ -12,15 +12,16 @@ from typing import Any
 from minivivit.backend import num_threads
 from minivivit.commands.common.arguments import integer, positive
 from minivivit.commands.common.notes import print_notes
-from minivivit.commands.common.text_table import printable, text_table
+from minivivit.commands.common.text_table import markdown_table, printable, text_table
+from minivivit.commands.experiments.place import check_free
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
 from minivivit.files.json_file import read_json, write_json
-from minivivit.files.tensor_data import listed, quoted
+from minivivit.files.tensor_data import quoted
 from minivivit.files.weights import SINGLE_FILE
 from minivivit.progress import progress_bar, say
 from minivivit.training.checkpoints import remove_temporaries
-from minivivit.training.data.digests import file_digest
+from minivivit.training.data.digests import check_unchanged
 from minivivit.training.experiments.own_process import can_start_processes, run_in_own_process
 from minivivit.training.experiments.variants import (
     ENCODINGS,
@@ -130,7 +131,8 @@ def _train(output: Path, settings: TrainingSettings, clips: int, rows: dict[str,
         for variant in missing:
             bar.set_description(variant.name)
             if variant.start != "scratch":
-                _check_image_model(output / IMAGE_MODEL.name / SINGLE_FILE, rows[IMAGE_MODEL.name])
+                weights = output / IMAGE_MODEL.name / SINGLE_FILE
+                check_unchanged(weights, rows[IMAGE_MODEL.name]["weights_sha256"], "the comparison")
             job = Job(variant, settings, output, clips)
             if can_start_processes():
                 row = run_in_own_process(train_variant, job, lambda figures: bar.update(), variant.name)
@@ -140,15 +142,6 @@ def _train(output: Path, settings: TrainingSettings, clips: int, rows: dict[str,
             _write_json(output, settings, clips, rows)
             if not quiet:
                 say(bar, f"{len(rows)}/{len(VARIANTS)} {variant.name}: accuracy {row['accuracy']:.4f}")
-
-
-def _check_image_model(path: Path, row: dict[str, Any]) -> None:
-    """Refuse to start from another image model than that of the table."""
-    if not path.is_file() or file_digest(path) != row["weights_sha256"]:
-        raise InputError(
-            f"{path} is missing, or not as the comparison wrote it: put back a copy of it, or begin anew in another "
-            "--output"
-        )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -180,12 +173,7 @@ def _rows_so_far(path: Path, settings: TrainingSettings, clips: int) -> dict[str
     """
     if not os.path.lexists(path):
         names = [MARKDOWN_FILE, *(variant.name for variant in VARIANTS)]
-        there = [name for name in names if os.path.lexists(path.parent / name)]
-        if there:
-            raise InputError(
-                f"{path.parent} already holds {listed(there)}, but no {path.name}; a new comparison would write there: "
-                "choose another --output, or move that away"
-            )
+        check_free(path, names, "a new comparison")
         return {}
     found = read_json(path)
     own = json.loads(json.dumps(_result(settings, clips, {})))
@@ -255,14 +243,9 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 def _markdown(settings: TrainingSettings, clips: int, rows: dict[str, dict[str, Any]]) -> str:
     lines = ["# The paper's variants side by side"]
     for title, variants in _tables():
-        lines += ["", f"## {title}", "", _markdown_row(HEADER), _markdown_row(["---", *["---:"] * (len(HEADER) - 1)])]
-        lines += [_markdown_row(_cells(rows[variant.name])) for variant in variants]
+        lines += ["", f"## {title}", "", *markdown_table(HEADER, [_cells(rows[variant.name]) for variant in variants])]
     lines += ["", "## How", "", *(f"- {note}" for note in _notes(settings, clips, rows))]
     return "\n".join(lines) + "\n"
-
-
-def _markdown_row(cells: Any) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _notes(settings: TrainingSettings, clips: int, rows: dict[str, dict[str, Any]]) -> list[str]:

@@ -67,3 +67,17 @@ def _clip_digest(path: Path) -> str:
     pictures = [picture for picture in sorted(path.iterdir()) if picture.suffix.lower() in FOLDER_SUFFIXES]
     lines = [f"{file_digest(picture)}  {picture.name}\n" for picture in pictures if picture.is_file()]
     return hashlib.sha256("".join(lines).encode(errors="surrogatepass")).hexdigest()
+
+
+def check_unchanged(path: Path, digest: str, writer: str) -> None:
+    """Raise unless `path` is the file of this digest that `writer`, such as "the comparison", wrote.
+
+    Raises
+    ------
+    InputError
+        When it is missing or has changed.
+    """
+    if not path.is_file() or file_digest(path) != digest:
+        raise InputError(
+            f"{path} is missing, or not as {writer} wrote it: put back a copy of it, or begin anew in another --output"
+        )

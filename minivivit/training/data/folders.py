@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minivivit.config import VivitConfig
 from minivivit.training.data.clip_data import ClipData, Entry
-from minivivit.training.data.recordings import check_names, held_out_recordings, recording_of
+from minivivit.training.data.recordings import check_names, recording_of, split_recordings
 from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams
 
 
@@ -23,18 +23,17 @@ def split_clips(
 
     Given `group_by`, whole recordings (`recording_of`) are held out in the same way (`held_out_recordings`).
     """
-    training: list[Entry] = []
-    validation: list[Entry] = []
     if group_by is not None and validation_fraction > 0:
         entries = [(path, label) for label, paths in enumerate(clips.values()) for path in paths]
-        held_out_names = held_out_recordings(
-            ((label, recording_of(path, group_by)) for path, label in entries),
+        return split_recordings(
+            entries,
+            [label for _, label in entries],
+            [recording_of(path, group_by) for path, _ in entries],
             validation_fraction,
             lambda recording: hashlib.sha256(os.fsencode(f"{seed}/{recording}")).digest(),
         )
-        for path, label in entries:
-            (validation if recording_of(path, group_by) in held_out_names else training).append((path, label))
-        return training, validation
+    training: list[Entry] = []
+    validation: list[Entry] = []
     for label, (name, paths) in enumerate(clips.items()):
         count = round(validation_fraction * len(paths))
         if validation_fraction > 0:

@@ -7,10 +7,13 @@ recording, and no new recording will reach it.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed, quoted
 from minivivit.training.data.segments import Clip, path_of
+
+Entry = TypeVar("Entry")
 
 
 def recording_of(clip: Clip, group_by: str | None = None) -> str:
@@ -56,6 +59,21 @@ def held_out_recordings(
             held_out[recording] = wanted > 0 and (is_trained or place < len(free) - 1)
             wanted -= recordings[recording] if held_out[recording] else 0
     return {recording for recording, is_held_out in held_out.items() if is_held_out}
+
+
+def split_recordings(
+    entries: Sequence[Entry],
+    labels: Iterable[int],
+    recordings: Sequence[str],
+    validation_fraction: float,
+    order: Callable[[str], bytes],
+) -> tuple[list[Entry], list[Entry]]:
+    """The entries to train on and those to validate on, by the label and the recording of each."""
+    held_out = held_out_recordings(zip(labels, recordings, strict=True), validation_fraction, order)
+    sides: tuple[list[Entry], list[Entry]] = [], []
+    for entry, recording in zip(entries, recordings, strict=True):
+        sides[recording in held_out].append(entry)
+    return sides
 
 
 def check_names(clips: Sequence[Clip], group_by: str) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy
 
 from minivivit.checkpoints.image_model import init_from_image_model
-from minivivit.errors import InputError
 from minivivit.files.weights import SINGLE_FILE
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.checkpoints import MODEL_FILES, remove_temporaries
@@ -21,7 +20,7 @@ from minivivit.training.data.motion.stills import STILL_CLASSES, StillData
 from minivivit.training.data.pixels import new_processor
 from minivivit.training.data.wanted import Wanted, all_of_them
 from minivivit.training.evaluation import measure
-from minivivit.training.experiments.ablations import OTHER_CLIPS, Trial, trial_config, trial_settings
+from minivivit.training.experiments.ablations import OTHER_CLIPS, Trial, file_name, trial_config, trial_settings
 from minivivit.training.experiments.pools import PoolData, fresh_batches
 from minivivit.training.loop import make_step
 from minivivit.training.optimisers.freezing import trainable_names
@@ -85,7 +84,7 @@ def start_name(trial: Trial) -> str | None:
 
 def others_name(model: str) -> str:
     """The model of this kind that has seen other clips."""
-    return f"{OTHER_CLIPS}_{model.lower().replace(' ', '')}"
+    return f"{OTHER_CLIPS}_{file_name(model)}"
 
 
 def run_start(job: Job, report: Callable[[Any], None]) -> dict[str, Any]:
@@ -182,12 +181,3 @@ def finish(training: Training, report: Callable[[Any], None]) -> None:
         while training.step < training.total_steps:
             make_step(training)
             report(1)
-
-
-def check_start(path: Path, digest: str) -> None:
-    """Refuse to start from another model than the one that was trained for it."""
-    if not (path / SINGLE_FILE).is_file() or file_digest(path / SINGLE_FILE) != digest:
-        raise InputError(
-            f"{path} is missing, or not as the ablations wrote it: put back a copy of it, or begin anew in another "
-            "--output"
-        )

@@ -69,10 +69,15 @@ class Trial:
     def name(self, seed: int) -> str:
         """For files and people; no two trainings share one."""
         parts = (
-            f"{self.model.lower().replace(' ', '')}-{self.pool}-{self.start}-regularisers{self.regularisers}",
+            f"{file_name(self.model)}-{self.pool}-{self.start}-regularisers{self.regularisers}",
             f"temporal{self.temporal_layers}-{self.size}px-seed{seed}",
         )
         return "-".join(parts)
+
+
+def file_name(model: str) -> str:
+    """A model's name, as names of files have it."""
+    return model.lower().replace(" ", "")
 
 
 def ladder(model: str) -> list[Trial]:

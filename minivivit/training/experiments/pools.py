@@ -10,6 +10,7 @@ from minivivit.training.data.motion.batches import MotionData
 from minivivit.training.data.motion.clips import motion_clips
 from minivivit.training.data.wanted import Wanted, all_of_them
 from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams, augment_clip
+from minivivit.video.image_transforms import crop_window, edge_before_crop
 
 Batches = Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]
 
@@ -45,7 +46,7 @@ class PoolData(MotionData):
     ):
         super().__init__(config, seed=0, validation_clips=0)
         self.augmentation = augmentation
-        self.clips, self.labels = motion_clips(rng, clips, self.num_frames, rendered_size(self.size))
+        self.clips, self.labels = motion_clips(rng, clips, self.num_frames, edge_before_crop(self.size))
         epochs = math.ceil(steps * batch_size / clips)
         self.order = numpy.concatenate([rng.permutation(clips) for _ in range(epochs)])
 
@@ -73,16 +74,11 @@ def fresh_batches(config: VivitConfig, rng: numpy.random.Generator, clips: int, 
     for first in range(0, clips, batch_size):
         size = config.frame_size[0]
         count = min(batch_size, clips - first)
-        frames, labels = motion_clips(rng, count, config.num_frames, rendered_size(size))
+        frames, labels = motion_clips(rng, count, config.num_frames, edge_before_crop(size))
         yield [middle(clip, size) for clip in frames], labels
-
-
-def rendered_size(size: int) -> int:
-    """The side of the frames that crops of this size are cut from."""
-    return round(size * 256 / 224)
 
 
 def middle(clip: numpy.ndarray, size: int) -> numpy.ndarray:
     """The middle `size` x `size` pixels of a clip's frames."""
-    first = (clip.shape[1] - size) // 2
-    return clip[:, first : first + size, first : first + size]
+    window = crop_window(clip.shape[1], size)
+    return clip[:, window, window]

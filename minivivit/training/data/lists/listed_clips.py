@@ -14,7 +14,7 @@ from minivivit.training.data.lists.classes import classes_of, label_indices, unu
 from minivivit.training.data.lists.clip_list import ClipList
 from minivivit.training.data.lists.label_names import read_label_names
 from minivivit.training.data.lists.reading import read_list
-from minivivit.training.data.recordings import check_names, held_out_recordings, recording_of
+from minivivit.training.data.recordings import check_names, recording_of, split_recordings
 from minivivit.training.data.segments import Clip, path_of
 from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams
 
@@ -133,16 +133,13 @@ def split_listed(
     """
     if validation_fraction == 0:
         return clips, []
-    recordings = [recording_of(clip, group_by) for _, clip, _ in clips]
-    held_out = held_out_recordings(
-        zip((labels[0] for *_, labels in clips), recordings, strict=True),
+    return split_recordings(
+        clips,
+        [labels[0] for *_, labels in clips],
+        [recording_of(clip, group_by) for _, clip, _ in clips],
         validation_fraction,
         partial(_hash, seed),
     )
-    sides: tuple[list[NamedClip], list[NamedClip]] = [], []
-    for entry, recording in zip(clips, recordings, strict=True):
-        sides[recording in held_out].append(entry)
-    return sides
 
 
 def _hash(seed: int, path: str) -> bytes:
