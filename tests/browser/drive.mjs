@@ -83,9 +83,13 @@ const openedNotebook = async (notebook) => {
     return [page, errors];
 };
 
-const closed = async (page) => {
+// End the kernel and close the page; the errors until then. 100 ms after a kernel has ended, JupyterLite shuts its session
+// once more, finds none, and says so: on a slow machine before the page is gone. No reader comes that far.
+const closed = async (page, errors) => {
+    const before = [...errors];
     await page.evaluate(() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown());
     await page.close();
+    return before;
 };
 
 const code = async ({ notebook, code: text, seconds: limit }) => {
@@ -102,8 +106,7 @@ const code = async ({ notebook, code: text, seconds: limit }) => {
         const cells = [...window.jupyterapp.shell.currentWidget.context.model.cells];
         return cells.find((cell) => cell.type === 'code').outputs.toJSON().map((o) => o.text ?? o.evalue ?? '').join('');
     });
-    await closed(page);
-    return { errors, text: output };
+    return { errors: await closed(page, errors), text: output };
 };
 
 const run = async ({ notebook, answers = {}, seconds: limit }) => {
@@ -137,8 +140,7 @@ const run = async ({ notebook, answers = {}, seconds: limit }) => {
     state = await page.evaluate(look);
     if (Object.keys(answers).length) await take(page, notebook);
     await page.screenshot({ path: path.join(folder, `${path.basename(notebook, '.ipynb')}.png`) });
-    await closed(page);
-    return { ...state, errors, first: first ?? total, total, lines };
+    return { ...state, errors: await closed(page, errors), first: first ?? total, total, lines };
 };
 
 // Save and download, as the menu does.
