@@ -126,8 +126,8 @@ def finish_frames(
     arithmetic : callable
         What rescales and normalises frames (..., channels, height, width) as `settings` say.
     """
-    _check_values(frames, arithmetic, settings)
     if settings["do_rescale"] or settings["do_normalize"]:
+        _check_values(frames, arithmetic, settings)
         together = max(1, VALUES_TOGETHER // max(1, frames[0].size))
         first = arithmetic(frames[:together])
         result = xp.empty((len(frames), *first.shape[1:]), first.dtype)

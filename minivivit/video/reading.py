@@ -1,16 +1,17 @@
 """Clips as arrays: one function for every kind of file that a clip comes in."""
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy
 
 from minivivit.errors import InputError
-from minivivit.video.readers.container import container_frame_rate, container_frames
-from minivivit.video.readers.gathering import Frame, check_frames, checked_indices, gather_frames
+from minivivit.video.readers.container import container_frame_rate, container_frames, held_frames
+from minivivit.video.readers.gathering import Frame, check_any, check_frames, checked_indices, gather_frames
 from minivivit.video.readers.images import animation_frames, folder_frames
 from minivivit.video.readers.npy import open_npy, read_npy
 
@@ -106,9 +107,31 @@ def count_frames(path: str | os.PathLike[str]) -> int:
         return len(open_npy(path))
     with closing(_frames(path)) as frames:
         count = sum(1 for _ in frames)
-    if count == 0:
-        raise InputError(f"{path} holds no frames; expected a clip with at least one")
+    check_any(count, str(path))
     return count
+
+
+def count_and_hold(
+    path: str | os.PathLike[str],
+) -> tuple[int, Callable[[Sequence[int] | numpy.ndarray], numpy.ndarray]]:
+    """The number of frames of a clip, and what reads some of them, given their indices.
+
+    Both are as `count_frames` and `read_video` have them. But a short video is decoded once for the two: its frames
+    wait in memory, as they are decoded, for as long as the second is kept.
+
+    Raises
+    ------
+    InputError, MissingExtraError, OSError
+        As `count_frames`; the second, as `read_video`.
+    """
+    path = Path(path)
+    if path.is_dir() or _is_npy(path) or _is_animation(_head(path)):
+        return count_frames(path), partial(read_video, path)
+    count, held = held_frames(path)
+    check_any(count, str(path))
+    if held is None:
+        return count, partial(read_video, path)
+    return count, lambda indices: gather_frames(held, checked_indices(indices), str(path))
 
 
 def check_video(path: str | os.PathLike[str]) -> int:

@@ -20,7 +20,7 @@ Reference: Pillow 13, `src/libImaging/Resample.c` (the kernels) and `Geometry.c`
 import math
 import operator
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy
@@ -37,6 +37,9 @@ PRECISION_BITS = 32 - 8 - 2
 PIXELS_PER_BAND = 32
 
 Weights = tuple[Array, Array]  # where each row of a banded matrix begins, and its entries from there on
+
+# Matrices of edges up to this are kept for the next clip; none takes more than a few MB.
+KEPT_EDGE = 2**12
 
 # A result with a longer edge, or with more pixel values in all (2 GiB of bytes), is taken for a mistake.
 MAX_EDGE = 2**20
@@ -183,7 +186,14 @@ def resampling_pass(in_size: int, out_size: int, kernel: Kernel, wanted: slice) 
     """The rows `wanted` of the matrix W, with Pillow's weights."""
     if in_size == out_size:
         return Pass(wanted, [])
-    first, weights = resampling_weights(in_size, out_size, kernel, wanted)
+    make = _kept_pass if max(in_size, out_size) <= KEPT_EDGE else _kept_pass.__wrapped__
+    return make(in_size, out_size, kernel, wanted.start, wanted.stop)
+
+
+@lru_cache(maxsize=8)
+def _kept_pass(in_size: int, out_size: int, kernel: Kernel, start: int, stop: int) -> Pass:
+    """The clips of a data set are of few sizes: the last matrices are kept, which nobody writes to."""
+    first, weights = resampling_weights(in_size, out_size, kernel, slice(start, stop))
     return banded_pass(first, weights * 2.0**-PRECISION_BITS, in_size)
 
 
@@ -371,7 +381,10 @@ def _several(resize_one: Callable[[Array, Array], None], images: Sequence[Array]
     if len(images) == 1:
         resize_one(images[0], out[0])
         return
-    resize_one(numpy.concatenate(images), out.reshape(-1, *out.shape[2:]))
+    # First as they lie in memory, pixel by pixel, then by channels: each step by itself is a fast one.
+    pixels = numpy.stack([image.transpose(1, 2, 0) for image in images])  # (images, height, width, channels)
+    planes = numpy.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    resize_one(planes.reshape(-1, *planes.shape[2:]), out.reshape(-1, *out.shape[2:]))
 
 
 class Plan(NamedTuple):

@@ -5,6 +5,7 @@ three times (section 4.1, "Inference"; table 6). A model classifies each view, a
 averages the answers.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -14,6 +15,9 @@ from minivivit.errors import InputError
 from minivivit.video.clip_processor import ClipProcessor
 from minivivit.video.image_transforms import crop_window, height_and_width, size_dict
 from minivivit.video.sampling import checked_counts
+
+# Where the shorter edge of resized frames is at most so many of the crop's, the arithmetic is done once for all crops.
+MOST_AROUND = 1.5
 
 
 def temporal_views(num_views: int, clip_len: int, frame_sample_rate: int, seg_len: int) -> numpy.ndarray:
@@ -125,17 +129,28 @@ def three_spatial_crops(frames: Any, processor: ClipProcessor) -> Array:
     if not processor.do_center_crop:
         raise InputError("the processor does not crop (do_center_crop is false); three crops need a crop_size")
     crop = height_and_width(size_dict(processor.crop_size, default_to_square=True, name="crop_size"), "crop_size")
+    if processor.do_resize and min(processor.size.values()) <= MOST_AROUND * min(crop):
+        whole = processor.pixel_values(frames, do_center_crop=False, data_format="channels_first")[0]
+        if whole.shape[2] >= crop[0] and whole.shape[3] >= crop[1]:
+            return numpy.stack([whole[:, :, rows, columns] for rows, columns in _three_windows(whole.shape[2:], crop)])
+    # Little of a frame may be in the crops, or what is around it is padded: the arithmetic of the crops alone.
     resized = processor.pixel_values(
         frames, do_center_crop=False, data_format="channels_first", **processor.without_arithmetic
     )[0]  # (frames, channels, resized height, resized width)
-    edges = resized.shape[2:]
-    axis = 0 if edges[0] - crop[0] > edges[1] - crop[1] else 1
-    edge, length = edges[axis], crop[axis]
-    windows = [slice(0, length), crop_window(edge, length), slice(max(edge - length, 0), edge)]
+    windows = _three_windows(resized.shape[2:], crop)
     if windows[0] == windows[1] == windows[2]:  # nothing to spare, as in square frames: one crop for all
         return numpy.repeat(
             processor.pixel_values([resized], do_resize=False, input_data_format="channels_first"), 3, 0
         )
-    cuts = [resized[:, :, window] if axis == 0 else resized[..., window] for window in windows]
-    # The processor's centre crop now finds nothing left to cut along `axis`, and cuts (or pads) the other.
-    return processor.pixel_values(cuts, do_resize=False, input_data_format="channels_first")
+    # The processor's centre crop now finds nothing left to cut, and pads.
+    parts = [resized[:, :, rows, columns] for rows, columns in windows]
+    return processor.pixel_values(parts, do_resize=False, input_data_format="channels_first")
+
+
+def _three_windows(edges: Sequence[int], crop: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """Rows and columns of the three crops; of an edge that is shorter than the crop, all."""
+    axis = 0 if edges[0] - crop[0] > edges[1] - crop[1] else 1
+    edge, length = edges[axis], crop[axis]
+    along = [slice(0, length), crop_window(edge, length), slice(max(edge - length, 0), edge)]
+    across = crop_window(edges[1 - axis], crop[1 - axis])
+    return [(window, across) if axis == 0 else (across, window) for window in along]

@@ -1,9 +1,8 @@
 """How much of an evaluation's time is not the model's: ``evaluate --views 4x3`` beside the bare forward passes.
 
 ``python tests/benchmarks/evaluate_views.py``: 200 short clips (motions of 16 frames of 48 x 64), written in a temporary
-folder, with the bundled model. The bare passes get the same views, prepared beforehand, in the same batches. Both take
-turns, round by round; what counts is the ratio of the medians. ``--readers 1`` and ``--processes`` try other ways of
-reading ahead.
+folder, with the bundled model. The bare passes get the same views, prepared beforehand, and have all threads for each.
+Both take turns, round by round; what counts is the ratio of the medians.
 """
 
 import argparse
@@ -11,9 +10,7 @@ import os
 import statistics
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy
@@ -55,15 +52,6 @@ def evaluate(model, processor, clips, viewing) -> None:
     assert sum(len(answers) for answers in passes.answer_clips(model, processor, clips, viewing)) == len(clips)
 
 
-def evaluate_with_processes(model, processor, clips, viewing, pool) -> None:
-    """The same, but that processes read ahead."""
-    size = passes.clips_of_a_block(model.config, viewing)
-    prepare = partial(passes._prepared, processor=processor, clip_len=model.config.num_frames, viewing=viewing, index=0)
-    prepared = pool.map(prepare, [clip for _, clip, _ in clips], chunksize=4)
-    for start in range(0, len(clips), size):
-        passes._block(model, clips, viewing, list(islice(prepared, min(size, len(clips) - start))), start)
-
-
 def bare_passes(model, views: numpy.ndarray) -> None:
     """Nothing but the forward passes."""
     size = passes.views_of_a_pass(model.config)
@@ -76,15 +64,12 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--kind", choices=("npy", "webp", "mp4"), default="mp4")
-    parser.add_argument("--readers", type=int, default=passes.READERS)
-    parser.add_argument("--processes", action="store_true")
     arguments = parser.parse_args()
-    passes.READERS = arguments.readers
     directory = bundled_model_directory()
     model = VivitForVideoClassification.from_pretrained(directory, backend="numpy")
     processor = VivitImageProcessor.from_pretrained(directory)
     viewing = passes.Viewing(4, 3)
-    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(arguments.readers) as pool:
+    with tempfile.TemporaryDirectory() as folder:
         clips = write_clips(Path(folder), arguments.clips, arguments.kind)
         prepared = [passes._prepared(clip, processor, 8, viewing, 0) for _, clip, _ in clips]
         views = numpy.stack([pixels[c, own] for pixels, places in prepared for own in places for c in range(3)])
@@ -93,8 +78,6 @@ def main() -> None:
             "evaluate": partial(evaluate, model, processor, clips, viewing),
             "reading alone": lambda: [passes._prepared(clip, processor, 8, viewing, 0) for _, clip, _ in clips],
         }
-        if arguments.processes:
-            ways["evaluate, processes"] = partial(evaluate_with_processes, model, processor, clips, viewing, pool)
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for turn in range(arguments.rounds + 1):
             for name, way in ways.items():

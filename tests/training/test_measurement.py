@@ -11,7 +11,7 @@ import numpy
 import pytest
 from tiny_training import TINY_MODEL
 
-from minivivit import InputError, VivitConfig, VivitForVideoClassification, VivitImageProcessor
+from minivivit import InputError, VivitConfig, VivitForVideoClassification, VivitImageProcessor, backend
 from minivivit.cli import main
 from minivivit.models.multi_view import classify_views
 from minivivit.training.measurement import passes
@@ -130,6 +130,32 @@ def test_views_are_those_of_classify_to_the_bit(tmp_path, capsys):
     expected = answer(0, "0", (0,), logits[None], model.config)
     assert answers[0].guesses == expected.guesses
     assert answers[0].loss == pytest.approx(expected.loss, rel=1e-6)
+
+
+def test_blocks_side_by_side_have_the_bits_of_one_after_the_other(tmp_path, monkeypatch):
+    model_directory, data = save_model(tmp_path / "model"), save_clips(tmp_path / "clips", 11)
+    model = VivitForVideoClassification.from_pretrained(model_directory, backend="numpy")
+    processor = VivitImageProcessor.from_pretrained(model_directory)
+    clips = [(f"{index}", data.parent / f"{index}.npy", (0,)) for index in range(11)]
+    (data.parent / "3.npy").write_bytes(b"no clip")
+    viewing = passes.Viewing(4, 3, stride=1)
+    assert passes.clips_of_a_block(model.config, viewing) == 5
+    answers = []
+    for count in (1, 2, 4):
+        monkeypatch.setattr(backend, "_num_threads", count)
+        answers.append(list(passes.answer_clips(model, processor, clips, viewing)))
+    assert [len(block) for block in answers[0]] == [5, 5, 1]
+    assert answers[0] == answers[1] == answers[2]
+    assert [answer.index for block in answers[0] for answer in block if answer.damage] == [3]
+
+
+@pytest.mark.parametrize(
+    ("threads", "edge", "blocks"), [(1, 16, 0), (2, 16, 3), (64, 16, passes.MOST_BLOCKS), (8, 512, 0)]
+)
+def test_only_blocks_of_a_small_model_are_side_by_side(monkeypatch, threads, edge, blocks):
+    monkeypatch.setattr(backend, "_num_threads", threads)
+    config = VivitConfig(**TINY_MODEL | {"image_size": edge}, num_labels=4)
+    assert passes._blocks_side_by_side(VivitForVideoClassification(config, backend="numpy")) == blocks
 
 
 def test_ranks_of_equal_logits_are_in_the_order_of_the_classes():

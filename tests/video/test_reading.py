@@ -14,7 +14,7 @@ from PIL import Image
 from minivivit.errors import InputError, MissingExtraError
 from minivivit.video.readers import container, gathering, images
 from minivivit.video.readers.gathering import gather_frames
-from minivivit.video.reading import count_frames, read_video
+from minivivit.video.reading import count_and_hold, count_frames, read_video
 
 av = pytest.importorskip("av", reason="PyAV is not installed (pip install '.[video]')")
 
@@ -82,6 +82,35 @@ def test_containers_to_the_bit(tmp_path, pixels, suffix):
     assert numpy.array_equal(read_video(str(path), [4, 0, 4, 2]), pixels[[4, 0, 4, 2]])
     assert numpy.array_equal(read_video(path, numpy.array([5], numpy.uint8)), pixels[[5]])
     assert numpy.array_equal(read_video(path, range(1, 4)), pixels[1:4])
+
+
+@pytest.mark.parametrize(("fewer_bytes", "passes"), [(0, 1), (1, 2)])
+def test_a_clip_is_counted_and_read_in_one_pass_if_it_is_short(tmp_path, pixels, monkeypatch, fewer_bytes, passes):
+    opened = []
+    monkeypatch.setattr(container, "HELD_BYTES", pixels.nbytes - fewer_bytes)
+    monkeypatch.setattr(
+        container, "_open", lambda av, path, open=container._open: opened.append(path) or open(av, path)
+    )
+    path = write_lossless(tmp_path / "clip.mp4", pixels)
+    count, read = count_and_hold(path)
+    assert (count, len(opened)) == (COUNT, 1)
+    assert numpy.array_equal(read([4, 0, 4, 2]), pixels[[4, 0, 4, 2]])
+    assert len(opened) == passes
+    with pytest.raises(InputError, match=r"index 6 is beyond the end of .*, which has 6 frames"):
+        read([6])
+    with pytest.raises(InputError, match="never from the end"):
+        read([-1])
+
+
+def test_other_clips_are_counted_and_read_as_ever(tmp_path, pixels):
+    numpy.save(tmp_path / "clip.npy", pixels)
+    for path in (tmp_path / "clip.npy", write_animation(tmp_path / "clip.webp", pixels)):
+        count, read = count_and_hold(path)
+        assert count == COUNT
+        assert numpy.array_equal(read([5, 1]), pixels[[5, 1]])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no pictures"):
+        count_and_hold(tmp_path / "empty")
 
 
 def test_pixels_are_those_of_pyav(tmp_path, pixels):

@@ -79,7 +79,7 @@ def crop_by_hand(frames, edge, place):
 
 
 @pytest.mark.parametrize("shape", [(40, 71), (71, 40), (30, 30), (33, 47), (20, 25), (16, 90)])
-@pytest.mark.parametrize("edge", [16, 19, 20])
+@pytest.mark.parametrize("edge", [16, 19, 20, 40])  # of the last, little is in a crop
 def test_crops_by_hand(shape, edge):
     frames = noise(*shape)
     crops = three_spatial_crops(frames, processor_for(edge))

@@ -4,12 +4,13 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy
 
 from minivivit.errors import InputError
-from minivivit.video.reading import count_frames, frame_rate, read_video
+from minivivit.video.reading import count_and_hold, count_frames, frame_rate, read_video
 
 
 @dataclass(frozen=True)
@@ -117,16 +118,17 @@ def read_chosen(clip: Clip, choose: Callable[[int], numpy.ndarray]) -> tuple[num
     """
     if isinstance(clip, Segment) and clip.stop is not None:
         with contextlib.suppress(InputError):
-            return _read_chosen(clip, *clip.span(_ANY_LENGTH), choose)
-    return _read_chosen(clip, *span_of(clip), choose)
+            return _read_chosen(partial(read_video, clip.path), *clip.span(_ANY_LENGTH), choose)
+    total, read = count_and_hold(path_of(clip))
+    return _read_chosen(read, *span_of(clip, total), choose)
 
 
 def _read_chosen(
-    clip: Clip, first: int, stop: int, choose: Callable[[int], numpy.ndarray]
+    read: Callable[[numpy.ndarray], numpy.ndarray], first: int, stop: int, choose: Callable[[int], numpy.ndarray]
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
     indices = choose(stop - first)
     shown, places = numpy.unique(indices, return_inverse=True)
-    return read_clip(clip, first, shown), places.reshape(indices.shape)
+    return read(shown + first), places.reshape(indices.shape)
 
 
 _ANY_LENGTH = 1 << 60

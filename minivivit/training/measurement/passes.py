@@ -1,5 +1,8 @@
 """Clips through a model: read and prepared ahead on threads, seen in blocks of views, answered one by one.
 
+A pass through a small model is many short steps, between which threads wait for each other. So of a small model each
+block has a thread of its own, which reads its clips and makes its passes; a large one has all threads for each pass.
+
 A block is as many clips as a forward pass takes views of, or one clip in several passes. Blocks are cut by the order of
 the data alone, and the last digits of a product depend on what stands beside it in a batch; so a measurement that is
 interrupted and goes on, or is shared out among machines by whole blocks, has the bits of one that is not.
@@ -13,7 +16,7 @@ from itertools import islice
 
 import numpy
 
-from minivivit.backend import results_ahead, to_numpy
+from minivivit.backend import num_threads, results_ahead, to_numpy
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.models.classification import VivitForVideoClassification
@@ -30,6 +33,7 @@ from minivivit.video.views import spatial_views, temporal_views
 
 FEWEST_VIEWS, MOST_VIEWS = 8, 64  # in a pass, whatever a view's size
 VALUES = 1 << 24  # of the pixels of a pass, between these
+MOST_BLOCKS = 8  # side by side
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,11 @@ def answer_clips(
     size, last = clips_of_a_block(model.config, viewing), len(clips) if last is None else last
     starts = range(first, last, size)
     blocks = [range(starts[block], min(starts[block] + size, last)) for block in wanted(len(starts))]
+    if side_by_side := _blocks_side_by_side(model):
+        whole = (partial(_read_block, model, processor, clips, viewing, block) for block in blocks)
+        with closing(results_ahead(whole, side_by_side, side_by_side)) as answered:
+            yield from answered
+        return
     tasks = (
         partial(_prepared, clips[index][1], processor, model.config.num_frames, viewing, index)
         for block in blocks
@@ -109,6 +118,15 @@ def answer_clips(
     with closing(results_ahead(tasks, READERS, max(2 * READERS, size + READERS))) as prepared:
         for start, stop in ((block.start, block.stop) for block in blocks):
             yield _block(model, clips, viewing, list(islice(prepared, stop - start)), start)
+
+
+def _blocks_side_by_side(model: VivitForVideoClassification) -> int:
+    """How many blocks have a thread of their own; one more than there are processors, for one may wait for its disk.
+
+    0 for a large model, on a GPU, and where there is one thread only.
+    """
+    small = views_of_a_pass(model.config) == MOST_VIEWS and model.xp is numpy
+    return min(num_threads() + 1, MOST_BLOCKS) if small and num_threads() > 1 else 0
 
 
 def first_damage(
@@ -148,6 +166,19 @@ def _prepared(clip: Clip, processor: ClipProcessor, clip_len: int, viewing: View
     return spatial_views(frames, processor, viewing.num_crops), places
 
 
+def _read_block(
+    model: VivitForVideoClassification,
+    processor: ClipProcessor,
+    clips: Sequence[NamedClip],
+    viewing: Viewing,
+    block: range,
+) -> list[Answer]:
+    """Read a block's clips, and answer them."""
+    length = model.config.num_frames
+    prepared = [_prepared(clips[index][1], processor, length, viewing, index) for index in block]
+    return _block(model, clips, viewing, prepared, block.start)
+
+
 def _block(
     model: VivitForVideoClassification,
     clips: Sequence[NamedClip],
@@ -172,10 +203,12 @@ def _block(
 
 def _logits(model: VivitForVideoClassification, prepared: list[Views]) -> Iterator[numpy.ndarray]:
     """The logits (num_labels,) of each view, clip after clip, a clip's crops beside each other."""
-    views = (pixels[crop, of_clip] for pixels, places in prepared for of_clip in places for crop in range(len(pixels)))
+    views = ((frames, of_clip) for pixels, places in prepared for of_clip in places for frames in pixels)
     while batch := list(islice(views, views_of_a_pass(model.config))):
+        frames, of_clip = batch[0]
+        pixel_values = numpy.empty((len(batch), len(of_clip), *frames.shape[1:]), frames.dtype)
+        for view, (frames, of_clip) in zip(pixel_values, batch, strict=True):
+            numpy.take(frames, of_clip, axis=0, out=view, mode="clip")  # all are there; "raise" would copy twice
         with numpy.errstate(all="ignore"):  # an overflow shows in the logits, which are checked
-            out = model.forward(
-                numpy.stack(batch), return_dict=True, output_attentions=False, output_hidden_states=False
-            )
+            out = model.forward(pixel_values, return_dict=True, output_attentions=False, output_hidden_states=False)
         yield from to_numpy(out.logits)

@@ -1,7 +1,8 @@
 """Frames of a video container (MP4, MKV, AVI, MPEG, WMV and others), decoded by FFmpeg through PyAV."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,10 @@ _CONTAINER_OPTIONS = {
 }
 
 
+# A clip whose frames would take no more than this as RGB is decoded once, to count them and to read some.
+HELD_BYTES = 1 << 26
+
+
 def container_frames(path: Path) -> Iterator[Frame]:
     """The frames of the best video stream in `path`, in the order in which the decoder yields them.
 
@@ -42,19 +47,50 @@ def container_frames(path: Path) -> Iterator[Frame]:
         When the file is no video of these kinds or has no video stream; at the frame at which the decoder fails; and
         after the last frame of a Matroska file that is shorter than its header says.
     """
+    with closing(_decoded(path)) as frames:
+        for _, pixels in frames:
+            yield pixels
+
+
+def held_frames(path: Path) -> tuple[int, list[Frame] | None]:
+    """How many frames `container_frames` yields, and those frames, decoded; None where they take much memory.
+
+    Raises
+    ------
+    MissingExtraError, InputError
+        As `container_frames`.
+    """
+    held: list[Frame] | None = []
+    count, size = 0, 0
+    with closing(_decoded(path)) as frames:
+        for frame, pixels in frames:
+            count += 1
+            size += 3 * frame.width * frame.height
+            if size > HELD_BYTES:
+                held = None
+            if held is not None:
+                held.append(pixels)
+    return count, held
+
+
+def _decoded(path: Path) -> Generator[tuple[Any, Frame], None, None]:
+    """PyAV's frames, and what makes pixels of each."""
     try:
         import av
     except ImportError:
         raise MissingExtraError("av", "video", f"reading {path}") from None
 
     decoded = 0
-    reformatter = av.video.reformatter.VideoReformatter()  # one for all frames: to make one takes longer than to use it
+    # One for all frames: to make one takes longer than to use it. With threads of its own, as PyAV from 17 on has them,
+    # to wait for them takes longer than to do without.
+    alone: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+    reformat = partial(av.video.reformatter.VideoReformatter().reformat, format="rgb24", **alone)
     with _open(av, path) as container:
         stream = _video_stream(container, path)
         try:
             for frame in container.decode(stream):
                 check_frame_size(frame.width, frame.height, str(path))
-                yield partial(_to_rgb, frame, reformatter, path, decoded)
+                yield frame, partial(_to_rgb, frame, reformat, path, decoded)
                 decoded += 1
         except av.error.FFmpegError as error:
             failed = f"the decoder failed at frame {decoded}: {_reason(error)}"
@@ -118,14 +154,14 @@ def _video_stream(container: Any, path: Path) -> Any:
     return stream
 
 
-def _to_rgb(frame: Any, reformatter: Any, path: Path, index: int) -> numpy.ndarray:
+def _to_rgb(frame: Any, reformat: Callable[[Any], Any], path: Path, index: int) -> numpy.ndarray:
     """Pixels of `frame` as they are to be shown, uint8 (height, width, 3)."""
     matrix = _display_matrix(frame)
     degrees = 0 if matrix is None else _clockwise_angle(matrix)
     odd = degrees > 1 and degrees % 90 != 0  # FFmpeg passes over a single degree
     try:
         frame = _rotate(frame, degrees) if odd else frame
-        pixels = reformatter.reformat(frame, format="rgb24").to_ndarray()
+        pixels = reformat(frame).to_ndarray()
     except (ValueError, OSError) as error:  # FFmpeg's own errors are of these two types or derive from them
         raise InputError(
             f"frame {index} of {path} has no conversion to RGB ({reason_of(error)}); re-encode the clip"

@@ -99,7 +99,7 @@ def gather_frames(frames: Iterable[Frame], indices: list[int] | None, name: str)
             video[places[index]] = pixels
         if index == last and video is not None:
             return video
-    _check_any(passed, name)
+    check_any(passed, name)
     raise InputError(
         f"index {last} is beyond the end of {name}, which has {passed} frames: give indices from 0 to {passed - 1}"
     )
@@ -108,7 +108,7 @@ def gather_frames(frames: Iterable[Frame], indices: list[int] | None, name: str)
 def check_frames(frames: Iterable[Frame], name: str) -> int:
     """Turn each frame into pixels, keep none, and return how many there are; raises as `gather_frames` does."""
     count = sum(1 for _ in _of_one_size(frames, name))
-    _check_any(count, name)
+    check_any(count, name)
     return count
 
 
@@ -117,7 +117,7 @@ def _all_frames(frames: Iterable[Frame], name: str) -> numpy.ndarray:
     for pixels in _of_one_size(frames, name):
         kept.append(pixels)
         check_video_size((len(kept), *pixels.shape), name)
-    _check_any(len(kept), name)
+    check_any(len(kept), name)
     video = numpy.empty((len(kept), *kept[0].shape), numpy.uint8)
     kept.reverse()
     for index in range(len(video)):
@@ -142,6 +142,7 @@ def _check_same_size(shape: tuple[int, ...], expected: tuple[int, ...], index: i
         )
 
 
-def _check_any(count: int, name: str) -> None:
+def check_any(count: int, name: str) -> None:
+    """Refuse a clip without frames."""
     if count == 0:
         raise InputError(f"{name} holds no frames; expected a clip with at least one")
