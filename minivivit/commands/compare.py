@@ -24,6 +24,7 @@ from minivivit.verification.tensors.source import open_source
 
 NEIGHBOURS = 2  # rows of the table on either side of the first divergent one
 WORST = 3
+MOST_SUSPICIONS = 4
 NAME_LENGTH = 75
 
 DESCRIPTION = """\
@@ -71,11 +72,17 @@ examples:
 
 Exit codes: 0 nothing differs by more than is allowed; 1 something does, or is of another shape, or is missing though
 its line in the mapping says "optional": false; 2 something that you can mend, said in one line on standard error; 3
-nothing exceeds what is allowed, but something could not be judged. What theirs lacks otherwise is listed as "only in
-ours" and not judged.
+nothing exceeds what is allowed, but something could not be judged; 4 nothing exceeds what is allowed, but something is
+suspicious. What theirs lacks otherwise is listed as "only in ours" and not judged.
 
 Where ours is a number and theirs is NaN or infinite, theirs is wrong whatever the precision. Not judged is what has no
 budget, or one without bound, since our own run in float16 overflows there too.
+
+Suspicious is, in bfloat16 and float16, what agrees within what a whole run in that precision strays, and is no rounding
+of its own step: our float64 operator, given what theirs recorded before it, differs from theirs by more than the
+rounding of that operator alone. That finds quantised weights or a lost term of a gradient which the errors of all the
+steps before would hide. It needs the tensors around the operator, paired by name, and the weights that ours was traced
+with.
 
 Precision is judged tensor by tensor. A tensor that is only stored in bfloat16 is ours rounded, and those after it are
 judged as before; where it was computed in bfloat16, those after it are made of it, and judged by that."""
@@ -148,6 +155,8 @@ def _print_comparison(comparison: Comparison, everything: bool) -> None:
     print(printable(comparison.verdict))
     for hint in comparison.hints:
         print(f"likely cause: {printable(hint)}")
+    for suspicion in comparison.suspicions[1:MOST_SUSPICIONS]:
+        print(f"also suspicious: {printable(suspicion.sentence)}")
     if comparison.places:
         print(f"where: {'; '.join(place.sentence for place in comparison.places)}")
     chosen = list(range(len(comparison.rows))) if everything else _interesting(comparison)
@@ -176,8 +185,9 @@ def _without_second(row: list[str]) -> list[str]:
 
 
 def _interesting(comparison: Comparison) -> list[int]:
-    """The first divergent row with its neighbours, and the worst ones, in the order of execution."""
+    """The first divergent or suspicious row with its neighbours, and the worst ones, in the order of execution."""
     rows, first = comparison.rows, comparison.first_divergent
+    first = first or next((row for row in rows if row.status == "suspicious"), None)
     chosen = set()
     if first is not None:
         middle = rows.index(first)

@@ -78,7 +78,8 @@ def totals(findings: list[Finding]) -> str:
     places = [finding.place_said for finding in findings if finding.place_said is not None]
     return (
         f"{len(findings)} faults: localised {sum(finding.localised for finding in findings)}, exit 0 "
-        f"{sum(finding.exit_code == 0 for finding in findings)}, crashed "
+        f"{sum(finding.exit_code == 0 for finding in findings)}, suspicious "
+        f"{sum(finding.exit_code == 4 for finding in findings)}, crashed "
         f"{sum(finding.exit_code == 2 for finding in findings)}; causes right {verdicts['right']} of "
         f"{len(with_cause)} that have one, vague {verdicts['vague']}, wrong {verdicts['wrong']}, missed "
         f"{verdicts['missed']}; places said {sum(places)} of {len(places)}"

@@ -52,6 +52,7 @@ def comparison_page(comparison: Comparison, ours: Source, theirs: Source) -> str
         f"<h1>{shown(_path_of(theirs))} against {shown(_path_of(ours))}</h1>",
         f'<p class="verdict">{shown(comparison.verdict, None)}</p>',
         _list("Likely causes", comparison.hints),
+        _list("Suspicious", [suspicion.sentence for suspicion in comparison.suspicions]),
         _list("Where it is wrong", [place.sentence for place in comparison.places]),
         _list("Notes", comparison.notes),
         "<h2>Error of each tensor</h2>",

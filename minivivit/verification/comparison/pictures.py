@@ -91,8 +91,8 @@ def error_picture(comparison: Comparison) -> str:
     content += [_mark(row, x(place), y(_relative(row))) for place, row in enumerate(marks)]
     content += _pointer(comparison.first_divergent, marks, x)
     caption = (
-        "Relative error ‖theirs − ours‖ / ‖ours‖ in the order of execution. Dot: agrees; cross: does not; ring: not "
-        "judged; at the lower edge: equal. "
+        "Relative error ‖theirs − ours‖ / ‖ours‖ in the order of execution. Dot: agrees; cross: does not; triangle: "
+        "suspicious; ring: not judged; at the lower edge: equal. "
     )
     if allowed:
         caption += "Line: what is allowed; dashed: the rounding of our own run. "
@@ -110,8 +110,9 @@ def _marks(rows: list[Row]) -> list[Row]:
     rows = [row for row in rows if row.error is not None]
     step = math.ceil(len(rows) / MOST_MARKS) if rows else 1
 
-    def badness(row: Row) -> tuple[float, float]:
-        return (row.excess if row.excess == row.excess else -1.0), _relative(row)
+    def badness(row: Row) -> tuple[float, bool, float, float]:
+        excess = row.excess if row.excess == row.excess else -1.0
+        return max(excess, 1.0), row.status == "suspicious", excess, _relative(row)
 
     return [max(rows[start : start + step], key=badness) for start in range(0, len(rows), step)]
 
@@ -182,6 +183,8 @@ def _mark(row: Row, x: float, y: float) -> str:
     if row.status == "diverged":
         path = f"M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8"
         return _element("path", title, d=path, stroke="#a00", stroke_width=2, fill="none")
+    if row.status == "suspicious":
+        return _element("path", title, d=f"M{x:.1f} {y - 5:.1f}l5 9h-10z", stroke="#a00", fill="#fff")
     judged = row.status != "unjudged"
     return _element("circle", title, cx=x, cy=y, r=3, fill="#036" if judged else "#fff", stroke="#036")
 

@@ -21,6 +21,7 @@ from minivivit.verification.comparison.likely_causes import likely_causes, place
 from minivivit.verification.comparison.mapping import Counterpart, Pair
 from minivivit.verification.comparison.other_shape import why_another_shape
 from minivivit.verification.comparison.pairing import pair_tensors
+from minivivit.verification.comparison.suspicion.suspicions import Suspicion, suspicions
 from minivivit.verification.comparison.working_precision import (
     Blocks,
     Storage,
@@ -41,6 +42,8 @@ from minivivit.verification.tensors.source import ArraySource, TensorSource, ope
 
 # Theirs may have been computed in another precision when most errors are above this part of its budget.
 LIKENESS = 0.1
+# Of a unit roundoff: more than storing makes, with a margin for what the finer precision makes.
+COMPUTED = 1.2
 INPUT = "pixel_values"
 
 Source = str | os.PathLike[str] | Mapping[str, Array] | TensorSource
@@ -67,8 +70,9 @@ class Row:
         How many times the error is what is allowed: above 1 it has diverged. Infinite where it cannot be compared, NaN
         where there is nothing to judge by.
     status : str
-        "equal"; "rounding" or, with tolerances, "close"; "diverged"; "shape" (theirs does not fit); "missing" (the
-        mapping says that theirs must have it, and it has not); "unjudged" (no budget, or one without bound).
+        "equal"; "rounding" or, with tolerances, "close"; "suspicious" (within its budget, and no rounding of its own
+        operator); "diverged"; "shape" (theirs does not fit); "missing" (the mapping says that theirs must have it, and
+        it has not); "unjudged" (no budget, or one without bound).
     guessed : bool
         Whether shape and order paired them, not names.
     layout_found : bool
@@ -112,6 +116,9 @@ class Comparison:
         Likely ones of the first divergence.
     places : list of Place
         Where the first tensor that differs is wrong, if only parts of it are.
+    suspicions : list of Suspicion
+        In half precision, where nothing diverges: tensors within their budgets that no rounding of their own operator
+        makes of what it was given.
     config : dict
         Of our model, as its trace says; empty where it does not.
     """
@@ -124,6 +131,7 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
     causes: list[Cause] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
+    suspicions: list[Suspicion] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -136,22 +144,23 @@ class Comparison:
         """The verdict in a word.
 
         "diverged" (by more than is allowed, or in shape), "missing" (the mapping says that theirs must have what it
-        lacks), "unjudged" (something differs, and nothing says how much rounding explains), or "agrees".
+        lacks), "suspicious" (nothing exceeds what is allowed, and rounding is no explanation all the same: see
+        `suspicions`), "unjudged" (something differs, and nothing says how much rounding explains), or "agrees".
         """
         statuses = {row.status for row in self.rows}
         if statuses & {"diverged", "shape"}:
             return "diverged"
-        return next((kind for kind in ("missing", "unjudged") if kind in statuses), "agrees")
+        return next((kind for kind in ("missing", "suspicious", "unjudged") if kind in statuses), "agrees")
 
     @property
     def agrees(self) -> bool:
-        """Whether every pair was judged, and none diverges, is of another shape, or is missing."""
+        """Whether every pair was judged, and none diverges, is suspicious, of another shape, or missing."""
         return self.kind == "agrees"
 
     @property
     def exit_code(self) -> int:
-        """Of the command: 0 agrees, 1 diverged or missing, 3 unjudged."""
-        return {"agrees": 0, "unjudged": 3}.get(self.kind, 1)
+        """Of the command: 0 agrees, 1 diverged or missing, 3 unjudged, 4 suspicious."""
+        return {"agrees": 0, "unjudged": 3, "suspicious": 4}.get(self.kind, 1)
 
     @property
     def hints(self) -> list[str]:
@@ -173,7 +182,7 @@ class Comparison:
         guesses = f" {guessed} of the pairs are guesses, by shape and order." if guessed else ""
         row, number = self.first_divergent, len(self.rows)
         if row is None:
-            return f"{_agreement(self)}{_unjudged(self)}{absent}{guesses}{_unseen(self)}"
+            return f"{_agreement(self)}{_suspicious(self)}{_unjudged(self)}{absent}{guesses}{_unseen(self)}"
         place = f"{quoted(row.name)} ({self.rows.index(row) + 1} of {number})"
         if row.status == "shape" or row.error is None:
             shapes = f"ours is {row.shape}, theirs {row.their_shape}"
@@ -216,6 +225,15 @@ def _agreement(comparison: Comparison) -> str:
     if comparison.tolerances:
         return f"{count} within rtol {comparison.tolerances[0]:g} and atol {comparison.tolerances[1]:g}."
     return f"{count} within what rounding to {comparison.precision} explains."
+
+
+def _suspicious(comparison: Comparison) -> str:
+    """What no budget exceeds, and rounding does not explain."""
+    found = comparison.suspicions
+    if not found:
+        return ""
+    what = "1 tensor is suspicious" if len(found) == 1 else f"{len(found)} tensors are suspicious, the first"
+    return f" But {what}: {found[0].sentence}."
 
 
 def _unjudged(comparison: Comparison) -> str:
@@ -347,6 +365,8 @@ def compare(
             on_row(row)
     _judge_the_rest(comparison, working)
     _settle_layout(comparison, ours, theirs, model, working)
+    if tolerances is None and comparison.first_divergent is None:
+        _suspect(comparison, ours, theirs, model)
     comparison.notes += [*_left_out(ours, "ours"), *_left_out(theirs, "theirs"), *_notes(comparison, ours, working)]
     if comparison.first_divergent is not None:
         comparison.places += places_of(comparison, ours, theirs, model)
@@ -547,6 +567,33 @@ def _judge_the_rest(comparison: Comparison, working: WorkingPrecision) -> None:
             if not working.budgets(working.now)[0]:
                 raise InputError(_no_budget(working.ours, working.now))
             comparison.rows[place] = _judged(row, *working.budgets(working.now), working.now)
+
+
+def _suspect(comparison: Comparison, ours: TensorSource, theirs: TensorSource, model: Any) -> None:
+    """Look once more at what was judged in half precision: see `minivivit.verification.comparison.suspicion`."""
+    rows = {row.name: row for row in comparison.rows if row.error is not None and not row.guessed}
+
+    def blocks(name: str) -> Blocks | None:
+        if name not in rows:
+            return None
+        pair = Pair(name, rows[name].their_name, rows[name].layout)
+        return their_blocks(pair, ours, theirs, comparison.heads)[1]
+
+    judged: dict[str, str] = {}
+    for name, row in rows.items():
+        if row.status in ("equal", "rounding") and (judged or _is_computed(row)):
+            judged[name] = row.precision
+    comparison.suspicions += suspicions(judged, ours, blocks, model)
+    found = {suspicion.tensor for suspicion in comparison.suspicions}
+    comparison.rows[:] = [
+        dataclasses.replace(row, status="suspicious") if row.name in found else row for row in comparison.rows
+    ]
+
+
+def _is_computed(row: Row) -> bool:
+    """Whether it was computed in its precision: what is only stored in that is off by u at most."""
+    assert row.error is not None
+    return row.precision != "" and row.error.relative_l2 > COMPUTED * unit_roundoff(row.precision)
 
 
 def _no_budget(ours: TensorSource, precision: str) -> str:

@@ -54,7 +54,7 @@ class Finding:
     ----------
     fault : str
     expected, found : str or None
-        The first wrong tensor.
+        The first wrong tensor, or the first suspicious one.
     localised : bool
     exit_code : int
         2 where it raised an error.
@@ -192,7 +192,8 @@ def _measure(fault: Fault, column: Column) -> Finding:
         )  # fmt: skip
     causes = tuple(hint.partition(":")[0] for hint in comparison.hints)
     row, said = comparison.first_divergent, _said(fault, _words(comparison))
-    found = None if row is None else row.name
+    suspected = next((suspicion.tensor for suspicion in comparison.suspicions), None)
+    found = suspected if row is None else row.name
     if expected != fault.first_wrong and not said:
         said = None  # the place is one of a tensor that was not recorded
     localised, effect = found == expected, float("nan")

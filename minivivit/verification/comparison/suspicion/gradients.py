@@ -1,0 +1,53 @@
+"""Backward operators in float64, each with what rounding its own steps does to the result."""
+
+import numpy
+
+from minivivit.ops.activation import ACTIVATIONS
+from minivivit.verification.comparison.suspicion.operators import ACCUMULATED, Array, Expected, Unit
+
+
+def linear_backward(unit: Unit, dys: list[Array], weights: list[Array]) -> Expected:
+    """dx = dy W; of query, key and value the sum, in one product or in three."""
+    products = [dy @ weight for dy, weight in zip(dys, weights, strict=True)]
+    values = sum(products[1:], products[0])
+    variance = 2 * unit(values) ** 2 + sum(unit(product) ** 2 for product in products)
+    partial = numpy.zeros_like(values)
+    for dy, weight in zip(dys, weights, strict=True):
+        squares = numpy.square(weight)
+        variance += ((ACCUMULATED * len(weight)) ** 2 * numpy.square(dy) + _flushed(unit, dy)) @ squares
+        partial += unit(dy) ** 2 @ squares
+    return Expected(values, variance, partial)
+
+
+def activation_backward(unit: Unit, name: str, x: Array, dy: Array, weight: Array) -> Expected:
+    """dx = (dy W) f'(x); written out, f' is a sum of products of the size of 1 + x."""
+    slope, squares = dy @ weight, numpy.square(weight)
+    forward, backward = ACTIVATIONS[name]
+    derivative = backward(numpy.ones_like(x), forward(x.copy())[1])
+    values = slope * derivative
+    summed = ((ACCUMULATED * len(weight)) ** 2 * numpy.square(dy) + _flushed(unit, dy)) @ squares
+    summed *= numpy.square(derivative)
+    variance = 2 * unit(values) ** 2 + unit(slope) ** 2 * (1 + numpy.square(x)) + summed
+    return Expected(values, variance, (unit(dy) ** 2 @ squares) * numpy.square(derivative))
+
+
+def layer_norm_backward(unit: Unit, stream: Array | None, dy: Array, x: Array, weight: Array, eps: float) -> Expected:
+    r"""dx = stream + (g - mean(g) - n mean(g n)) / s, with g = dy w and n the normalised input."""
+    mean = x.mean(axis=-1, keepdims=True)
+    inverse = 1 / numpy.sqrt(x.var(axis=-1, keepdims=True) + eps)
+    normalised, g = (x - mean) * inverse, dy * weight
+    average, projection = g.mean(axis=-1, keepdims=True), (g * normalised).mean(axis=-1, keepdims=True)
+    branch = (g - average - normalised * projection) * inverse
+    values = branch if stream is None else stream + branch
+    variance = unit(values) ** 2 + 4 * unit(branch) ** 2 + 4 * (unit(g) * inverse) ** 2
+    variance += (unit(average) * inverse) ** 2 + 2 * (unit(projection) * normalised * inverse) ** 2
+    variance += (unit(mean) * inverse * projection * inverse) ** 2 + (unit(normalised) * projection * inverse) ** 2
+    # of both means each term is rounded, and so is what it is made of
+    terms = (4 * unit(g * normalised) ** 2).mean(axis=-1, keepdims=True) / x.shape[-1]
+    variance += (terms * normalised**2 + (unit(g) ** 2).mean(axis=-1, keepdims=True) / x.shape[-1]) * inverse**2
+    return Expected(values, variance)
+
+
+def _flushed(unit: Unit, dy: Array) -> Array:
+    """Squares of what a processor may take for 0."""
+    return numpy.where(unit(dy) >= numpy.abs(dy), numpy.square(dy), 0.0)
