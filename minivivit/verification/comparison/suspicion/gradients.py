@@ -3,32 +3,26 @@
 import numpy
 
 from minivivit.ops.activation import ACTIVATIONS
-from minivivit.verification.comparison.suspicion.operators import ACCUMULATED, Array, Expected, Unit
+from minivivit.verification.comparison.suspicion.operators import Array, Expected, Unit, partial_sums, summation
 
 
 def linear_backward(unit: Unit, dys: list[Array], weights: list[Array]) -> Expected:
     """dx = dy W; of query, key and value the sum, in one product or in three."""
     products = [dy @ weight for dy, weight in zip(dys, weights, strict=True)]
     values = sum(products[1:], products[0])
+    partial = sum(partial_sums(unit, dy, weight) for dy, weight in zip(dys, weights, strict=True))
     variance = 2 * unit(values) ** 2 + sum(unit(product) ** 2 for product in products)
-    partial = numpy.zeros_like(values)
-    for dy, weight in zip(dys, weights, strict=True):
-        squares = numpy.square(weight)
-        variance += ((ACCUMULATED * len(weight)) ** 2 * numpy.square(dy) + _flushed(unit, dy)) @ squares
-        partial += unit(dy) ** 2 @ squares
-    return Expected(values, variance, partial)
+    return Expected(values, variance + summation(unit, len(weights[0])) * partial, partial)
 
 
 def activation_backward(unit: Unit, name: str, x: Array, dy: Array, weight: Array) -> Expected:
     """dx = (dy W) f'(x); written out, f' is a sum of products of the size of 1 + x."""
-    slope, squares = dy @ weight, numpy.square(weight)
+    slope = dy @ weight
     forward, backward = ACTIVATIONS[name]
     derivative = backward(numpy.ones_like(x), forward(x.copy())[1])
-    values = slope * derivative
-    summed = ((ACCUMULATED * len(weight)) ** 2 * numpy.square(dy) + _flushed(unit, dy)) @ squares
-    summed *= numpy.square(derivative)
-    variance = 2 * unit(values) ** 2 + unit(slope) ** 2 * (1 + numpy.square(x)) + summed
-    return Expected(values, variance, (unit(dy) ** 2 @ squares) * numpy.square(derivative))
+    values, partial = slope * derivative, partial_sums(unit, dy, weight) * numpy.square(derivative)
+    variance = 2 * unit(values) ** 2 + unit(slope) ** 2 * (1 + numpy.square(x))
+    return Expected(values, variance + summation(unit, len(weight)) * partial, partial)
 
 
 def layer_norm_backward(unit: Unit, stream: Array | None, dy: Array, x: Array, weight: Array, eps: float) -> Expected:
@@ -46,8 +40,3 @@ def layer_norm_backward(unit: Unit, stream: Array | None, dy: Array, x: Array, w
     terms = (4 * unit(g * normalised) ** 2).mean(axis=-1, keepdims=True) / x.shape[-1]
     variance += (terms * normalised**2 + (unit(g) ** 2).mean(axis=-1, keepdims=True) / x.shape[-1]) * inverse**2
     return Expected(values, variance)
-
-
-def _flushed(unit: Unit, dy: Array) -> Array:
-    """Squares of what a processor may take for 0."""
-    return numpy.where(unit(dy) >= numpy.abs(dy), numpy.square(dy), 0.0)

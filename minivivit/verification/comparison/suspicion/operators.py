@@ -61,10 +61,22 @@ def unit_of(precision: str) -> Unit:
 def linear(unit: Unit, x: Array, weight: Array, bias: Array | None) -> Expected:
     """y = x W^T + b: the product is rounded, and the sum; products are summed up in float32 or better."""
     product = x @ weight.T
-    values = product if bias is None else product + bias
-    squares = numpy.square(weight).T
-    summed = (ACCUMULATED * weight.shape[1]) ** 2 * (numpy.square(x) @ squares)
-    return Expected(values, unit(product) ** 2 + unit(values) ** 2 + summed, unit(x) ** 2 @ squares)
+    values, partial = product if bias is None else product + bias, partial_sums(unit, x, weight.T)
+    summed = summation(unit, weight.shape[1]) * partial
+    return Expected(values, unit(product) ** 2 + unit(values) ** 2 + summed, partial)
+
+
+def partial_sums(unit: Unit, x: Array, weight: Array) -> Array:
+    """What rounding each factor x of a product x W does to it; in float32, for its size alone counts."""
+    sizes = unit(x)
+    largest = sizes.max(axis=-1, keepdims=True)
+    squares = numpy.square((sizes / largest).astype("float32")) @ numpy.square(weight.astype("float32"))
+    return squares * numpy.square(largest)
+
+
+def summation(unit: Unit, terms: int) -> float:
+    """What summing in float32 adds, as a part of what rounding the factors does."""
+    return float(ACCUMULATED * terms / unit(numpy.ones(1))[0]) ** 2
 
 
 def total(unit: Unit, *terms: Array) -> Expected:

@@ -8,7 +8,7 @@ import numpy
 Array = numpy.ndarray
 Blocks = Callable[[], Iterator[Array]]
 # So many rows of a tensor are looked at, and so many tensors of that many rows kept.
-ROWS, KEPT = 256, 6
+ROWS, KEPT = 160, 8
 
 
 class Rows:

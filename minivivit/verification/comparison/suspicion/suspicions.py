@@ -35,6 +35,8 @@ from minivivit.verification.tensors.source import TensorSource
 
 # Of the whole, of a row or a column, of one entry: from the widest to the narrowest.
 LIMITS = {"whole": 1.0, "row": 2.0, "column": 2.0, "entry": 4.0}
+# Partial sums are so many times the result, squared, where terms cancel.
+CANCELLED = 16.0
 # A part that has so much of the error is where it is.
 MOST = 0.75
 
@@ -159,6 +161,8 @@ def _local_error(theirs: Array, found: Expected) -> LocalError:
     known = numpy.isfinite(variance) & numpy.isfinite(squares)
     squares, variance = numpy.where(known, squares, 0.0), numpy.where(known, variance, 0.0)
     in_part = variance + found.partial
+    # in the whole, only where terms cancel, or where what was below full precision was taken for 0
+    variance = numpy.where(found.partial > CANCELLED * variance, in_part, variance)
     by_row, by_column = (_quotient(squares.sum(axis), in_part.sum(axis)) for axis in (1, 0))
     entries = _quotient(squares, in_part)
     entry = tuple(map(int, numpy.unravel_index(entries.argmax(), entries.shape)))
