@@ -365,12 +365,8 @@ def compare(
             on_row(row)
     _judge_the_rest(comparison, working)
     _settle_layout(comparison, ours, theirs, model, working)
-    if tolerances is None and comparison.first_divergent is None:
-        _suspect(comparison, ours, theirs, model)
+    _explain(comparison, ours, theirs, model)
     comparison.notes += [*_left_out(ours, "ours"), *_left_out(theirs, "theirs"), *_notes(comparison, ours, working)]
-    if comparison.first_divergent is not None:
-        comparison.places += places_of(comparison, ours, theirs, model)
-        comparison.causes += likely_causes(comparison, ours, theirs, model)
     return comparison
 
 
@@ -569,8 +565,21 @@ def _judge_the_rest(comparison: Comparison, working: WorkingPrecision) -> None:
             comparison.rows[place] = _judged(row, *working.budgets(working.now), working.now)
 
 
+def _explain(comparison: Comparison, ours: TensorSource, theirs: TensorSource, model: Any) -> None:
+    """Where and why something differs; what is suspicious where nothing does."""
+    if comparison.first_divergent is not None:
+        comparison.places += places_of(comparison, ours, theirs, model)
+        comparison.causes += likely_causes(comparison, ours, theirs, model)
+    elif comparison.tolerances is None:
+        _suspect(comparison, ours, theirs, model)
+
+
 def _suspect(comparison: Comparison, ours: TensorSource, theirs: TensorSource, model: Any) -> None:
-    """Look once more at what was judged in half precision: see `minivivit.verification.comparison.suspicion`."""
+    """Look once more at what agrees in half precision: see `minivivit.verification.comparison.suspicion`.
+
+    What was judged by a precision of more range, since our own run overflows in theirs, is left out.
+    """
+    coarsest = unit_roundoff(comparison.precision)
     rows = {row.name: row for row in comparison.rows if row.error is not None and not row.guessed}
 
     def blocks(name: str) -> Blocks | None:
@@ -581,7 +590,8 @@ def _suspect(comparison: Comparison, ours: TensorSource, theirs: TensorSource, m
 
     judged: dict[str, str] = {}
     for name, row in rows.items():
-        if row.status in ("equal", "rounding") and (judged or _is_computed(row)):
+        known = row.status in ("equal", "rounding") and unit_roundoff(row.precision) <= coarsest
+        if known and (judged or _is_computed(row)):
             judged[name] = row.precision
     comparison.suspicions += suspicions(judged, ours, blocks, model)
     found = {suspicion.tensor for suspicion in comparison.suspicions}
@@ -593,7 +603,7 @@ def _suspect(comparison: Comparison, ours: TensorSource, theirs: TensorSource, m
 def _is_computed(row: Row) -> bool:
     """Whether it was computed in its precision: what is only stored in that is off by u at most."""
     assert row.error is not None
-    return row.precision != "" and row.error.relative_l2 > COMPUTED * unit_roundoff(row.precision)
+    return row.error.relative_l2 > COMPUTED * unit_roundoff(row.precision)
 
 
 def _no_budget(ours: TensorSource, precision: str) -> str:
