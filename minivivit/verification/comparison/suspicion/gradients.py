@@ -26,7 +26,11 @@ def activation_backward(unit: Unit, name: str, x: Array, dy: Array, weight: Arra
 
 
 def layer_norm_backward(unit: Unit, stream: Array | None, dy: Array, x: Array, weight: Array, eps: float) -> Expected:
-    r"""dx = stream + (g - mean(g) - n mean(g n)) / s, with g = dy w and n the normalised input."""
+    r"""dx = stream + (g - mean(g) - n mean(g n)) / s, with g = dy w and n the normalised input.
+
+    Of the whole alone: differentiated step by step in half precision, single entries of a right port were seen to err
+    by 26 times this, and whole tensors by 0.8 times at most.
+    """
     mean = x.mean(axis=-1, keepdims=True)
     inverse = 1 / numpy.sqrt(x.var(axis=-1, keepdims=True) + eps)
     normalised, g = (x - mean) * inverse, dy * weight
@@ -39,4 +43,4 @@ def layer_norm_backward(unit: Unit, stream: Array | None, dy: Array, x: Array, w
     # of both means each term is rounded, and so is what it is made of
     terms = (4 * unit(g * normalised) ** 2).mean(axis=-1, keepdims=True) / x.shape[-1]
     variance += (terms * normalised**2 + (unit(g) ** 2).mean(axis=-1, keepdims=True) / x.shape[-1]) * inverse**2
-    return Expected(values, variance)
+    return Expected(values, variance, in_parts=False)

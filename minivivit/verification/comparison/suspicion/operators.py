@@ -36,6 +36,8 @@ class Expected:
         much by that, and the whole tensor hardly.
     picked : array of int, or None
         Of the rows that are looked at, those that these are of; None for all.
+    in_parts : bool
+        Whether `variance` holds entry by entry, and not of the whole alone.
     mistake : callable, optional
         From theirs to a known mistake that explains it and that its size does not show, in words; "" for none.
     """
@@ -44,6 +46,7 @@ class Expected:
     variance: Array
     partial: Array | float = 0.0
     picked: Array | None = None
+    in_parts: bool = True
     mistake: Callable[[Array], str] | None = None
 
 

@@ -173,6 +173,7 @@ def _local_error(theirs: Array, found: Expected) -> LocalError:
         "entry": entries,
     }
     times = {part: math.sqrt(values.max()) for part, values in quotients.items()}
+    times = times if found.in_parts else {part: times[part] * (part == "whole") for part in times}
     row, column, total = int(by_row.argmax()), int(by_column.argmax()), squares.sum() or 1.0
     carried = {"whole": total, "row": squares[row].sum(), "column": squares[:, column].sum(), "entry": squares[entry]}
     shares = {part: float(value / total) for part, value in carried.items()}
