@@ -25,21 +25,8 @@ FLOAT16 = {
     "kernel through float16": "0.48 of rounding",
     "epsilon outside the root": "1.8 of rounding",
     "epsilon 1e-3": "0.98 of rounding",
-    "erf GELU in layer 1": "0.23 of rounding",
     "layer 1 through float16": "0.75 of rounding",
-    "erf GELU in the spatial encoder": "0.23 of rounding",
     "epsilon 1e-4 in the temporal encoder": "0.26 of rounding",
-    "deviation kept in bfloat16": "4.9 of rounding",
-    "norm's weight through bfloat16": "3.5 of rounding",
-    "second layer of the MLP through bfloat16": "2.2 of rounding",
-    "erf backward": "0.89 of rounding",
-    "erf backward, Model 3": "0.65 of rounding",
-}
-
-# In a coarse recording.
-COARSE_FLOAT16 = {
-    "deviation kept in bfloat16": "2.8 of rounding",
-    "norm's weight through bfloat16": "1.6 of rounding",
 }
 
 BFLOAT16 = {
@@ -52,29 +39,61 @@ BFLOAT16 = {
     "layer 1 through float16": "0.083 of rounding",
     "second layer of the MLP through bfloat16": "0.29 of rounding",
     "epsilon 1e-4 in the temporal encoder": "0.018 of rounding",
+    "first row of a weight's gradient zeroed": f"41 of rounding; {ALLOWED}",
+    "last column of a weight's gradient doubled": f"11 of rounding; {ALLOWED}",
 }
 
 # Only in a coarse recording: in a full one the step is seen by itself, see
 # `minivivit.verification.comparison.suspicion`, or its tensor.
+COARSE_FLOAT16 = {
+    "norm's weight through bfloat16": "1.6 of rounding",
+    "erf GELU in layer 1": "0.11 of rounding",
+    "int8 weights in the MLP": f"7.5 of rounding; {ALLOWED}",
+    "second layer of the MLP through bfloat16": "2.2 of rounding",
+    "erf GELU in the spatial encoder": "0.13 of rounding",
+    "erf backward": "0.84 of rounding",
+    "erf backward, Model 3": "0.65 of rounding",
+}
+
 COARSE_BFLOAT16 = {
-    "kernel through int8": "1.9 of rounding",
-    "erf GELU in layer 1": "0.029 of rounding",
-    "int8 weights in the MLP": "1.3 of rounding",
+    "erf GELU in layer 1": "0.013 of rounding",
+    "int8 weights in the MLP": "0.84 of rounding",
     "int8 weights everywhere": "1.6 of rounding",
-    "erf GELU in the spatial encoder": "0.029 of rounding",
+    "erf GELU in the spatial encoder": "0.017 of rounding",
+    "branch times 0.9 in the temporal encoder": f"10 of rounding; {ALLOWED}",
     "erf backward": "0.1 of rounding",
     "erf backward, Model 3": "0.062 of rounding",
-    "activations through int8": "2 of rounding",
-    "an activation of one's own": "3.3 of rounding",
+    "activations through int8": "0.89 of rounding",
+    "activations through float8": "2.6 of rounding",
+    "an activation of one's own": "1.7 of rounding",
     "layer norm's backward without the mean": f"19 of rounding; {ALLOWED}",
-    "layer norm's backward without the projection": f"35 of rounding; {ALLOWED}",
+    "layer norm's backward without the projection": f"19 of rounding; {ALLOWED}",
     "layer norm's backward with neither": f"26 of rounding; {ALLOWED}",
-    "final norm's backward without the mean": f"12 of rounding; {ALLOWED}",
     "the last key lost": "2.5 of rounding",
     "softmax-one": "6.4 of rounding in one entry",
     "only one key column": "3.8 of rounding",
     "the last place lost, spatial encoder": "9.5 of rounding in one entry",
     "query without bias, spatial attention": "4.4 of rounding in one entry",
+}
+
+# Seen, but a tensor or more further on: at the first wrong one the error is less than is allowed.
+LATER_FLOAT16 = {
+    "layer norm's backward without the projection": f"77 of rounding; {ALLOWED}",
+    "layer norm's backward with neither": f"49 of rounding; {ALLOWED}",
+    "layer norm's backward, spatial encoder": f"63 of rounding; {ALLOWED}",
+}
+
+LATER_BFLOAT16 = {
+    "ReLU's backward": f"42 of rounding; {ALLOWED}",
+    "key detached": f"51 of rounding; {ALLOWED}",
+    "branch of the MLP detached": f"63 of rounding; {ALLOWED}",
+}
+
+LATER_COARSE_BFLOAT16 = {
+    "activation's backward left out": f"57 of rounding; {ALLOWED}",
+    "scores' backward without the scale": f"42 of rounding; {ALLOWED}",
+    "value's gradient with P not transposed": f"16 of rounding; {ALLOWED}",
+    "softmax's backward, spatial encoder": f"120 of rounding; {ALLOWED}",
 }
 
 # Paired by order, with layouts that are found.
@@ -134,5 +153,13 @@ HIDDEN: dict[Column, dict[str, str]] = {
     Column(coarse=True, dtype="float16"): INSIDE | FLOAT16 | COARSE_FLOAT16,
     Column(coarse=True, dtype="bfloat16"): INSIDE | BFLOAT16 | COARSE_BFLOAT16,
     Column(fresh=True): FRESH,
-    Column(coarse=True, fresh=True): INSIDE | FRESH | LATER,
+    Column(coarse=True, fresh=True): INSIDE | FRESH,
+}
+
+SEEN_LATER: dict[Column, dict[str, str]] = {
+    Column(dtype="float16"): LATER_FLOAT16,
+    Column(dtype="bfloat16"): LATER_BFLOAT16,
+    Column(coarse=True, dtype="float16"): LATER_FLOAT16,
+    Column(coarse=True, dtype="bfloat16"): LATER_BFLOAT16 | LATER_COARSE_BFLOAT16,
+    Column(coarse=True, fresh=True): LATER,
 }
