@@ -414,8 +414,15 @@ def test_what_is_made_of_the_figures_follows_from_them():
         assert verdicts[f"{model}: the smaller the pool, the more that start gives"] == REVERSED
     assert "is the best of all for Model 2" in said
     for pool in POOLS:
-        best = max(STARTS["Model 2"], key=lambda start: accuracy(Trial("Model 2", pool, start)))
+        best = max(STARTS, key=lambda start: accuracy(Trial("Model 2", pool, start)))
         assert best == "average_arp"
+    assert "any start ahead by more than 0.1 points" in said
+    leads = [
+        figures.of(Trial("Model 1", pool, start)) - figures.of(Trial("Model 1", pool))
+        for pool in POOLS
+        for start in STARTS
+    ]
+    assert round(100 * max(lead.mean() for lead in leads), 1) == 0.1
     assert "Temporal layers do harm" in said
     assert verdicts["Model 2: one temporal layer is better than none"] == REVERSED
     assert max(temporal_layers(), key=accuracy).temporal_layers == 0

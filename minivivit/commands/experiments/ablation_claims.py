@@ -89,10 +89,10 @@ def _of_starts(figures: Figures) -> Iterator[Claim]:
         for pool, lead in zip(POOLS, leads, strict=True):
             yield Claim(f"{model}, {pool:,} clips: the image model is a better start than none (section 3.4)", lead)
         yield Claim(f"{model}: the smaller the pool, the more that start gives", leads[0] - leads[-1])
-    central, inflated = (figures.of(starts("Model 2", name)[-1]) for name in ("central_frame", "filter_inflation"))
-    yield Claim(
-        f"Model 2, {POOLS[-1]:,} clips: the central frame is better than inflation (Table 1)", central - inflated
-    )
+        central, inflated = (figures.of(starts(model, name)[-1]) for name in ("central_frame", "filter_inflation"))
+        yield Claim(
+            f"{model}, {POOLS[-1]:,} clips: the central frame is better than inflation (Table 1)", central - inflated
+        )
     smallest = [figures.of(Trial(model, POOLS[0])) for model in MODELS]
     yield Claim(f"{POOLS[0]} clips, from scratch: Model 2 is ahead of Model 1 (section 4.2)", smallest[0] - smallest[1])
 

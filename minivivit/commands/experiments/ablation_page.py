@@ -68,8 +68,7 @@ def _starts(figures: Figures) -> list[str]:
     lines = ["## From scratch, and from an image model: pools of three sizes", ""]
     for model in MODELS:
         rows = [
-            [start.replace("_", " "), *(_percent(figures, trial) for trial in starts(model, start))]
-            for start in STARTS[model]
+            [start.replace("_", " "), *(_percent(figures, trial) for trial in starts(model, start))] for start in STARTS
         ]
         lines += [*markdown_table([model, *(f"{pool:,} clips" for pool in POOLS)], rows), ""]
     return lines

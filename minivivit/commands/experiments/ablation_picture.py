@@ -22,7 +22,7 @@ from minivivit.training.experiments.ablations import (
 PICTURE_FILE = "ablations.png"
 CHANCE = 12.5  # percent
 COLOURS = {"Model 2": "tab:blue", "Model 1": "tab:orange"}
-LINES = dict(zip(STARTS["Model 2"], ("-", "--", ":", "-."), strict=True))
+LINES = dict(zip(STARTS, ("-", "--", ":", "-."), strict=True))
 
 
 def draw_ablations(figures: Figures, path: Path) -> bool:
@@ -41,7 +41,7 @@ def draw_ablations(figures: Figures, path: Path) -> bool:
     regularisers.set_xticks(range(len(LADDER)), LADDER, rotation=30, ha="right", fontsize=9)
     regularisers.set_title("Regularisers, one after the other")
     for model in MODELS:
-        for start in STARTS[model]:
+        for start in STARTS:
             label = f"{model}, {start.replace('_', ' ')}"
             style = {"color": COLOURS[model], "linestyle": LINES[start]}
             _points(pools, figures, POOLS, starts(model, start), label, **style)
@@ -66,6 +66,7 @@ def draw_ablations(figures: Figures, path: Path) -> bool:
         axes.set_ylabel("clips named right (%)")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
+    pools.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)  # eight lines hide none
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
     return True
