@@ -74,11 +74,10 @@ def _wheel(name: str, version: str, files: dict[str, bytes], metadata: str) -> W
     record = [f"{place},sha256={_digest(data)},{len(data)}" for place, data in entries.items()]
     entries[f"{info}/RECORD"] = ("\n".join([*record, f"{info}/RECORD,,"]) + "\n").encode()
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for place, data in entries.items():
-            archive.writestr(
-                zipfile.ZipInfo(place), data, zipfile.ZIP_DEFLATED
-            )  # of 1980: the same files, the same bytes
+            of_1980 = zipfile.ZipInfo(place)  # the same files, the same bytes
+            archive.writestr(of_1980, data, zipfile.ZIP_DEFLATED, compresslevel=9)
     return Wheel(f"{stem}-py3-none-any.whl", buffer.getvalue())
 
 
