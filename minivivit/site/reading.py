@@ -25,7 +25,7 @@ NOTEBOOK = """\
 {%- else -%}{{ super() }}{%- endif -%}
 {%- endblock -%}"""
 PICTURES = "pictures"
-COLOURS = 48
+COLOURS = 40
 # Pygments' classes: keywords and what is defined; comments and strings.
 MARKS = {"b": ("k", "ow", "nf", "nc"), "i": ("c", "s")}
 
@@ -99,7 +99,7 @@ def notebook_page(path: Path, origin: str, links: Links) -> tuple[str, dict[str,
 
 
 def _as_webp(png: bytes) -> bytes:
-    """The same picture in fewer bytes and colours: it is a drawing, in which nobody tells 48 colours from 256."""
+    """The same picture in fewer bytes and colours: it is a drawing, in which nobody tells 40 colours from 256."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:
         drawing = image.convert("RGB").quantize(COLOURS, kmeans=1, dither=Image.Dither.NONE)
