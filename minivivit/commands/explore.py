@@ -19,8 +19,7 @@ from minivivit.files.tensor_data import quoted
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.embeddings import needs_interpolation
 from minivivit.progress import LAYER, num_layers, progress_bar
-from minivivit.video.reading import count_frames, read_video
-from minivivit.video.sampling import centre_frame_indices
+from minivivit.video.reading import read_central_frames
 
 DESCRIPTION = """\
 Write a page in which a network can be walked through: one clip goes through it forward and backward, and every value
@@ -58,8 +57,7 @@ def run_explore(arguments: argparse.Namespace) -> None:
     directory, clip, config, processor, notes = read_chosen(arguments)
     check_clip_len(config.num_frames, processor, config)
     with progress_bar(3 + 2 * num_layers(config), "explore") as bar:
-        indices = centre_frame_indices(config.num_frames, DEFAULT_STRIDE, count_frames(clip))
-        frames = read_video(clip, indices)
+        frames = read_central_frames(clip, config.num_frames, DEFAULT_STRIDE)
         pixel_values = processor.pixel_values(frames)
         seen = processor.pixel_values(frames, data_format="channels_last", **processor.without_arithmetic)[0]
         bar.update()

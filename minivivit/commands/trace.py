@@ -29,9 +29,8 @@ from minivivit.verification.tracing.recording import Model, trace_model
 from minivivit.verification.tracing.telling_weights import perturb
 from minivivit.video.default_processor import load_processor
 from minivivit.video.readers.npy import open_array
-from minivivit.video.reading import count_frames, read_video
+from minivivit.video.reading import read_central_frames
 from minivivit.video.resize import MAX_VALUES
-from minivivit.video.sampling import centre_frame_indices
 
 DESCRIPTION = """\
 Write every intermediate value of one pass into a directory, by name, as it is made.
@@ -169,8 +168,7 @@ def read_input(path: Path, model_directory: Path, config: VivitConfig) -> tuple[
             )
     processor, notes = load_processor(model_directory, config)
     check_clip_len(config.num_frames, processor, config)
-    indices = centre_frame_indices(config.num_frames, DEFAULT_STRIDE, count_frames(path))
-    frames = read_video(path, indices)
+    frames = read_central_frames(path, config.num_frames, DEFAULT_STRIDE)
     return processor.pixel_values(frames), notes
 
 

@@ -31,8 +31,7 @@ from minivivit.training.data.motion.shapes import GLYPHS, fitted_to_unit_disc
 from minivivit.training.optimisers.clipping import global_norm
 from minivivit.training.optimisers.sgd import SGD
 from minivivit.video.default_processor import load_processor
-from minivivit.video.reading import count_frames, read_video
-from minivivit.video.sampling import centre_frame_indices
+from minivivit.video.reading import count_frames, read_central_frames
 
 STRIDE = 2  # of the frames of a clip, where it has enough; the paper's, as in `minivivit explore`
 STROKE_RADIUS = 0.16  # of a drawn line, where the pad is 2 wide
@@ -214,8 +213,7 @@ class Live:
         if wanted.source == "motion":
             frames = motion_frames(config, wanted)
         else:
-            indices = centre_frame_indices(config.num_frames, STRIDE, count_frames(self.clip))
-            frames = read_video(self.clip, indices)
+            frames = read_central_frames(self.clip, config.num_frames, STRIDE)
         frames = frames[frame_order(len(frames), wanted)]
         pixels = numpy.asarray(self.processor.pixel_values(frames), numpy.float32)
         seen = self.processor.pixel_values(frames, data_format="channels_last", **self.processor.without_arithmetic)[0]

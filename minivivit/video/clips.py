@@ -15,7 +15,7 @@ import numpy
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import quoted
 from minivivit.video.frames import frame_to_array, infer_data_format, make_batched, to_data_format
-from minivivit.video.reading import count_frames, frame_rate, read_video
+from minivivit.video.reading import count_and_hold, frame_rate, read_video
 from minivivit.video.sampling import checked_counts
 
 
@@ -222,10 +222,13 @@ def _read(path: Any, given: VideoMetadata | None, sample: Sampler | None) -> Cli
     Of metadata that is given only the fps counts, and only where the file states none (pictures, arrays).
     """
     fps = frame_rate(path) or (None if given is None else given.fps)
-    total = None if sample is None else count_frames(path)
-    indices = None if sample is None or total is None else sample(VideoMetadata(total, fps))
-    frames = read_video(path, indices)  # (frames, height, width, 3)
-    total = len(frames) if total is None else total
+    if sample is None:
+        frames, indices = read_video(path), None  # (frames, height, width, 3)
+        total = len(frames)
+    else:
+        total, read = count_and_hold(path)
+        indices = sample(VideoMetadata(total, fps))
+        frames = read(indices)
     metadata = VideoMetadata(
         total,
         fps,

@@ -14,6 +14,7 @@ from minivivit.video.readers.container import container_frame_rate, container_fr
 from minivivit.video.readers.gathering import Frame, check_any, check_frames, checked_indices, gather_frames
 from minivivit.video.readers.images import animation_frames, folder_frames
 from minivivit.video.readers.npy import open_npy, read_npy
+from minivivit.video.sampling import centre_frame_indices
 
 _NPY_HEAD = b"\x93NUMPY"
 # GIF; PNG; TIFF and BigTIFF, little-endian and big-endian. WebP starts as AVI does: see _is_animation.
@@ -85,7 +86,7 @@ def frame_rate(path: str | os.PathLike[str]) -> float | None:
         As `read_video` does.
     """
     path = Path(path)
-    if path.is_dir() or _is_npy(path) or _is_animation(_head(path)):
+    if not _is_container(path):
         return None
     return container_frame_rate(path)
 
@@ -125,13 +126,19 @@ def count_and_hold(
         As `count_frames`; the second, as `read_video`.
     """
     path = Path(path)
-    if path.is_dir() or _is_npy(path) or _is_animation(_head(path)):
+    if not _is_container(path):
         return count_frames(path), partial(read_video, path)
     count, held = held_frames(path)
     check_any(count, str(path))
     if held is None:
         return count, partial(read_video, path)
     return count, lambda indices: gather_frames(held, checked_indices(indices), str(path))
+
+
+def read_central_frames(path: str | os.PathLike[str], clip_len: int, stride: int) -> numpy.ndarray:
+    """The frames in the middle of a clip, as `centre_frame_indices` chooses them; raises as `count_and_hold`."""
+    total, read = count_and_hold(path)
+    return read(centre_frame_indices(clip_len, stride, total))
 
 
 def check_video(path: str | os.PathLike[str]) -> int:
@@ -160,6 +167,10 @@ def _frames(path: Path) -> Generator[Frame, None, None]:
     else:
         frames = container_frames(path)
     return cast(Generator[Frame, None, None], frames)
+
+
+def _is_container(path: Path) -> bool:
+    return not (path.is_dir() or _is_npy(path) or _is_animation(_head(path)))
 
 
 def _is_npy(path: Path) -> bool:

@@ -83,7 +83,7 @@ def _decoded(path: Path) -> Generator[tuple[Any, Frame], None, None]:
     decoded = 0
     # One for all frames: to make one takes longer than to use it. With threads of its own, as PyAV from 17 on has them,
     # to wait for them takes longer than to do without.
-    alone: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+    alone: dict[str, Any] = {"threads": 1} if _major_version(av) >= 17 else {}
     reformat = partial(av.video.reformatter.VideoReformatter().reformat, format="rgb24", **alone)
     with _open(av, path) as container:
         stream = _video_stream(container, path)
@@ -122,7 +122,7 @@ def container_frame_rate(path: Path) -> float | None:
 def _open(av: Any, path: Path) -> Any:
     # PyAV before 18 crashes where it passes options on to the streams of a container that names them late, as MPEG and
     # FLV do. There a claim of too many pixels is found by `_video_stream`, and by the decoder's own limit (2**28).
-    options = {"options" if int(av.__version__.split(".")[0]) >= 18 else "container_options": _CONTAINER_OPTIONS}
+    options = {"options" if _major_version(av) >= 18 else "container_options": _CONTAINER_OPTIONS}
     try:
         # "file:" keeps a colon in the name from being read as a protocol; texts in other encodings than UTF-8 are none
         # of our business.
@@ -132,6 +132,10 @@ def _open(av: Any, path: Path) -> Any:
             f"{path} cannot be opened as a video ({_reason(error)}); expected MP4, MOV, MKV, WebM, AVI, MPEG, TS, "
             "WMV, FLV, OGG, GIF, PNG, WebP, TIFF, .npy or a folder of images, complete and undamaged, and no playlist"
         ) from None
+
+
+def _major_version(av: Any) -> int:
+    return int(av.__version__.split(".")[0])
 
 
 def _video_stream(container: Any, path: Path) -> Any:

@@ -64,6 +64,11 @@ def listed_ranges(found: list[tuple[int, int]], most: int = 6) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
+def attention_axes(config: VivitConfig) -> tuple[str, str]:
+    """The axes that a layer of Model 3 attends over, in their order."""
+    return ("temporal", "spatial") if config.attention_order == "time_space" else ("spatial", "temporal")
+
+
 def axes_of(name: str, shape: tuple[int, ...], config: VivitConfig | None, clips: int | None) -> list[Axis]:
     """The axes of a tensor; an axis that counts two things gives two, so that their sizes make up the shape.
 

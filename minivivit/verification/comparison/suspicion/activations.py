@@ -5,11 +5,11 @@ import math
 import numpy
 
 from minivivit.ops.activation import ACTIVATIONS
-from minivivit.verification.comparison.mistakes.activations import TANH_GELUS
+from minivivit.verification.comparison.mistakes.activations import NAMES, TANH_GELUS
+from minivivit.verification.comparison.suspicion.gradients import activation_derivative
 from minivivit.verification.comparison.suspicion.operators import Array, Expected, Unit
 
 EXACT = "gelu"
-WORDS = {EXACT: "exact GELU (erf)", "gelu_pytorch_tanh": "the tanh approximation of GELU"}
 # Beyond, float32's own cancellation in 1 + erf(x) is more than a rounding.
 FARTHEST = 3.5
 # The other one explains so many of the entries, to one rounding each, and ours no more than so many.
@@ -45,7 +45,7 @@ def other_gelu_words(unit: Unit, name: str, x: Array, theirs: Array) -> str:
     if explained[0] > UNEXPLAINED or explained[1] < EXPLAINED:
         return ""
     return (
-        f"one rounding away from {WORDS[other]} of its input in {explained[1]:.1%} of its entries, and from {name}, "
+        f"one rounding away from {NAMES[other][0]} of its input in {explained[1]:.1%} of its entries, and from {name}, "
         f"which the config names, in {explained[0]:.1%}"
     )
 
@@ -60,16 +60,12 @@ def other_slope_words(name: str, x: Array, slope: Array, theirs: Array, right: E
     other = other_gelu(name)
     if other is None:
         return ""
-    derivatives = []
-    for each in (name, other):
-        forward, backward = ACTIVATIONS[each]
-        derivatives.append(backward(numpy.ones_like(x), forward(x.copy())[1]))
-    change = slope * (derivatives[1] - derivatives[0])
+    change = slope * (activation_derivative(other, x) - activation_derivative(name, x))
     squares = float((numpy.square(change) / right.variance).sum())
     beta = float(((theirs - right.values) * change / right.variance).sum()) / squares if squares else 0.0
     if abs(beta - 1) > NEAR_ONE or beta * math.sqrt(squares) < LARGE:
         return ""
     return (
-        f"off by {beta:.2f} times what the derivative of {WORDS[other]} in place of that of {name} would change, give "
-        f"or take {RMS / math.sqrt(squares):.2f} by rounding"
+        f"off by {beta:.2f} times what the derivative of {NAMES[other][0]} in place of that of {name} would change, "
+        f"give or take {RMS / math.sqrt(squares):.2f} by rounding"
     )

@@ -17,12 +17,16 @@ def linear_backward(unit: Unit, dys: list[Array], weights: list[Array]) -> Expec
 
 def activation_backward(unit: Unit, name: str, x: Array, dy: Array, weight: Array) -> Expected:
     """dx = (dy W) f'(x); written out, f' is a sum of products of the size of 1 + x."""
-    slope = dy @ weight
-    forward, backward = ACTIVATIONS[name]
-    derivative = backward(numpy.ones_like(x), forward(x.copy())[1])
+    slope, derivative = dy @ weight, activation_derivative(name, x)
     values, partial = slope * derivative, partial_sums(unit, dy, weight) * numpy.square(derivative)
     variance = 2 * unit(values) ** 2 + unit(slope) ** 2 * (1 + numpy.square(x))
     return Expected(values, variance + summation(unit, len(weight)) * partial, partial)
+
+
+def activation_derivative(name: str, x: Array) -> Array:
+    """f'(x)"""
+    forward, backward = ACTIVATIONS[name]
+    return backward(numpy.ones_like(x), forward(x.copy())[1])
 
 
 def layer_norm_backward(unit: Unit, stream: Array | None, dy: Array, x: Array, weight: Array, eps: float) -> Expected:

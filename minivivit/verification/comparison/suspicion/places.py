@@ -10,6 +10,7 @@ import numpy
 from minivivit.config import VivitConfig
 from minivivit.ops.tubelet_embedding import cut_tubelets
 from minivivit.verification.comparison.causes.places import LAYER, layer_input
+from minivivit.verification.comparison.evidence.axes import attention_axes
 from minivivit.verification.comparison.suspicion import gradients, operators
 from minivivit.verification.comparison.suspicion.activations import other_gelu_words, other_slope_words
 from minivivit.verification.comparison.suspicion.operators import Array, Expected, Unit
@@ -166,16 +167,15 @@ def _norm_after(place: Place, match: re.Match) -> Expected | None:
 
 def _sum_before(place: Place, layer: str) -> str:
     """What the MLP's norm takes."""
-    kinds = ("", "spatial_" if place.config.attention_order == "time_space" else "temporal_")
+    kinds = ("", f"{attention_axes(place.config)[1]}_")
     names = (f"{layer}.{kind}attention_residual" for kind in kinds)
     return next((name for name in names if name in place.rows.shapes), "")
 
 
 def _branch_input(place: Place, match: re.Match) -> str:
     """What the norm before an attention takes."""
-    kinds = ("temporal", "spatial") if place.config.attention_order == "time_space" else ("spatial", "temporal")
-    later = match["A"] == kinds[1]
-    return f"{match['L']}.{kinds[0]}_attention_residual" if later else layer_input(match)
+    first, second = attention_axes(place.config)
+    return f"{match['L']}.{first}_attention_residual" if match["A"] == second else layer_input(match)
 
 
 def _attention(place: Place, match: re.Match) -> Expected | None:
@@ -228,12 +228,10 @@ def _layer(place: Place, match: re.Match) -> Expected | None:
 
 def _sum_backward(place: Place, match: re.Match) -> Expected | None:
     """Of the sum after an attention: what comes past the next branch, and back through it."""
-    layer, kinds = match["L"], ("temporal", "spatial")
-    if place.config.attention_order != "time_space":
-        kinds = ("spatial", "temporal")
+    layer, (first, second) = match["L"], attention_axes(place.config)
     name = place.name.removeprefix("gradient.")
-    if match["A"] == f"{kinds[0]}_":
-        stream, norm = f"gradient.{layer}.{kinds[1]}_attention_residual", f"{layer}.layernorm_{kinds[1]}"
+    if match["A"] == f"{first}_":
+        stream, norm = f"gradient.{layer}.{second}_attention_residual", f"{layer}.layernorm_{second}"
     else:
         stream, norm = f"gradient.{layer}", f"{layer}.layernorm_after"
     return place.norm_backward(stream, norm, name)
@@ -255,9 +253,9 @@ def _before_final_norm(place: Place, name: str, stem: str) -> Expected | None:
 
 
 def _before_layer(place: Place, name: str, layer: str) -> Expected | None:
-    first = "temporal" if place.config.attention_order == "time_space" else "spatial"
     norm, total = f"{layer}.layernorm_before", f"{layer}.attention_residual"
     if f"gradient.{norm}" not in place.rows.shapes:
+        first = attention_axes(place.config)[0]
         norm, total = f"{layer}.layernorm_{first}", f"{layer}.{first}_attention_residual"
     return place.norm_backward(f"gradient.{total}", norm, name)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy
 
+from minivivit.verification.comparison.evidence.axes import attention_axes
 from minivivit.verification.comparison.evidence.evidence import Evidence, Hypothesis
 from minivivit.verification.comparison.whole_layers.attention_mistakes import attention_mistakes
 from minivivit.verification.comparison.whole_layers.factorised_mistakes import factorised_mistakes, other_order
@@ -123,7 +124,7 @@ def _layer(evidence: Evidence, name: str) -> Layer | None:
         return None
     if config.attention_type != "factorised_self_attention":
         return Layer(config, (Branch("attention", "layernorm_before", "attention_residual"),))
-    axes = ("temporal", "spatial") if config.attention_order == "time_space" else ("spatial", "temporal")
+    axes = attention_axes(config)
     return Layer(
         config,
         tuple(Branch(f"{axis}_attention", f"layernorm_{axis}", f"{axis}_attention_residual", axis) for axis in axes),
