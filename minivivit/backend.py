@@ -182,11 +182,16 @@ def is_left_behind(array: Array) -> bool:
     return _left_behind.get(id(array)) is array
 
 
+def _is_cupy(xp: Any) -> bool:
+    """Whether `xp` is CuPy, and not only like it: what only CuPy can do may be asked of it."""
+    return xp is not numpy and xp is sys.modules.get("cupy")
+
+
 def special_functions(xp: Any) -> Any:
     """The module with `erf` and its kin that goes with the array library `xp`."""
     if xp is numpy:
         return scipy.special
-    if xp is sys.modules.get("cupy"):
+    if _is_cupy(xp):
         return importlib.import_module("cupyx.scipy.special")
     return xp.special
 
@@ -247,6 +252,8 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
         Where to write the product.
     """
     xp = array_namespace(a)
+    if _is_cupy(xp) and _should_turn(a, b, out):
+        return xp.matmul(b.swapaxes(-1, -2), a.swapaxes(-1, -2)).swapaxes(-1, -2)
     blas = _scipy_blas() if xp is numpy else None
     if blas is None or a.dtype != b.dtype or a.shape[-2] * a.shape[-1] * b.shape[-1] < SMALL_PRODUCT:
         return xp.matmul(a, b, out=out)
@@ -261,9 +268,94 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     return product
 
 
+def _should_turn(a: Array, b: Array, out: Array | None) -> bool:
+    """Whether CuPy should multiply (b^T a^T)^T, and not a b.
+
+    It copies each stack of matrices that is not stored by rows. Where `a` is stored by columns, and larger than `b`,
+    the transposes leave it the smaller copy.
+    """
+    return out is None and a.ndim > 2 and a.size > b.size and bool(a.swapaxes(-1, -2).flags.c_contiguous)
+
+
 def _by_columns(matrix: numpy.ndarray) -> tuple[numpy.ndarray, bool]:
     """The transpose as BLAS takes it without a copy: a matrix stored by columns, and whether BLAS is to turn it."""
     return (matrix, True) if matrix.flags.f_contiguous else (matrix.T, False)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Several operations in one
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def is_gpu(xp: Any) -> bool:
+    """Whether the array library `xp` computes on a GPU, where a large operation is faster than many small ones."""
+    return xp is not numpy and not getattr(xp, "is_emulation", False)
+
+
+def one_kernel(function: Callable[..., None], results: tuple, inputs: tuple, **constants: float) -> None:
+    """Call ``function(xp, *results, *inputs, **constants)``; with CuPy it becomes a single kernel of the GPU.
+
+    A GPU has no cache in which an array could wait for the next operation: a chain of them reads and writes its memory
+    at each link. `cupy.fuse` compiles the chain, when it first sees the function and the dtypes.
+
+    Parameters
+    ----------
+    function : callable
+        One of a module, not made anew for each call. It computes entry by entry, with ufuncs of xp and operators, and
+        writes into the results.
+    results : tuple of arrays, all of one shape
+        They may hold what the function begins with.
+    inputs : tuple of arrays that broadcast to that shape
+    constants : numbers that the function takes by name
+        Each new one is a kernel of its own.
+    """
+    xp = array_namespace(results[0])
+    if _is_cupy(xp):
+        _fused(function, len(results), tuple(constants.items()))(*results, *inputs)
+    else:
+        function(xp, *results, *inputs, **constants)
+
+
+@cache
+def _fused(function: Callable[..., None], num_results: int, constants: tuple) -> Callable[..., None]:
+    """`function` as one kernel of CuPy."""
+    cupy = importlib.import_module("cupy")
+
+    def on_registers(*arrays: Array) -> None:
+        # written in place, a result would go to memory at each operation
+        results = [cupy.copy(result) for result in arrays[:num_results]]
+        function(cupy, *results, *arrays[num_results:], **dict(constants))
+        for array, result in zip(arrays, results, strict=False):
+            array[...] = result
+
+    return cupy.fuse(kernel_name=function.__name__.strip("_"))(on_registers)
+
+
+def row_dots(a: Array, b: Array) -> Array:
+    """The product of each row of `a` with that of `b`: the sum over the last axis, without an array of the products."""
+    xp = array_namespace(a)
+    if _is_cupy(xp):
+        return _fused_sum_of_products(-1)(a, b)
+    return xp.einsum("...i,...i->...", a, b)
+
+
+def column_dots(a: Array, b: Array) -> Array:
+    """The product of each column of the matrix `a` with that of `b`: as `row_dots`, over the first axis."""
+    xp = array_namespace(a)
+    if _is_cupy(xp):
+        return _fused_sum_of_products(0)(a, b)
+    return xp.einsum("ij,ij->j", a, b)
+
+
+@cache
+def _fused_sum_of_products(axis: int) -> Callable[[Array, Array], Array]:
+    """Products and their sum as one kernel of CuPy, whose einsum makes a matrix product of each row."""
+    cupy = importlib.import_module("cupy")
+
+    def sum_of_products(a: Array, b: Array) -> Array:
+        return cupy.sum(a * b, axis=axis)
+
+    return cupy.fuse(kernel_name="sum_of_products")(sum_of_products)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import scipy.linalg.blas
 import scipy.special
 import threadpoolctl
 from model_cases import clip_for, tiny_config, tiny_model
+from stand_in_array import xp
 
 from minivivit import InputError, VivitConfig, VivitModel, backend
 from minivivit.backend import (
@@ -30,6 +31,7 @@ from minivivit.backend import (
     special_functions,
     to_numpy,
 )
+from minivivit.verification.rounding.precisions import Emulation
 
 
 def refusal(function, *args, **kwargs):
@@ -596,3 +598,38 @@ def test_within_a_result_there_is_no_second_level_of_threads():
 
     (own,) = backend.results_ahead([task], workers=1, waiting=1)
     assert set(seen) == {own} != {threading.current_thread()}
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Several operations in one
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def halve_and_shift(xp, half, shifted, x, shift, by):
+    """A chain for the tests."""
+    xp.multiply(x, by, out=half)
+    xp.add(half, shift, out=shifted)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_chain_on_the_cpu_is_its_operations(dtype):
+    x, shift = numpy.arange(6, dtype=dtype).reshape(2, 3), numpy.array([[10], [20]], dtype)
+    half, shifted = numpy.empty_like(x), numpy.empty_like(x)
+    backend.one_kernel(halve_and_shift, (half, shifted), (x, shift), by=0.5)
+    assert (half == x / 2).all()
+    assert (shifted == x / 2 + shift).all()
+
+
+@pytest.mark.parametrize("as_array", [numpy.asarray, xp.asarray], ids=["cpu", "stand_in"])
+def test_products_of_rows_and_columns(as_array):
+    a, b = numpy.random.default_rng(0).standard_normal((2, 4, 5, 6))
+    rows = to_numpy(backend.row_dots(as_array(a), as_array(b)))
+    columns = to_numpy(backend.column_dots(as_array(a[0]), as_array(b[0])))
+    numpy.testing.assert_allclose(rows, (a * b).sum(axis=-1), rtol=1e-13)
+    numpy.testing.assert_allclose(columns, (a[0] * b[0]).sum(axis=0), rtol=1e-13)
+
+
+def test_where_a_large_operation_is_faster_than_many_small_ones():
+    assert backend.is_gpu(xp)
+    assert not backend.is_gpu(numpy)
+    assert not backend.is_gpu(Emulation("bfloat16", rounds_results=True))

@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array, array_namespace, floating_namespace, matmul, parallel_blocks
+from minivivit.backend import (
+    Array,
+    array_namespace,
+    floating_namespace,
+    is_gpu,
+    matmul,
+    one_kernel,
+    parallel_blocks,
+    row_dots,
+)
 from minivivit.ops.attention_dropout import MASK_ROWS, AttentionDropout, attention_dropout_keep, first_sequence
 
 # A block of scores, BLOCK_ROWS queries x at most BLOCK_KEYS keys: small enough to stay in cache between the product
@@ -15,10 +24,12 @@ from minivivit.ops.attention_dropout import MASK_ROWS, AttentionDropout, attenti
 # 4,096 or 8,192 bytes apart would share a few lines of the cache.
 BLOCK_ROWS = MASK_ROWS
 BLOCK_KEYS = 1056
-# A GPU works on all heads at once and has no such cache to fit. What costs there is the number of operations started.
-BLOCK_KEYS_ON_GPU = 8192
 # Entries of scores that one task works on at once; small heads are taken together until they fill it.
 TASK_ENTRIES = BLOCK_ROWS * BLOCK_KEYS
+# A GPU has no such cache to fit. It is busy only with large products, of many heads and rows at once: here as many as
+# make this many entries, half a gigabyte in float32.
+BLOCK_KEYS_ON_GPU = 8192
+ENTRIES_ON_GPU = 1 << 27
 
 
 def blockwise_attention_forward(
@@ -98,7 +109,7 @@ def _forward_task(
     transposed_key = xp.ascontiguousarray(key[place].swapaxes(-1, -2))  # once a head, not once a block
     values = xp.ascontiguousarray(value[place])
     lowest = numpy.finfo(query.dtype).min
-    for rows in _blocks(query.shape[2], BLOCK_ROWS):
+    for rows in _row_blocks(scaled_query.shape, key.shape[2], xp):
         running_max = None
         for keys in _key_blocks(key.shape[2], xp):
             scores = matmul(scaled_query[..., rows, :], transposed_key[..., keys])  # (..., rows, keys)
@@ -106,8 +117,8 @@ def _forward_task(
                 scores += _bias_block(bias, query.shape, key.shape[2], place, rows, keys, lowest, xp)
             block_max = scores.max(axis=-1, keepdims=True)  # (..., rows, 1)
             new_max = xp.maximum(lowest if running_max is None else running_max, block_max)
-            scores -= new_max
-            weights = xp.exp(scores, out=scores)
+            one_kernel(_exp_above, (scores,), (new_max,))
+            weights = scores
             block_sum = weights.sum(axis=-1, keepdims=True)  # of the probabilities before dropout
             if dropout is not None:
                 weights *= _dropout_block(dropout, query.shape, place, rows, keys, key.shape[2], weights)
@@ -178,32 +189,44 @@ def _backward_task(
     num_keys = keys_of_head.shape[-2]
     lowest = numpy.finfo(doutput.dtype).min
     dkey_sum, dvalue_sum = xp.zeros_like(keys_of_head), xp.zeros_like(keys_of_head)
-    for rows in _blocks(doutput.shape[2], BLOCK_ROWS):
+    for rows in _row_blocks(scaled_query.shape, num_keys, xp):
         blocks, delta = [], 0
         for keys in _key_blocks(num_keys, xp):
             scores = matmul(scaled_query[..., rows, :], transposed_key[..., keys])
             if cache["bias"] is not None:
                 scores += _bias_block(cache["bias"], doutput.shape, num_keys, place, rows, keys, lowest, xp)
-            scores -= maximum[..., rows, :]
-            weights = dropped = xp.exp(scores, out=scores)  # (..., rows, keys)
+            one_kernel(_exp_above, (scores,), (maximum[..., rows, :],))
+            weights = dropped = scores  # (..., rows, keys)
             dweights = matmul(doutputs[..., rows, :], transposed_value[..., keys])
             if cache["dropout"] is not None:
                 mask = _dropout_block(cache["dropout"], doutput.shape, place, rows, keys, num_keys, weights)
                 dropped = weights * mask
                 dweights *= mask
             dvalue_sum[..., keys, :] += matmul(dropped.swapaxes(-1, -2), doutputs[..., rows, :])
-            delta = delta + xp.einsum("...ij,...ij->...i", weights, dweights)[..., None]  # no array of the products
+            delta = delta + row_dots(weights, dweights)[..., None]
             blocks.append((keys, weights, dweights))
         delta = delta / total[..., rows, :]
         dquery_sum = xp.zeros_like(scaled_query[..., rows, :])
         for keys, weights, dweights in blocks:
-            dweights -= delta
-            dscores = xp.multiply(dweights, weights, out=dweights)
+            one_kernel(_softmax_gradient, (dweights,), (weights, delta))
+            dscores = dweights
             dquery_sum += matmul(dscores, keys_of_head[..., keys, :])
             dkey_sum[..., keys, :] += matmul(dscores.swapaxes(-1, -2), scaled_query[..., rows, :])
         dquery[(*place, rows)] = dquery_sum * scale
     dkey[place] = dkey_sum  # the queries were scaled already
     dvalue[place] = dvalue_sum
+
+
+def _exp_above(xp: Any, scores: Array, maximum: Array) -> None:
+    """Scores become their exponentials, relative to that of the largest."""
+    scores -= maximum
+    xp.exp(scores, out=scores)
+
+
+def _softmax_gradient(xp: Any, dweights: Array, weights: Array, delta: Array) -> None:
+    """The gradient of the probabilities becomes that of the scores."""
+    dweights -= delta
+    dweights *= weights
 
 
 def _empty_heads(like: Array, xp: Any) -> Array:
@@ -221,11 +244,25 @@ def _key_blocks(num_keys: int, xp: Any) -> list[slice]:
     return _blocks(num_keys, BLOCK_KEYS if xp is numpy else BLOCK_KEYS_ON_GPU)
 
 
+def _row_blocks(shape: tuple[int, ...], num_keys: int, xp: Any) -> list[slice]:
+    """Blocks of queries, (..., queries, head_size), with whole blocks of the dropout mask each."""
+    *stack, queries, _ = shape
+    if not is_gpu(xp):
+        return _blocks(queries, BLOCK_ROWS)
+    at_once = max(1, ENTRIES_ON_GPU // (math.prod(stack) * num_keys * BLOCK_ROWS))
+    in_all = -(-queries // BLOCK_ROWS)
+    count = -(-in_all // at_once)
+    return _blocks(queries, -(-in_all // count) * BLOCK_ROWS)
+
+
 def _head_groups(shape: tuple[int, ...], num_keys: int, xp: Any) -> Iterator[tuple[slice, slice]]:
     """(batch, heads) slices for the tasks: single heads where they are large, many at once where they are small."""
     batch, heads, queries, _ = shape
-    entries = min(queries, BLOCK_ROWS) * min(num_keys, BLOCK_KEYS)
-    group = max(1, TASK_ENTRIES // entries) if xp is numpy else batch * heads
+    rows = min(queries, BLOCK_ROWS)
+    if xp is numpy:
+        group = max(1, TASK_ENTRIES // (rows * min(num_keys, BLOCK_KEYS)))
+    else:
+        group = max(1, ENTRIES_ON_GPU // (rows * num_keys))
     samples, heads_at_once = max(1, group // heads), min(group, heads)
     for b in range(0, batch, samples):
         for h in range(0, heads, heads_at_once):
@@ -259,11 +296,13 @@ def _dropout_block(
     seed, rate, *part = dropout
     first = first_sequence(shape[0], *part)
     samples, heads = place
-    row_block, num_rows = rows.start // MASK_ROWS, rows.stop - rows.start
     mask = numpy.empty(like.shape, dtype=like.dtype)
     for b in range(samples.start, samples.stop):
         for h in range(heads.start, heads.stop):
-            keep = attention_dropout_keep(seed, rate, first + b, h, row_block, num_rows, num_keys)[:, keys]
-            mask[b - samples.start, h - heads.start] = keep
+            of_head = mask[b - samples.start, h - heads.start]
+            for start in range(rows.start, rows.stop, MASK_ROWS):
+                few = of_head[start - rows.start : start - rows.start + MASK_ROWS]
+                place_of_rows = (first + b, h, start // MASK_ROWS, len(few))
+                few[...] = attention_dropout_keep(seed, rate, *place_of_rows, num_keys)[:, keys]
     mask *= 1 / (1 - rate)
     return array_namespace(like).asarray(mask)

@@ -1,8 +1,9 @@
 """Gaussian error linear unit, exact (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
 
 import math
+from typing import Any
 
-from minivivit.backend import Array, array_namespace, floating_namespace, special_functions
+from minivivit.backend import Array, array_namespace, floating_namespace, one_kernel, special_functions
 
 
 def gelu_forward(x: Array, out: Array | None = None) -> tuple[Array, dict]:
@@ -17,12 +18,18 @@ def gelu_forward(x: Array, out: Array | None = None) -> tuple[Array, dict]:
         Receives the result; not x itself.
     """
     xp = floating_namespace(x, "x")
-    cumulative = xp.multiply(x, 1 / math.sqrt(2))  # built up in one buffer
-    cumulative = special_functions(xp).erf(cumulative, out=cumulative)
+    cumulative, y = xp.empty_like(x), xp.empty_like(x) if out is None else out
+    one_kernel(_gelu, (y, cumulative), (x,))
+    return y, {"x": x, "cumulative": cumulative}
+
+
+def _gelu(xp: Any, y: Array, cumulative: Array, x: Array) -> None:
+    """Write y and its weight."""
+    xp.multiply(x, 1 / math.sqrt(2), out=cumulative)  # built up in one buffer
+    special_functions(xp).erf(cumulative, out=cumulative)
     cumulative += 1
     cumulative *= 0.5
-    y = xp.multiply(x, cumulative, out=out)
-    return y, {"x": x, "cumulative": cumulative}
+    xp.multiply(x, cumulative, out=y)
 
 
 def gelu_backward(dy: Array, cache: dict) -> Array:
@@ -33,6 +40,12 @@ def gelu_backward(dy: Array, cache: dict) -> Array:
     .. math:: dx = dy \left(\Phi(x) + x \varphi(x)\right), \qquad \varphi(x) = \frac{e^{-x^2/2}}{\sqrt{2\pi}}
     """
     x, cumulative = cache["x"], cache["cumulative"]
-    xp = array_namespace(x)
+    dx = array_namespace(x).empty_like(x)
+    one_kernel(_gelu_gradient, (dx,), (dy, x, cumulative))
+    return dx
+
+
+def _gelu_gradient(xp: Any, dx: Array, dy: Array, x: Array, cumulative: Array) -> None:
+    """Write dx."""
     density = xp.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
-    return dy * (cumulative + x * density)
+    xp.multiply(dy, cumulative + x * density, out=dx)

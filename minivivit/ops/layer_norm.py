@@ -5,7 +5,17 @@ from typing import Any
 
 import numpy
 
-from minivivit.backend import Array, array_namespace, floating_namespace, parallel_blocks, row_blocks
+from minivivit.backend import (
+    Array,
+    array_namespace,
+    column_dots,
+    floating_namespace,
+    is_gpu,
+    one_kernel,
+    parallel_blocks,
+    row_blocks,
+    row_dots,
+)
 
 # Entries that a task works on at once. As float32 they take 1 MB, and the next pass finds them in cache. With fewer,
 # threads would wait for each other: between two passes each is back in Python, where one runs at a time.
@@ -37,6 +47,9 @@ def layer_norm_forward(x: Array, weight: Array, bias: Array, eps: float) -> tupl
     """
     xp = floating_namespace(x, "x")
     x_rows = x.reshape(-1, x.shape[-1])  # (rows, features)
+    if is_gpu(xp) and x.dtype == numpy.float32:
+        y, mean, inverse_std = _forward_in_double(x_rows, weight, bias, eps)
+        return y.reshape(x.shape), {"x": x, "weight": weight, "mean": mean, "inverse_std": inverse_std}
     y = xp.empty_like(x_rows)
     mean = xp.empty((len(x_rows), 1), dtype=x.dtype)
     inverse_std = xp.empty((len(x_rows), 1), dtype=x.dtype)
@@ -45,22 +58,49 @@ def layer_norm_forward(x: Array, weight: Array, bias: Array, eps: float) -> tupl
         with numpy.errstate(over="ignore", invalid="ignore"):
             mean[rows] = x_rows[rows].mean(axis=-1, keepdims=True)
             centred = xp.subtract(x_rows[rows], mean[rows], out=y[rows])
-            variance = _variance(centred, xp)
-        inverse_std[rows] = 1.0 / xp.sqrt(variance + eps)
+            variance = _variance(centred)
         if bool(xp.isfinite(variance).all()):
-            centred *= inverse_std[rows]
+            one_kernel(_inverse_root, (inverse_std[rows],), (variance,), eps=eps)
+            one_kernel(_scale_and_shift, (centred,), (centred, inverse_std[rows], weight, bias))
         else:
             _normalise_huge(x_rows[rows], variance, eps, mean[rows], inverse_std[rows], centred, xp)
-        centred *= weight
-        centred += bias
+            centred *= weight
+            centred += bias
 
     parallel_blocks([partial(normalise, rows) for rows in _blocks(x_rows, xp)], xp)
     return y.reshape(x.shape), {"x": x, "weight": weight, "mean": mean, "inverse_std": inverse_std}
 
 
-def _variance(centred: Array, xp: Any) -> Array:
+def _forward_in_double(x_rows: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
+    """The same on a GPU, whose float64 no number of a float32 overflows: y, and in float64 mean and inverse_std.
+
+    To look whether a variance is infinite, the processor would have to wait for it, and the GPU then for the processor.
+    """
+    xp = array_namespace(x_rows)
+    mean = x_rows.mean(axis=-1, dtype="float64", keepdims=True)
+    centred = x_rows - mean
+    variance, inverse_std, y = _variance(centred), xp.empty_like(mean), xp.empty_like(x_rows)
+    one_kernel(_inverse_root, (inverse_std,), (variance,), eps=eps)
+    one_kernel(_scale_and_shift, (y,), (centred, inverse_std, weight, bias))
+    return y, mean, inverse_std
+
+
+def _variance(centred: Array) -> Array:
     """The mean square of each row, (rows, 1), without an array of the squares."""
-    return xp.einsum("ij,ij->i", centred, centred)[:, None] / centred.shape[-1]
+    return row_dots(centred, centred)[:, None] / centred.shape[-1]
+
+
+def _inverse_root(xp: Any, inverse_std: Array, variance: Array, eps: float) -> None:
+    xp.add(variance, eps, out=inverse_std)
+    xp.sqrt(inverse_std, out=inverse_std)
+    xp.divide(1.0, inverse_std, out=inverse_std)
+
+
+def _scale_and_shift(xp: Any, y: Array, centred: Array, inverse_std: Array, weight: Array, bias: Array) -> None:
+    """Of centred rows make normalised ones, and of them y."""
+    xp.multiply(centred, inverse_std, out=y)
+    y *= weight
+    y += bias
 
 
 def _normalise_huge(
@@ -73,7 +113,7 @@ def _normalise_huge(
     centred = shrunk - mean
     # eps shrinks too, but not to 0, by which a constant row would be divided
     smaller_eps = xp.maximum(eps / divisor / divisor, numpy.finfo(x_rows.dtype).tiny)
-    inverse_std[...] = 1.0 / xp.sqrt(_variance(centred, xp) + smaller_eps)
+    inverse_std[...] = 1.0 / xp.sqrt(_variance(centred) + smaller_eps)
     normalised[...] = centred * inverse_std
     mean *= divisor
     inverse_std /= divisor
@@ -109,19 +149,32 @@ def layer_norm_backward(dy: Array, cache: dict) -> tuple[Array, Array, Array]:
 
     def differentiate(index: int, rows: slice) -> None:
         inverse_std = cache["inverse_std"][rows]
-        normalised = x_rows[rows] - cache["mean"][rows]
-        normalised *= inverse_std
-        dweight_parts[index] = xp.einsum("ij,ij->j", dy_rows[rows], normalised)
+        normalised = xp.empty_like(x_rows[rows])
+        one_kernel(_normalise, (normalised,), (x_rows[rows], cache["mean"][rows], inverse_std))
+        dweight_parts[index] = column_dots(dy_rows[rows], normalised)
         dbias_parts[index] = dy_rows[rows].sum(axis=0)
         dnormalised = xp.multiply(dy_rows[rows], weight, out=dx[rows])
-        stretch = xp.einsum("ij,ij->i", dnormalised, normalised)[:, None] / features
-        dnormalised -= dnormalised.mean(axis=-1, keepdims=True)
-        normalised *= stretch
-        dnormalised -= normalised
-        dnormalised *= inverse_std
+        stretch = row_dots(dnormalised, normalised)[:, None] / features
+        shift = dnormalised.mean(axis=-1, keepdims=True)
+        one_kernel(_leave_out, (dnormalised, normalised), (shift, stretch, inverse_std))
 
     parallel_blocks([partial(differentiate, index, rows) for index, rows in enumerate(blocks)], xp)
     return dx.reshape(x.shape), dweight_parts.sum(axis=0), dbias_parts.sum(axis=0)
+
+
+def _normalise(xp: Any, normalised: Array, x: Array, mean: Array, inverse_std: Array) -> None:
+    xp.subtract(x, mean, out=normalised)
+    normalised *= inverse_std
+
+
+def _leave_out(
+    xp: Any, dnormalised: Array, normalised: Array, shift: Array, stretch: Array, inverse_std: Array
+) -> None:
+    """Of the gradient of the normalised rows make dx: without what moves or stretches a whole row."""
+    dnormalised -= shift
+    normalised *= stretch
+    dnormalised -= normalised
+    dnormalised *= inverse_std
 
 
 def _blocks(x_rows: Array, xp: Any) -> list[slice]:

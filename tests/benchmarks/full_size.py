@@ -35,7 +35,6 @@ FRAMES, SIZE, LABELS = 32, 224, 400
 
 def minivivit_step(args: argparse.Namespace):
     """A batch through minivivit."""
-    import numpy
 
     from minivivit import VivitForVideoClassification
 
@@ -43,7 +42,7 @@ def minivivit_step(args: argparse.Namespace):
         os.environ["CUPY_TF32"] = "1" if args.worker.endswith("-tf32") else "0"
     backend = {"cpu": "numpy", "cuda": "cupy"}[args.device]
     model = VivitForVideoClassification.from_pretrained(args.checkpoint, backend=backend)
-    pixel_values, labels = the_clip(args), numpy.array([7] * args.batch)
+    pixel_values, labels = model.xp.asarray(the_clip(args)), model.xp.asarray([7] * args.batch)
 
     def forward() -> float:
         return float(model(pixel_values).logits[0, 0])
@@ -300,7 +299,7 @@ def main() -> None:
     print(f"{'':16}{'median s':>10}{'fastest s':>11}{'peak MiB':>10}{'our time':>24}{'our memory':>12}   value")
     for name, row in table.items():
         print(
-            f"{name:16}{row['seconds']:10.2f}{row['fastest']:11.2f}{row['peak_mib']:10.0f}"
+            f"{name:16}{row['seconds']:10.3f}{row['fastest']:11.3f}{row['peak_mib']:10.0f}"
             f"{statistics.median(row['ratios']):9.2f}x ({row['ratios'][0]:.2f} to {row['ratios'][-1]:.2f})"
             f"{ours['peak_mib'] / row['peak_mib']:11.2f}x   {row['value']:.6f}"
         )

@@ -6,6 +6,8 @@ functions and methods, and for which types its ufuncs have a loop. So the stand-
 the numbers are right only a GPU can tell (``pytest -m gpu``).
 """
 
+import ast
+import contextlib
 import importlib
 import inspect
 import json
@@ -18,6 +20,8 @@ from pathlib import Path
 import numpy
 import pytest
 import stand_in_array
+
+from minivivit import backend
 
 try:
     import cupy
@@ -243,3 +247,64 @@ def test_a_call_that_cupy_lacks_is_found(call, fault):
 )
 def test_a_call_that_it_has_is_not(call):
     assert fault_of(*call) is None
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Chains that become one kernel
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def chains():
+    """What `one_kernel` is called with in the package: (module, function, results, inputs, names of constants)."""
+    found = []
+    for path in sorted((ROOT / "minivivit").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "one_kernel":
+                function, results, inputs = node.args
+                module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+                constants = tuple(keyword.arg for keyword in node.keywords)
+                found.append((module, function.id, len(results.elts), len(inputs.elts), constants))
+    return sorted(set(found))
+
+
+def some_array(dtype):
+    """An array of CuPy; where there is no GPU, of memory that does not exist, which nothing will read."""
+    try:
+        return cupy.zeros((3, 4), dtype)
+    except cupy.cuda.runtime.CUDARuntimeError:
+        memory = cupy.cuda.UnownedMemory(1, 1 << 20, None, 0)
+        return cupy.ndarray((3, 4), dtype, memptr=cupy.cuda.MemoryPointer(memory, 0))
+
+
+def fused_of(fused, dtype, count):
+    """The kernel that CuPy makes of a chain for arrays of a dtype; it runs only where there is a GPU."""
+    with contextlib.suppress(cupy.cuda.runtime.CUDARuntimeError):
+        fused(*(some_array(dtype) for _ in range(count)))
+    assert fused.new_fusion is None, "it is no simple chain: CuPy has to synchronise within it"
+    ((kernel, _),) = (made for key, made in fused._memo.items() if set(key[::2]) == {numpy.dtype(dtype).char})
+    return kernel
+
+
+def test_chains_are_found():
+    names = {name for _, name, *_ in chains()}
+    assert {"_exp_above", "_softmax_gradient", "_gelu_tanh", "_scale_and_shift"} <= names
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("chain", chains(), ids=lambda chain: chain[1])
+def test_a_chain_becomes_one_kernel(chain, dtype):
+    """In the dtype of its arrays: that a constant is a number of Python must not make float32 float64."""
+    module, name, results, inputs, constants = chain
+    function = getattr(importlib.import_module(module), name)
+    fused = backend._fused(function, results, tuple((constant, 0.5) for constant in constants))
+    kernel = fused_of(fused, dtype, results + inputs)
+    types = set(re.findall(r"^(float|double) v\d+", kernel.operation, re.MULTILINE))
+    assert types == {{"float32": "float", "float64": "double"}[dtype]}
+    assert isinstance(kernel, cupy.ElementwiseKernel)
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+def test_a_sum_of_products_becomes_one_kernel(axis):
+    kernel = fused_of(backend._fused_sum_of_products(axis), "float32", 2)
+    assert isinstance(kernel, cupy.ReductionKernel)
+    assert "double" not in kernel.preamble

@@ -4,9 +4,11 @@ import numpy
 import pytest
 
 from minivivit import VivitConfig, VivitForVideoClassification, VivitImageProcessor, VivitModel
-from minivivit.backend import _load_cupy, to_numpy
+from minivivit.backend import _load_cupy, column_dots, matmul, row_dots, to_numpy
 from minivivit.config import ACTIVATION_NAMES
 from minivivit.layers.trace import Trace
+from minivivit.ops import blockwise_attention
+from minivivit.ops.layer_norm import layer_norm_forward
 from minivivit.training.optimisers.adamw import AdamW
 from minivivit.training.optimisers.clipping import clip_by_global_norm
 from minivivit.training.optimisers.sgd import SGD
@@ -236,3 +238,44 @@ def test_the_image_processors_float_steps(settings):
     assert isinstance(ours, CUPY.ndarray)
     assert ours.dtype == theirs.dtype == "float32"
     numpy.testing.assert_allclose(ours.get(), theirs, rtol=3e-7, atol=3e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_products_that_cupy_computes_otherwise(dtype):
+    """Stacks whose first matrices are stored by columns are turned; rows and columns are multiplied by one kernel."""
+    rng = numpy.random.default_rng(0)
+    a, b = rng.standard_normal((2, 3, 40, 300)).astype(dtype), rng.standard_normal((2, 3, 40, 7)).astype(dtype)
+    on_gpu = [CUPY.asarray(array) for array in (a, b)]
+    for number, (first, second) in enumerate([(a, b), (b, a)]):
+        turned = matmul(on_gpu[number].swapaxes(-1, -2), on_gpu[1 - number])
+        assert_on_gpu_and_close(turned, first.swapaxes(-1, -2) @ second, 1e-13 if dtype == "float64" else 1e-6)
+    tolerance = 1e-13 if dtype == "float64" else 2e-6
+    assert_on_gpu_and_close(row_dots(on_gpu[0], on_gpu[0]), (a * a).sum(axis=-1), tolerance)
+    assert_on_gpu_and_close(column_dots(on_gpu[0][0, 0], on_gpu[0][0, 0]), (a * a)[0, 0].sum(axis=0), tolerance)
+
+
+def test_layer_norm_of_huge_rows():
+    rng = numpy.random.default_rng(0)
+    size = numpy.array([1, 1e19, 1e25, 1e37, 1e-3, 3e38])[:, None]
+    x = rng.uniform(-1, 1, (6, 40))
+    x = (x / abs(x).max(axis=1, keepdims=True) * size).astype("float32")
+    weight, bias = rng.standard_normal((2, 40)).astype("float32")
+    ours, _ = layer_norm_forward(*(CUPY.asarray(array) for array in (x, weight, bias)), 1e-6)
+    exact, _ = layer_norm_forward(*(array.astype("float64") for array in (x, weight, bias)), 1e-6)
+    assert ours.dtype == "float32"
+    assert abs(ours.get() - exact).max() < 2e-6
+
+
+@pytest.mark.parametrize("entries", [1 << 16, 1 << 20, 1 << 27])
+@pytest.mark.parametrize("dropout", [None, (5, 0.2)])
+def test_attention_in_blocks_of_rows(entries, dropout, monkeypatch):
+    """600 queries: as many heads and rows at once as the entries are enough for."""
+    monkeypatch.setattr(blockwise_attention, "ENTRIES_ON_GPU", entries)
+    heads = numpy.random.default_rng(0).standard_normal((4, 2, 3, 600, 8))
+    query, key, value, doutput = (CUPY.asarray(part) for part in heads)
+    output, cache = blockwise_attention.blockwise_attention_forward(query, key, value, None, dropout)
+    expected, host_cache = blockwise_attention.blockwise_attention_forward(*heads[:3], None, dropout)
+    assert_on_gpu_and_close(output, expected, 1e-12)
+    gradients = blockwise_attention.blockwise_attention_backward(doutput, cache)
+    expected = blockwise_attention.blockwise_attention_backward(heads[3], host_cache)
+    assert_on_gpu_and_close(gradients, expected, 1e-12)

@@ -3,8 +3,10 @@
 import numpy
 import pytest
 from small_models import MODELS, clip_for, small_model
+from stand_in_array import xp
 
 from minivivit import InputError, VivitForVideoClassification, VivitModel
+from minivivit.backend import to_numpy
 from minivivit.config import ACTIVATION_NAMES
 from minivivit.models.forward_options import training_options
 from minivivit.ops.layer_norm import layer_norm_backward, layer_norm_forward
@@ -33,22 +35,27 @@ def test_huge_pixels_have_the_logits_and_gradients_of_float64(number, size):
         assert abs(gradients[name] - exact_gradients[name]).max() < 1e-4 * scale, name
 
 
-def test_layer_norm_of_huge_rows():
-    """Each row as float64 has it; and the rows beside them keep their bits."""
+@pytest.mark.parametrize("as_array", [numpy.asarray, xp.asarray], ids=["cpu", "stand_in"])
+def test_layer_norm_of_huge_rows(as_array):
+    """Each row as float64 has it; and the rows beside them keep their bits. A GPU computes in float64 itself."""
     rng = numpy.random.default_rng(0)
     size = numpy.array([1, 1e19, 1e25, 1e37, 1e-3, 3e38])[:, None]
     x = rng.uniform(-1, 1, (6, 40))
     x = (x / abs(x).max(axis=1, keepdims=True) * size).astype("float32")
     weight, bias = rng.standard_normal((2, 40)).astype("float32")
     dy = rng.standard_normal(x.shape).astype("float32")
-    y, cache = layer_norm_forward(x, weight, bias, 1e-6)
+    arrays = [as_array(array) for array in (x, weight, bias)]
+    y, cache = layer_norm_forward(*arrays, 1e-6)
     exact, exact_cache = layer_norm_forward(*(array.astype("float64") for array in (x, weight, bias)), 1e-6)
-    assert abs(y - exact).max() < 2e-6
-    assert (y[[0, 4]] == layer_norm_forward(x[[0, 4]], weight, bias, 1e-6)[0]).all()
-    gradients = layer_norm_backward(dy[:5], {**cache, "x": x[:5]})
+    assert y.dtype == "float32"
+    assert abs(to_numpy(y) - exact).max() < 2e-6
+    beside = layer_norm_forward(as_array(x[[0, 4]]), *arrays[1:], 1e-6)[0]
+    assert (to_numpy(y)[[0, 4]] == to_numpy(beside)).all()
+    gradients = layer_norm_backward(as_array(dy[:5]), {**cache, "x": as_array(x[:5])})
     exact_gradients = layer_norm_backward(dy[:5].astype("float64"), {**exact_cache, "x": x[:5].astype("float64")})
     for ours, theirs in zip(gradients, exact_gradients, strict=True):
-        assert (abs(ours - theirs) <= 1e-5 * abs(theirs).max(axis=-1, keepdims=True)).all()
+        assert ours.dtype == "float32"
+        assert (abs(to_numpy(ours) - theirs) <= 1e-5 * abs(theirs).max(axis=-1, keepdims=True)).all()
 
 
 def test_layer_norm_of_rows_that_have_no_mean():

@@ -83,6 +83,8 @@ class Emulation:
         Where the functions come from.
     """
 
+    is_emulation = True  # `minivivit.backend.is_gpu` asks: its arrays are in the memory of the CPU
+
     def __init__(self, precision: str, rounds_results: bool, module: ModuleType = numpy):
         self.precision, self.rounds_results, self.module = precision, rounds_results, module
 
