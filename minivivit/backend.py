@@ -305,9 +305,9 @@ def one_kernel(function: Callable[..., None], results: tuple, inputs: tuple, **c
         writes into the results.
     results : tuple of arrays, all of one shape
         They may hold what the function begins with.
-    inputs : tuple of arrays that broadcast to that shape
-    constants : numbers that the function takes by name
-        Each new one is a kernel of its own.
+    inputs : tuple of arrays that broadcast to that shape, and of numbers
+    constants : numbers and truth values that the function takes by name
+        It may ask what they are; each new one is a kernel of its own.
     """
     xp = array_namespace(results[0])
     if _is_cupy(xp):

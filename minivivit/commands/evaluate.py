@@ -226,7 +226,7 @@ def _clip_answers(
     viewing = Viewing(args.views[0], args.views[1], args.average, args.stride, shuffle_seed)
     model = _load(directory, args.backend, [*more, *data_notes], notes)
     first, last = _shard(len(clips), clips_of_a_block(config, viewing), args.shard)
-    kept: Predictions | _InMemory = _InMemory()
+    kept: Predictions | _NotWritten = _NotWritten()
     with progress_bar(last - first, "evaluate", "clip") as bar, ExitStack() as stack:
 
         def take_up() -> list[Answer]:
@@ -239,20 +239,21 @@ def _clip_answers(
         bar.refresh()
         own = answer_clips(model, processor, clips, viewing, first + len(answered), last, ranks.turns)
         for answers in in_turns(ranks, own):
-            answered += answers
             kept.append(answers)
+            answered += [dataclasses.replace(answer, top=()) for answer in answers]  # of a million clips, too
             bar.update(len(answers))
             if not args.skip_damaged and any(answer.damage for answer in answers):
                 _name_all_damage(processor, config, clips[first:last], viewing, answered, bar)
         return answered
 
 
-class _InMemory:
-    """Answers that are written nowhere."""
+class _NotWritten:
+    """Where answers go that are written nowhere."""
 
-    def __init__(self) -> None:
-        self.answers: list[Answer] = []
-        self.append = self.answers.extend
+    answers = ()
+
+    def append(self, answers: Sequence[Answer]) -> None:
+        """See `Predictions`."""
 
 
 def _kept(
@@ -263,10 +264,10 @@ def _kept(
     viewing: Viewing,
     first: int,
     last: int,
-) -> AbstractContextManager[Predictions | _InMemory]:
+) -> AbstractContextManager[Predictions | _NotWritten]:
     """Where the answers go, with those that are there already."""
     if args.predictions is None:
-        return nullcontext(_InMemory())
+        return nullcontext(_NotWritten())
     content = {
         "weights": _weights_digest(model),
         "config": model.config.to_dict(),

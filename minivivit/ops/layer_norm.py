@@ -59,13 +59,11 @@ def layer_norm_forward(x: Array, weight: Array, bias: Array, eps: float) -> tupl
             mean[rows] = x_rows[rows].mean(axis=-1, keepdims=True)
             centred = xp.subtract(x_rows[rows], mean[rows], out=y[rows])
             variance = _variance(centred)
-        if bool(xp.isfinite(variance).all()):
-            one_kernel(_inverse_root, (inverse_std[rows],), (variance,), eps=eps)
-            one_kernel(_scale_and_shift, (centred,), (centred, inverse_std[rows], weight, bias))
-        else:
-            _normalise_huge(x_rows[rows], variance, eps, mean[rows], inverse_std[rows], centred, xp)
-            centred *= weight
-            centred += bias
+        one_kernel(_inverse_root, (inverse_std[rows],), (variance,), eps=eps)
+        factor = inverse_std[rows]
+        if not bool(xp.isfinite(variance).all()):
+            factor = _shrink_huge(x_rows[rows], variance, eps, mean[rows], inverse_std[rows], centred, xp)
+        one_kernel(_scale_and_shift, (centred,), (centred, factor, weight, bias))
 
     parallel_blocks([partial(normalise, rows) for rows in _blocks(x_rows, xp)], xp)
     return y.reshape(x.shape), {"x": x, "weight": weight, "mean": mean, "inverse_std": inverse_std}
@@ -103,20 +101,23 @@ def _scale_and_shift(xp: Any, y: Array, centred: Array, inverse_std: Array, weig
     y += bias
 
 
-def _normalise_huge(
-    x_rows: Array, variance: Array, eps: float, mean: Array, inverse_std: Array, normalised: Array, xp: Any
-) -> None:
-    """Write what rows with an infinite variance have in truth; to the other rows do the same, with a divisor of 1."""
+def _shrink_huge(
+    x_rows: Array, variance: Array, eps: float, mean: Array, inverse_std: Array, centred: Array, xp: Any
+) -> Array:
+    """Of rows with an infinite variance write mean and inverse_std as they are in truth, and the centred rows divided.
+
+    Returns what makes those normalised: the inverse_std of the divided rows. The divisor of other rows is 1.
+    """
     divisor = xp.where(xp.isfinite(variance), 1, xp.abs(x_rows).max(axis=-1, keepdims=True))  # (rows, 1)
     shrunk = x_rows / divisor
     mean[...] = shrunk.mean(axis=-1, keepdims=True)
-    centred = shrunk - mean
+    centred[...] = shrunk - mean
     # eps shrinks too, but not to 0, by which a constant row would be divided
     smaller_eps = xp.maximum(eps / divisor / divisor, numpy.finfo(x_rows.dtype).tiny)
-    inverse_std[...] = 1.0 / xp.sqrt(_variance(centred) + smaller_eps)
-    normalised[...] = centred * inverse_std
+    factor = 1.0 / xp.sqrt(_variance(centred) + smaller_eps)
     mean *= divisor
-    inverse_std /= divisor
+    xp.divide(factor, divisor, out=inverse_std)
+    return factor
 
 
 def layer_norm_backward(dy: Array, cache: dict) -> tuple[Array, Array, Array]:

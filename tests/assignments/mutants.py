@@ -32,8 +32,8 @@ _SAME = [
     ("", "xp.where(counts[:, 0], labels, 0)", "`0`"),
     ("sgd_step", "if decay != 0", ""),
     ("sgd_step", "gradient = gradient + decay * parameter", ""),
-    ("sgd_step", "if self.nesterov else buffer", "gradient"),
-    ("sgd_step", "if self.nesterov else buffer", "self.momentum"),
+    ("sgd_step", "if nesterov else buffer", "gradient"),
+    ("sgd_step", "if nesterov else buffer", "momentum"),
     ("", "self.rate_scales.get", "learning_rate / self.rate_scales"),
     ("", "self.rate_scales.get", "-> `learning_rate`"),
     # the cache, which the answer does not hold
@@ -46,7 +46,6 @@ _SAME = [
     ("cross_entropy_backward", "targets.sum(axis=-1", "targets.sum"),  # a factor of 1
     ("cross_entropy_backward", "targets.sum(axis=-1", "-> `xp.exp(log_probs)`"),
     ("layer_norm_backward", "dweight_parts.sum(axis=0)", "_parts.mean"),  # one block has all rows of a case
-    ("adamw_step", "if shrink != 1", ""),
     ("adamw_step", "else 1.0", "`1.0`"),
 ]
 
@@ -194,17 +193,22 @@ _OPERATORS: list[tuple[str, str, tuple[str, ...], Callable[[dict], Callable]]] =
     (
         "layer_norm",
         "ops.layer_norm",
-        ("layer_norm_forward",),
+        ("layer_norm_forward", "_variance", "_inverse_root", "_scale_and_shift"),
         lambda m: lambda x, w, b, eps: m["layer_norm_forward"](x, w, b, eps)[0],
     ),
     (
         "layer_norm_backward",
         "ops.layer_norm",
-        ("layer_norm_forward", "layer_norm_backward"),
+        ("layer_norm_forward", "layer_norm_backward", "_normalise", "_leave_out"),
         lambda m: lambda dy, x, w, eps: m["layer_norm_backward"](dy, m["layer_norm_forward"](x, w, 0 * w, eps)[1]),
     ),
-    ("gelu", "ops.gelu", ("gelu_forward",), lambda m: lambda x: m["gelu_forward"](x)[0]),
-    ("gelu_backward", "ops.gelu", ("gelu_backward",), lambda m: lambda dy, x: m["gelu_backward"](dy, {"x": x})),
+    ("gelu", "ops.gelu", ("gelu_forward", "_gelu"), lambda m: lambda x: m["gelu_forward"](x)[0]),
+    (
+        "gelu_backward",
+        "ops.gelu",
+        ("gelu_backward", "_gelu_gradient"),
+        lambda m: lambda dy, x: m["gelu_backward"](dy, m["gelu_forward"](x)[1]),
+    ),
     (
         "cut_tubelets",
         "ops.tubelet_embedding",
@@ -264,11 +268,16 @@ _OPERATORS: list[tuple[str, str, tuple[str, ...], Callable[[dict], Callable]]] =
             )[0]
         ),
     ),
-    ("sgd_step", "training.optimisers.sgd", ("_update_block",), lambda m: _with("SGD", m, training_checks._sgd)),
+    (
+        "sgd_step",
+        "training.optimisers.sgd",
+        ("_update_block", "_descend", "_descend_with_momentum"),
+        lambda m: _with("SGD", m, training_checks._sgd),
+    ),
     (
         "adamw_step",
         "training.optimisers.adamw",
-        ("_update_block", "step"),
+        ("_update_block", "_update", "step"),
         lambda m: _with("AdamW", m, training_checks._adamw),
     ),
     ("encoder", "checks.encoder_checks", ("_encode",), lambda m: m["_encode"]),

@@ -14,7 +14,7 @@ from minivivit.models.top_classes import joint_top_k, top_classes
 TOP = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A model's answer for one clip.
 

@@ -1,10 +1,11 @@
 """AdamW: Adam whose weight decay does not pass through its moments."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy
 
-from minivivit.backend import Array, array_namespace, as_array, to_numpy
+from minivivit.backend import Array, array_namespace, as_array, one_kernel, to_numpy
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import quoted
 from minivivit.training.optimisers.blocks import for_each_block, split_into_blocks
@@ -109,16 +110,15 @@ class AdamW:
         for_each_block(self._update_block, blocks, xp)
 
     def _update_block(self, parameter: Array, gradient: Array, m: Array, v: Array, step_size: float, shrink: float):
-        # PyTorch's order of operations, so that float64 agrees to the last digits.
-        if shrink != 1:
-            parameter *= shrink
-        m += (1 - self.beta1) * (gradient - m)
-        v *= self.beta2
-        v += (1 - self.beta2) * gradient * gradient
-        denominator = array_namespace(v).sqrt(v)
-        denominator /= (1 - self.beta2**self.step_count) ** 0.5
-        denominator += self.eps
-        parameter -= step_size * m / denominator
+        root = (1 - self.beta2**self.step_count) ** 0.5
+        one_kernel(
+            _update,
+            (parameter, m, v),
+            (gradient, step_size, shrink, root),
+            beta1=self.beta1,
+            beta2=self.beta2,
+            eps=self.eps,
+        )
 
     def state_dict(self) -> dict[str, Array]:
         """The state, flat: ``"exp_avg.NAME"`` and ``"exp_avg_sq.NAME"``, live, and ``"step"``, an int64 scalar."""
@@ -143,3 +143,27 @@ class AdamW:
         for name, array in own.items():
             if name != "step":
                 array[...] = array_namespace(array).asarray(to_numpy(state[name]))
+
+
+def _update(
+    xp: Any,
+    parameter: Array,
+    m: Array,
+    v: Array,
+    gradient: Array,
+    step_size: float,
+    shrink: float,
+    root_of_correction: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> None:
+    """Update a parameter and its moments; in PyTorch's order, so that float64 agrees to the last digits."""
+    parameter *= shrink
+    m += (1 - beta1) * (gradient - m)
+    v *= beta2
+    v += (1 - beta2) * gradient * gradient
+    denominator = xp.sqrt(v)
+    denominator /= root_of_correction
+    denominator += eps
+    parameter -= step_size * m / denominator

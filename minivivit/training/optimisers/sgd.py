@@ -1,8 +1,9 @@
 """Stochastic gradient descent with momentum, as PyTorch defines it. The paper trains ViViT with it."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from minivivit.backend import Array, array_namespace, as_array, to_numpy
+from minivivit.backend import Array, array_namespace, as_array, one_kernel, to_numpy
 from minivivit.files.tensor_data import quoted
 from minivivit.training.optimisers.blocks import for_each_block, split_into_blocks
 from minivivit.training.optimisers.checks import check_parameters, check_same_tensors, check_setting, check_step
@@ -98,15 +99,17 @@ class SGD:
         for_each_block(self._update_block, blocks, xp)
 
     def _update_block(self, parameter: Array, gradient: Array, buffer: Array, learning_rate: float, decay: float):
-        if decay != 0:
-            gradient = gradient + decay * parameter
         if self.momentum == 0:
-            direction = gradient
-        else:
-            buffer *= self.momentum
-            buffer += gradient
-            direction = gradient + self.momentum * buffer if self.nesterov else buffer
-        parameter -= learning_rate * direction
+            one_kernel(_descend, (parameter,), (gradient, learning_rate), decay=decay)
+            return
+        one_kernel(
+            _descend_with_momentum,
+            (parameter, buffer),
+            (gradient, learning_rate),
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            decay=decay,
+        )
 
     def state_dict(self) -> dict[str, Array]:
         """The live state, flat: ``"momentum_buffer.NAME"`` for each parameter; empty without momentum."""
@@ -125,3 +128,27 @@ class SGD:
         check_same_tensors(state, own, "optimiser states", advice=": is it the state of SGD with momentum?")
         for name, array in own.items():
             array[...] = array_namespace(array).asarray(to_numpy(state[name]))
+
+
+def _descend(xp: Any, parameter: Array, gradient: Array, learning_rate: float, decay: float) -> None:
+    if decay != 0:
+        gradient = gradient + decay * parameter
+    parameter -= learning_rate * gradient
+
+
+def _descend_with_momentum(
+    xp: Any,
+    parameter: Array,
+    buffer: Array,
+    gradient: Array,
+    learning_rate: float,
+    momentum: float,
+    nesterov: bool,
+    decay: float,
+) -> None:
+    if decay != 0:
+        gradient = gradient + decay * parameter
+    buffer *= momentum
+    buffer += gradient
+    direction = gradient + momentum * buffer if nesterov else buffer
+    parameter -= learning_rate * direction
