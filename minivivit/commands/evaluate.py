@@ -126,10 +126,10 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
     notes: list[str] = []
     if args.merge is not None:
         answers = ranks.from_first(lambda: _merged(args, config))
-    elif args.data is None:
-        answers = _motion_answers(args, directory, config, notes, ranks)
     else:
-        answers = _clip_answers(args, directory, config, notes, ranks)
+        ranks.take_device(args.backend)
+        find_answers = _motion_answers if args.data is None else _clip_answers
+        answers = find_answers(args, directory, config, notes, ranks)
     scores = scores_of(answers, config)
     if scores.damaged and not args.skip_damaged:
         raise damaged_error(scores.damaged, len(answers), next(answer.damage for answer in answers if answer.damage))
