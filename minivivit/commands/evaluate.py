@@ -70,7 +70,8 @@ With --predictions each answer is written as it is made. Given the same file aga
 or killed goes on where it was. --shard 1/4 evaluates the first of four parts, and --merge makes of all parts'
 predictions the figures of the whole, and with --predictions its file.
 
-Started by  mpiexec -n N  (pip install 'minivivit[mpi]' mpich), N processes share the clips, block by block."""
+Started by  mpiexec -n N  (pip install 'minivivit[mpi]' mpich), N processes share the clips, block by block. On GPUs
+the processes of a machine take its GPUs in turn."""
 
 EXAMPLES = """\
 examples:

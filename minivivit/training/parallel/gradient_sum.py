@@ -63,7 +63,7 @@ class GradientSum:
     ----------
     ranks : Ranks
     parameters : mapping of str to array
-        Those whose gradients are summed.
+        Those whose gradients are summed, and on whose device the buckets are.
     num_pieces : int
         How many pieces this rank still has; they may be computed side by side, on threads. A rank without any adds 0.
     before : mapping, optional

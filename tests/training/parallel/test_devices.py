@@ -1,5 +1,6 @@
 """Which rank has which GPU, and how what is on GPUs is summed; without a GPU and without MPI, by stand-ins of both."""
 
+import json
 import sys
 from collections import deque
 from types import ModuleType, SimpleNamespace
@@ -10,8 +11,10 @@ import stand_in_array
 from stand_in_array import StandInArray
 from test_gradient_sum import Recorder
 from test_parts import MODEL
+from tiny_training import TINY
 
 from minivivit import VivitConfig, VivitForVideoClassification
+from minivivit.cli import main
 from minivivit.errors import InputError
 from minivivit.models.parameters import map_tree
 from minivivit.training.accumulation import batch_gradients
@@ -26,6 +29,7 @@ from minivivit.training.parallel.devices import (
 )
 from minivivit.training.parallel.gradient_sum import GradientSum
 from minivivit.training.parallel.parts import batch_parts, rows_of
+from minivivit.training.parallel.ranks import Ranks
 
 FOUR = ("0000:07:00.0", "0000:0a:00.0", "0000:47:00.0", "0000:4d:00.0")
 
@@ -359,3 +363,25 @@ def test_gradients_on_a_device_go_over_the_host_and_back(cupy, two_ranks):
         )
     for name, array in total.finish().items():
         numpy.testing.assert_array_equal(array.get(), numpy.full(parameters[name].shape, 13.0))
+
+
+def test_a_training_learns_its_device_before_anything_is_opened(tmp_path, monkeypatch):
+    """That of the settings; of a training that goes on, that which it began with."""
+    output, settings, taken = tmp_path / "run", tmp_path / "settings.json", []
+    settings.write_text(json.dumps({**TINY, "steps": 2}))
+
+    class Noted(Ranks):
+        def take_device(self, backend):
+            taken.append((backend, (output / "last").exists()))
+
+    monkeypatch.setattr("minivivit.commands.train.find_ranks", Noted)
+    monkeypatch.setattr("minivivit.training.loop.draw_curves", lambda entries, path: None)
+    monkeypatch.setenv("MINIVIVIT_BACKEND", "numpy")
+    command = ["train", "motion", "--output", str(output)]
+    assert main([*command, "--config", str(settings), "--backend", "auto"]) == 0
+    assert main([*command, "--resume", "--steps", "3"]) == 0
+    monkeypatch.setattr("minivivit.commands.evaluate.find_ranks", Noted)
+    assert main(["evaluate", "--clips", "1", "--model", str(output / "last"), "--backend", "numpy"]) == 0
+    assert taken == [("auto", False), ("auto", True), ("numpy", True)]
+    assert main(command) == 2
+    assert len(taken) == 3
