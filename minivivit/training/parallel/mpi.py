@@ -1,9 +1,10 @@
 """Ranks over MPI: the only file that imports mpi4py.
 
-Everything that is said between processes is one of MPI's collectives, which all ranks call in the same order. An error
-that all ranks have is said by the first, once. One that a rank has alone, while the others wait for it in a collective,
-is said by that rank, which then ends all of them (``MPI_Abort``). A rank that is killed can say nothing: ``mpiexec``
-notices, ends the others and says so.
+Everything that is said between processes is one of MPI's collectives, which all ranks call in the same order; or NCCL's
+one, the sum of what is on GPUs (`minivivit.training.parallel.devices`). An error that all ranks have is said by the
+first, once. One that a rank has alone, while the others wait for it in a collective, is said by that rank, which then
+ends all of them (``MPI_Abort``). A rank that is killed can say nothing: ``mpiexec`` notices, ends the others and says
+so.
 """
 
 import contextlib
