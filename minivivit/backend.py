@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import threading
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -280,6 +281,35 @@ def _should_turn(a: Array, b: Array, out: Array | None) -> bool:
 def _by_columns(matrix: numpy.ndarray) -> tuple[numpy.ndarray, bool]:
     """The transpose as BLAS takes it without a copy: a matrix stored by columns, and whether BLAS is to turn it."""
     return (matrix, True) if matrix.flags.f_contiguous else (matrix.T, False)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# GPUs of several processes
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def gpu_addresses(xp: Any) -> tuple[str, ...]:
+    """Where on the PCI bus the GPUs are that the array library `xp` sees, by their numbers; none with NumPy."""
+    if xp is numpy:
+        return ()
+    return tuple(xp.cuda.Device(number).pci_bus_id for number in range(xp.cuda.runtime.getDeviceCount()))
+
+
+def use_gpu(xp: Any, number: int) -> None:
+    """Let this thread, which is the one that computes, use the GPU of a number from now on; until then it is 0."""
+    xp.cuda.Device(number).use()
+
+
+def has_nccl() -> bool:
+    """Whether CuPy finds NCCL's library, which sums over GPUs; it is no part of CuPy's wheels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # CuPy warns that there is none; we do without
+        return bool(importlib.import_module("cupy.cuda.nccl").available)
+
+
+def nccl_communicator(rank: int, size: int) -> Any:
+    """NCCL's link from this process's GPU to those of all others under ``mpiexec``, who ask for theirs meanwhile."""
+    return importlib.import_module("cupyx.distributed").NCCLBackend(size, rank, use_mpi=True)
 
 
 # --------------------------------------------------------------------------------------------------------------------

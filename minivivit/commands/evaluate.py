@@ -70,7 +70,8 @@ With --predictions each answer is written as it is made. Given the same file aga
 or killed goes on where it was. --shard 1/4 evaluates the first of four parts, and --merge makes of all parts'
 predictions the figures of the whole, and with --predictions its file.
 
-Started by  mpiexec -n N  (pip install 'minivivit[mpi]' mpich), N processes share the clips, block by block."""
+Started by  mpiexec -n N  (pip install 'minivivit[mpi]' mpich), N processes share the clips, block by block. On GPUs
+the processes of a machine take its GPUs in turn."""
 
 EXAMPLES = """\
 examples:
@@ -126,10 +127,10 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
     notes: list[str] = []
     if args.merge is not None:
         answers = ranks.from_first(lambda: _merged(args, config))
-    elif args.data is None:
-        answers = _motion_answers(args, directory, config, notes, ranks)
     else:
-        answers = _clip_answers(args, directory, config, notes, ranks)
+        ranks.take_device(args.backend)
+        find_answers = _motion_answers if args.data is None else _clip_answers
+        answers = find_answers(args, directory, config, notes, ranks)
     scores = scores_of(answers, config)
     if scores.damaged and not args.skip_damaged:
         raise damaged_error(scores.damaged, len(answers), next(answer.damage for answer in answers if answer.damage))

@@ -5,8 +5,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy
-
 from minivivit.backend import num_threads
 from minivivit.commands.common.arguments import decimal, integer
 from minivivit.commands.common.lists import LISTS, add_list_arguments
@@ -92,7 +90,7 @@ model (the fields of VivitConfig), augmentation (scenic's names), and those of m
 
 Started by  mpiexec -n N  (pip install 'minivivit[mpi]' mpich), N processes share every batch: each computes its part,
 all make the same update, and the first one alone writes. The result is that of one process, to rounding; --resume goes
-on with any number of processes."""
+on with any number of processes. On GPUs the processes of a machine take its GPUs in turn; start as many as it has."""
 
 TRAIN_EXAMPLES = """\
 examples:
@@ -167,13 +165,14 @@ def _train(args: argparse.Namespace, ranks: Ranks) -> int:
     check_same_arguments(ranks, args)
     with ExitStack() as stack:
 
-        def open_training() -> Training:
+        def look() -> tuple[dict[str, Any], list[str], str]:
             given = _checked_settings(args, output)
-            training = _open_training(args, given, output, stack.enter_context(locked(output)))
-            _check_shareable(training, ranks)
-            return training
+            notes = stack.enter_context(locked(output))
+            return given, notes, _backend(args, given, output)
 
-        training = ranks.from_first(open_training)
+        given, notes, backend = ranks.from_first(look)
+        ranks.take_device(backend)
+        training = ranks.from_first(lambda: _open_training(args, given, output, notes))
         training.ranks = ranks
         _announce(training)
         finished = train(training)
@@ -197,11 +196,13 @@ def _checked_settings(args: argparse.Namespace, output: Path) -> dict[str, Any]:
     return given
 
 
-def _check_shareable(training: Training, ranks: Ranks) -> None:
-    if ranks.size > 1 and training.model.xp is not numpy:
-        raise InputError(
-            f"{ranks.size} processes can train together on processors only, and not on GPUs: give --backend numpy"
-        )
+def _backend(args: argparse.Namespace, given: dict[str, Any], output: Path) -> str:
+    """The name of what the training computes with: known before it is opened, for each process to take its GPU."""
+    if not holds_training(output):
+        return make_settings(args.data, given, fine_tuning=args.model is not None).backend
+    if not args.resume:
+        raise InputError(f"{output} already holds a training; go on with it (--resume), or choose another --output")
+    return settings_of(settled_state(output), output / LAST).backend
 
 
 def _check_apart(data: str | None, output: Path) -> None:
@@ -216,8 +217,6 @@ def _check_apart(data: str | None, output: Path) -> None:
 def _open_training(args: argparse.Namespace, given: dict[str, Any], output: Path, notes: list[str]) -> Training:
     """The training in `output`, or a new one."""
     if holds_training(output):
-        if not args.resume:
-            raise InputError(f"{output} already holds a training; go on with it (--resume), or choose another --output")
         longer = _check_same_settings(given, args.model, output)
         training = resume_training(args.data, output, args.validation, longer, args.root, args.labels)
         print_notes([*notes, *training.notes])
@@ -338,6 +337,8 @@ def _announce(training: Training) -> None:
     print(f"model: {config.attention_type}, {training.model.num_parameters():,} parameters, {frames}")
     if ranks.size > 1:
         print(f"processes: {ranks.size}, {num_threads()} threads each; each computes its part of every batch")
+    if ranks.summing:
+        print(f"gradients: summed {ranks.summing}")
     print(
         f"steps: {training.total_steps:,}, beginning at {training.step:,}; output: {printable(training.output)}",
         flush=True,

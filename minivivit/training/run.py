@@ -220,8 +220,8 @@ class Training:
         if others:
             raise InputError(
                 f"after step {self.step} the weights in process {others[0]} of {self.ranks.size} are not those in "
-                "process 0, though all made the same updates: is a machine or its memory faulty? Go on from the last "
-                "checkpoint with --resume"
+                "process 0, though all made the same updates: is a machine or its memory faulty, or a GPU of another "
+                "model? Go on from the last checkpoint with --resume"
             )
 
     def _write(self, is_best: bool, clips: Mapping[str, str] | None) -> dict[str, str]:

@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy
@@ -314,3 +315,42 @@ def test_a_sum_of_products_becomes_one_kernel(axis):
     kernel = kernel_of(backend._fused_sum_of_products(axis), [some_array("float32"), some_array("float32")])
     assert isinstance(kernel, cupy.ReductionKernel)
     assert "double" not in kernel.preamble
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Several processes
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def bound(function, *args, **keywords):
+    """What a call with these arguments is to the function's parameters; a TypeError where it takes them not."""
+    return signature_of(function).bind(*args, **keywords).arguments
+
+
+def test_streams_and_events_are_called_as_cupy_has_them():
+    """By `minivivit.training.parallel.devices.NcclSum` and `minivivit.backend.use_gpu`."""
+    stream, event = object(), object()
+    assert bound(cupy.cuda.Stream, non_blocking=True) == {"non_blocking": True}
+    assert bound(cupy.cuda.Stream.record, stream) == {"self": stream}
+    assert bound(cupy.cuda.Stream.wait_event, stream, event) == {"self": stream, "event": event}
+    assert bound(cupy.cuda.get_current_stream) == {}
+    assert issubclass(cupy.cuda.Stream, type(cupy.cuda.Stream.null))
+    assert bound(cupy.cuda.Device.use, cupy.cuda.Device(3)).keys() == {"self"}
+    assert cupy.cuda.Device(3).id == 3
+    assert inspect.isdatadescriptor(cupy.cuda.Device.pci_bus_id)
+
+
+def test_nccl_is_called_as_cupy_has_it():
+    """Whether or not its library is here; where it is not, no warning shows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        there = backend.has_nccl()
+    assert there is cupy.cuda.nccl.available
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from cupyx.distributed import NCCLBackend
+    made = bound(NCCLBackend, 4, 2, use_mpi=True)
+    assert made == {"n_devices": 4, "rank": 2, "use_mpi": True}
+    buffer, stream = object(), object()
+    asked = bound(NCCLBackend.all_reduce, None, buffer, buffer, op="sum", stream=stream)
+    assert asked == {"self": None, "in_array": buffer, "out_array": buffer, "op": "sum", "stream": stream}

@@ -19,9 +19,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy
-
-from minivivit.backend import Array
+from minivivit.backend import Array, array_namespace
 from minivivit.training.parallel.ranks import Ranks
 
 BUCKET_BYTES = 25 << 20
@@ -65,7 +63,7 @@ class GradientSum:
     ----------
     ranks : Ranks
     parameters : mapping of str to array
-        Those whose gradients are summed.
+        Those whose gradients are summed, and on whose device the buckets are.
     num_pieces : int
         How many pieces this rank still has; they may be computed side by side, on threads. A rank without any adds 0.
     before : mapping, optional
@@ -81,9 +79,11 @@ class GradientSum:
     ):
         self.ranks, self.num_pieces, self.before = ranks, num_pieces, before
         self.buckets = bucket_names({name: array.nbytes for name, array in parameters.items()}, BUCKET_BYTES)
-        self.buffers, self.gradients = [], {}
+        self.buffers: list[Array] = []
+        self.gradients: dict[str, Array] = {}
         for names in self.buckets:
-            buffer = numpy.zeros(sum(parameters[name].size for name in names), dtype=parameters[names[0]].dtype)
+            first, size = parameters[names[0]], sum(parameters[name].size for name in names)
+            buffer = array_namespace(first).zeros(size, dtype=first.dtype)  # where the parameters are
             self.buffers.append(buffer)
             for name in names:
                 shape, size = parameters[name].shape, parameters[name].size

@@ -1,9 +1,10 @@
 """Ranks over MPI: the only file that imports mpi4py.
 
-Everything that is said between processes is one of MPI's collectives, which all ranks call in the same order. An error
-that all ranks have is said by the first, once. One that a rank has alone, while the others wait for it in a collective,
-is said by that rank, which then ends all of them (``MPI_Abort``). A rank that is killed can say nothing: ``mpiexec``
-notices, ends the others and says so.
+Everything that is said between processes is one of MPI's collectives, which all ranks call in the same order; or NCCL's
+one, the sum of what is on GPUs (`minivivit.training.parallel.devices`). An error that all ranks have is said by the
+first, once. One that a rank has alone, while the others wait for it in a collective, is said by that rank, which then
+ends all of them (``MPI_Abort``). A rank that is killed can say nothing: ``mpiexec`` notices, ends the others and says
+so.
 """
 
 import contextlib
@@ -12,12 +13,30 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy
 
-from minivivit.backend import num_processors, set_num_threads
+from minivivit.backend import (
+    Array,
+    array_namespace,
+    get_namespace,
+    nccl_communicator,
+    num_processors,
+    set_num_threads,
+    to_numpy,
+    use_gpu,
+)
 from minivivit.errors import InputError, MissingExtraError
+from minivivit.training.parallel.devices import (
+    NcclSum,
+    Place,
+    check_one_library,
+    find_place,
+    gpu_numbers,
+    obstacle_to_nccl,
+)
 from minivivit.training.parallel.ranks import Ranks
 
 Result = TypeVar("Result")
@@ -53,6 +72,7 @@ class MpiRanks(Ranks):
             raise InputError("this MPI library does not let threads call it (MPI_THREAD_SERIALIZED); use another one")
         self._errors = self._world.Dup()  # where only errors are talked about
         self._begun: list[Any] = []
+        self._nccl: NcclSum | None = None
         self._share_processors()
 
     def _share_processors(self) -> None:
@@ -65,13 +85,43 @@ class MpiRanks(Ranks):
         here.Free()
         set_num_threads(max(1, num_processors() // sharing))
 
+    def take_device(self, backend: str | None) -> None:
+        """See `Ranks`, and `minivivit.training.parallel.devices` for which GPU, and how sums are then made."""
+        machine = self._mpi.Get_processor_name()
+
+        def place() -> Place:
+            try:
+                return find_place(backend, machine)
+            except InputError as error:
+                raise InputError(f"process {self.rank} of {self.size}, on {machine}: {error}") from None
+
+        places = self.gathered(self.together(place))
+        check_one_library(places)
+        if not places[self.rank].gpus:
+            return
+        xp = get_namespace(backend)
+        use_gpu(xp, gpu_numbers(places)[self.rank])
+        obstacle = obstacle_to_nccl(places)
+        self._nccl = None if obstacle else NcclSum(xp, partial(nccl_communicator, self.rank, self.size))
+        self.summing = f"by MPI, over the host, for {obstacle}" if obstacle else "by NCCL, each process on its own GPU"
+
     # ------------------------------------------------------------------------------------------------ numbers
 
-    def start_sum(self, buffer: numpy.ndarray) -> Callable[[], None]:
-        """See `Ranks`: ``MPI_Iallreduce``, in place."""
-        request = self._world.Iallreduce(self._mpi.IN_PLACE, buffer, op=self._mpi.SUM)
+    def start_sum(self, buffer: Array) -> Callable[[], None]:
+        """See `Ranks`: by NCCL where `take_device` has chosen it, else ``MPI_Iallreduce``, of a GPU's on the host."""
+        xp = array_namespace(buffer)
+        if self._nccl is not None and xp is not numpy:
+            return self._nccl.start(buffer)
+        on_host = to_numpy(buffer)
+        request = self._world.Iallreduce(self._mpi.IN_PLACE, on_host, op=self._mpi.SUM)
         self._begun.append(request)
-        return lambda: _wait(request)
+
+        def wait() -> None:
+            _wait(request)
+            if xp is not numpy:
+                buffer[...] = xp.asarray(on_host)
+
+        return wait
 
     def progress(self) -> None:
         """See `Ranks`."""

@@ -7,8 +7,7 @@ what is written for many reads the same for it. `minivivit.training.parallel.sta
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-import numpy
-
+from minivivit.backend import Array
 from minivivit.errors import InputError
 
 Result = TypeVar("Result")
@@ -19,6 +18,7 @@ class Ranks:
 
     rank = 0
     size = 1
+    summing = ""  # how sums are made, where that depends on the machine; for the user
 
     @property
     def is_first(self) -> bool:
@@ -29,10 +29,22 @@ class Ranks:
         """Which of so many things are this rank's, where they are dealt out one by one."""
         return range(self.rank, count, self.size)
 
-    def start_sum(self, buffer: numpy.ndarray) -> Callable[[], None]:
+    def take_device(self, backend: str | None) -> None:
+        """Where the backend of this name is a GPU, use this rank's from now on; nothing may be on a GPU before.
+
+        One rank alone has the first GPU.
+
+        Raises
+        ------
+        InputError
+            On all ranks, when one lacks what is asked for, or when some find a GPU and others none.
+        """
+
+    def start_sum(self, buffer: Array) -> Callable[[], None]:
         """Begin to replace a buffer by the sum of those of all ranks; returns what waits for the end of it.
 
-        All ranks begin the same sums in the same order.
+        All ranks begin the same sums in the same order. On a GPU it may be the stream that computes which waits, and
+        not the caller.
         """
         return lambda: None
 

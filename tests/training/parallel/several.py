@@ -1,6 +1,7 @@
 """Started by ``mpiexec``: several ranks do what the first argument says.
 
 ``gradients OUT`` and ``trainings OUT``: the cases below; the first rank writes what all have come to into a file.
+``gpu OUT``: some of the trainings, on GPUs.
 ``command RANK DEED ARGUMENTS``: minivivit's command, in which one rank comes to grief.
 """
 
@@ -11,12 +12,17 @@ import sys
 from pathlib import Path
 
 import numpy
+import stand_in_array
 
 from minivivit import VivitConfig, VivitForVideoClassification
+from minivivit.backend import to_numpy
 from minivivit.cli import main
+from minivivit.models.parameters import map_tree
 from minivivit.training import loop
 from minivivit.training.accumulation import batch_gradients
 from minivivit.training.loop import train
+from minivivit.training.parallel import mpi
+from minivivit.training.parallel.devices import Place
 from minivivit.training.parallel.parts import batch_parts, rows_of
 from minivivit.training.parallel.started import find_ranks
 from minivivit.training.run import begin_training
@@ -86,24 +92,32 @@ def gradients(ranks):
             rng, names = numpy.random.default_rng(3), [*model.state_dict()]
             result = batch_gradients(model, pixels[own], numpy.array(labels), names, rng=rng, ranks=ranks, **settings)
             results[f"{name}, {settings}"] = {"loss": numpy.array(result.loss), **result.gradients}
+    # What is on a device goes over the host, one bucket after the other: the model of the last case once more.
+    model.params = map_tree(stand_in_array.xp.asarray, model.params)
+    rng = numpy.random.default_rng(3)
+    result = batch_gradients(model, pixels[own], numpy.array(labels), names, rng=rng, ranks=ranks, **settings)
+    on_host = {name: to_numpy(array) for name, array in result.gradients.items()}
+    results["on a device"] = {"loss": numpy.array(result.loss), **on_host}
     return results
 
 
-def trainings(ranks, folder):
+def trainings(ranks, folder, cases=TRAININGS, backend="numpy"):
     """The weights that each training ends with, and what it logged."""
     loop.draw_curves = lambda entries, path: path.write_text("")  # matplotlib takes longer than all of this
+    ranks.take_device(backend)
     results = {}
-    for name, (data, changes) in TRAININGS.items():
+    for name, (data, changes) in ((case, TRAININGS[case]) for case in cases):
         place = str(folder / "clips") if data == "clips" else data
         output = folder / f"{name} {ranks.size}"
 
         def begin(place=place, changes=changes, output=output):
-            return begin_training(place, make_settings(place, {**SETTINGS, **changes}), output)
+            settings = make_settings(place, {**SETTINGS, **changes, "backend": backend})
+            return begin_training(place, settings, output)
 
         training = ranks.from_first(begin)
         training.ranks = ranks
         assert train(training)
-        results[name] = dict(training.model.state_dict())
+        results[name] = {key: to_numpy(array) for key, array in training.model.state_dict().items()}
         assert (training.log is None) == (not ranks.is_first)
     return results
 
@@ -121,6 +135,16 @@ def write_results(ranks, kind, folder):
                 numpy.testing.assert_array_equal(array, again[name][key])
     if ranks.is_first:
         (folder / f"{kind} {ranks.size}").write_bytes(pickle.dumps(once))
+
+
+ON_GPUS = ("plain", "pieces, mixed", "fewer clips than ranks", "factorised_encoder")
+
+
+def write_from_gpus(ranks, folder):
+    """Some trainings on GPUs; what they end with all ranks have compared before the last checkpoint."""
+    results = trainings(ranks, Path(folder), ON_GPUS, "cupy")
+    if ranks.is_first:
+        (Path(folder) / f"gpu {ranks.size}").write_bytes(pickle.dumps((ranks.summing, results)))
 
 
 def command(rank, deed, arguments):
@@ -147,6 +171,14 @@ def command(rank, deed, arguments):
         return usual(training)
 
     loop.make_step = make_step
+    if deed == "a GPU":
+        usual_place = mpi.find_place
+
+        def place_with_a_gpu(backend, machine):
+            here = usual_place(backend, machine)
+            return Place("far", "cupy", ("0000:07:00.0",)) if find_ranks().rank == int(rank) else here
+
+        mpi.find_place = place_with_a_gpu
     return main(arguments)
 
 
@@ -159,4 +191,6 @@ if __name__ == "__main__":
     kind, *rest = sys.argv[1:]
     if kind == "command":
         sys.exit(command(rest[0], rest[1], rest[2:]))
+    if kind == "gpu":
+        sys.exit(find_ranks().run(lambda ranks: write_from_gpus(ranks, rest[0])))
     sys.exit(find_ranks().run(lambda ranks: write_results(ranks, kind, rest[0])))

@@ -161,6 +161,16 @@ def test_what_cannot_begin_is_said_once(arguments, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+def test_where_some_find_a_gpu_and_others_none_nothing_begins(name, arguments, tmp_path):
+    given = arguments if name == "train" else ["evaluate", "--clips", "130"]
+    ran = mpiexec(3, "command", 1, "a GPU", *given)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert len(lines(ran)) == 1, ran.stderr
+    assert re.search(r"process 1 \(on far\) finds a GPU, and process 0 \(on .*\) finds none", ran.stderr)
+    assert not (tmp_path / "run" / "last").exists()
+
+
 def test_an_evaluation_is_shared(tmp_path):
     write_clips(tmp_path / "clips", classes=("moving left", "growing"), clips=5)
     for more in (
