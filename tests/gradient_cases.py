@@ -14,7 +14,7 @@ import numpy
 
 from minivivit import backend
 from minivivit.config import VivitConfig
-from minivivit.layers import mlp
+from minivivit.layers import layer_stack, mlp
 from minivivit.layers.dot_product_attention import dot_product_attention_backward, dot_product_attention_forward
 from minivivit.layers.factorised_dot_product_attention import (
     factorised_dot_product_attention_backward,
@@ -77,6 +77,8 @@ def small_blocks():
         mock.patch.object(backend, "LARGE_PRODUCT", 1),
         mock.patch.object(backend, "PRODUCT_PART", 3),
         mock.patch.object(layer_norm, "BLOCK_ENTRIES", 12),
+        mock.patch.object(layer_stack, "FEWEST_TOKENS", 1),
+        mock.patch.object(layer_stack, "PART_TOKENS", 1),
         mock.patch.object(mlp, "BLOCK_ROWS", 3),
         mock.patch.object(mlp, "ACTIVATION_ENTRIES", 12),
         mock.patch.object(attention_dropout, "MASK_ROWS", 2),

@@ -1,11 +1,20 @@
 """A stack of layers: each takes the output of the one before."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from minivivit.backend import Array
+import numpy
+
+from minivivit.backend import Array, array_namespace, parallel_blocks, row_blocks
 from minivivit.errors import InputError
 from minivivit.layers.trace import Trace, hand_over, record, scope
+
+# A sample of more entries keeps all threads busy within each operation. Of smaller ones, this many tokens make a part
+# of the batch: so few that there are parts, and so many that their operations are worth it.
+LARGEST_SAMPLE = 1 << 16
+PART_TOKENS = 1056
+FEWEST_TOKENS = 256
 
 
 def layer_stack_forward(
@@ -18,8 +27,12 @@ def layer_stack_forward(
     gradient_checkpointing: bool = False,
     output_hidden_states: bool = False,
     trace: Trace | None = None,
+    in_parts: bool = False,
 ) -> tuple[Array, dict, dict | None]:
     """Apply the layers in order.
+
+    No sample sees another one. So parts of a batch of small samples can go through all layers side by side, which gives
+    threads more to do than the small operations within one layer.
 
     Parameters
     ----------
@@ -35,6 +48,9 @@ def layer_stack_forward(
         cache instead of all, for one more forward pass. The bits are the same.
     output_hidden_states : bool
         Collect what goes into each layer and what comes out of the last.
+    in_parts : bool
+        Whether the layer may be given parts of the batch: it returns no probs, and has no arrays for the whole batch
+        filled in. On the CPU this is done, without draws and trace. The parts do not depend on the number of threads.
 
     Returns
     -------
@@ -43,6 +59,15 @@ def layer_stack_forward(
         ``"hidden_states"`` (a list, empty unless asked for) and ``"attentions"`` (a list with one entry a layer).
     cache : dict or None
     """
+    if in_parts and trace is None and _draws_nothing(draws):
+        parts = _parts_of(x)
+        if len(parts) > 1:
+            options: dict[str, Any] = {
+                "keep_cache": keep_cache,
+                "gradient_checkpointing": gradient_checkpointing,
+                "output_hidden_states": output_hidden_states,
+            }
+            return _forward_in_parts(x, layers, layer_forward, parts, options)
     hidden_states, attentions, caches = [x] if output_hidden_states else [], [], []
     for index, (name, params) in enumerate(layers.items()):
         inner_trace = scope(trace, f"layer.{name}")
@@ -79,6 +104,8 @@ def layer_stack_backward(
     gradients : dict
         As layers.
     """
+    if "parts" in cache:
+        return _backward_in_parts(dy, cache, layer_backward)
     if len(cache["layers"]) != len(cache["names"]):
         raise InputError("this cache has served a backward pass, and serves only one: run the forward pass again")
     gradients: dict[str, dict] = {}
@@ -91,3 +118,65 @@ def layer_stack_backward(
         dy, gradients[name] = layer_backward(dy, layer_cache, trace=scope(trace, f"layer.{name}"))
         hand_over(trace, f"layer.{name}", gradients[name])
     return dy, dict(reversed(gradients.items()))
+
+
+def _draws_nothing(draws: list[dict] | None) -> bool:
+    """Whether no layer has a mask, which would be for the whole batch."""
+    return all(
+        mask is None
+        for layer in draws or []
+        for branch in layer.values()
+        for mask in (branch.values() if isinstance(branch, dict) else [branch])
+    )
+
+
+def _parts_of(x: Array) -> list[slice]:
+    """Slices of the batch, an even number of them, or one."""
+    batch, tokens, hidden = x.shape
+    if array_namespace(x) is not numpy or tokens * hidden > LARGEST_SAMPLE or batch * tokens < FEWEST_TOKENS:
+        return [slice(0, batch)]
+    return row_blocks(batch, min(max(1, PART_TOKENS // tokens), -(-batch // 2)))
+
+
+def _forward_in_parts(
+    x: Array, layers: dict[str, dict], layer_forward: Callable, parts: list[slice], options: dict[str, Any]
+) -> tuple[Array, dict, dict | None]:
+    """`layer_stack_forward` of each part, side by side."""
+    results: list[Any] = [None] * len(parts)
+
+    def compute(index: int) -> None:
+        results[index] = layer_stack_forward(x[parts[index]], layers, layer_forward, **options)
+
+    parallel_blocks([partial(compute, index) for index in range(len(parts))])
+    ys, outputs, caches = zip(*results, strict=True)
+    hidden_states = zip(*(output["hidden_states"] for output in outputs), strict=True)
+    whole = {
+        "hidden_states": [numpy.concatenate(states) for states in hidden_states],
+        "attentions": outputs[0]["attentions"],  # all None
+    }
+    cache = {"parts": parts, "caches": caches} if options["keep_cache"] else None
+    return numpy.concatenate(ys), whole, cache
+
+
+def _backward_in_parts(dy: Array, cache: dict, layer_backward: Callable) -> tuple[Array, dict[str, dict]]:
+    """`layer_stack_backward` of each part, side by side; the layers' gradients are summed in the order of the parts."""
+    parts = cache["parts"]
+    results: list[Any] = [None] * len(parts)
+
+    def differentiate(index: int) -> None:
+        results[index] = layer_stack_backward(dy[parts[index]], cache["caches"][index], layer_backward)
+
+    parallel_blocks([partial(differentiate, index) for index in range(len(parts))])
+    dxs, gradients = zip(*results, strict=True)
+    return numpy.concatenate(dxs), _sum_of_trees(gradients)
+
+
+def _sum_of_trees(trees: tuple) -> Any:
+    """Arrays, or dicts of them, added up in their order."""
+    first, *others = trees
+    if isinstance(first, dict):
+        return {name: _sum_of_trees(tuple(tree[name] for tree in trees)) for name in first}
+    total = first + others[0]
+    for other in others[1:]:
+        total += other
+    return total

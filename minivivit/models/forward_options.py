@@ -51,6 +51,8 @@ class ForwardOptions:
             "gradient_checkpointing": self.gradient_checkpointing,
             "output_hidden_states": self.output_hidden_states,
             "trace": scope(self.trace, name),
+            # what the layers are asked for beside that is for the whole batch
+            "in_parts": not self.explicit and self.attention_bias is None,
         }
 
 
