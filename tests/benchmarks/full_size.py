@@ -240,6 +240,8 @@ def compare(args: argparse.Namespace) -> dict:
     names = ["minivivit", "sdpa", "gemm"] if args.what == "training" else ["minivivit", "sdpa", "eager", "gemm"]
     if args.device == "cuda":
         names = ["minivivit", "sdpa", "eager", "minivivit-tf32", "sdpa-tf32"]
+        if args.batch > 1:
+            names.remove("eager")  # it keeps all probabilities: 12 GB a clip in training
     if args.peers:
         names = ["minivivit", "sdpa", *(name for name in PEERS if importlib.util.find_spec(name))]
     options = ["--checkpoint", args.checkpoint, "--device", args.device, "--threads", str(args.threads)]
