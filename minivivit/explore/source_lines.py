@@ -28,7 +28,7 @@ PLACES: dict[str, tuple[Place, Place]] = {
         (LAYER, "transformer_layer_backward", "dx += dy"),
     ),
     "norm": (
-        ("ops.layer_norm", "layer_norm_forward", "centred += bias"),
+        ("ops.layer_norm", "layer_norm_forward", "one_kernel(_scale_and_shift"),
         (HEADS, "multi_head_attention_backward", "dx = dx + dx_projection"),
     ),
     "query": (_TO_LINEAR, ("ops.attention", "attention_backward", "dquery = ")),
@@ -55,7 +55,7 @@ PLACES: dict[str, tuple[Place, Place]] = {
         (LAYER, "transformer_layer_backward", "dy += dz"),
     ),
     "MLP norm": (
-        ("ops.layer_norm", "layer_norm_forward", "centred += bias"),
+        ("ops.layer_norm", "layer_norm_forward", "one_kernel(_scale_and_shift"),
         ("layers.mlp", "mlp_backward", 'matmul(dbefore[rows], wide["weight"]'),
     ),
     "wide": (
@@ -75,7 +75,7 @@ PLACES: dict[str, tuple[Place, Place]] = {
         ("layers.layer_stack", "layer_stack_backward", "dy, gradients[name] = layer_backward("),
     ),
     "final norm": (
-        ("ops.layer_norm", "layer_norm_forward", "centred += bias"),
+        ("ops.layer_norm", "layer_norm_forward", "one_kernel(_scale_and_shift"),
         ("ops.pooling", "pooling_backward", "dtokens[:, 0] = dy"),
     ),
     "pooled": (("ops.pooling", "pooling_forward", "y = tokens[:, 0]"), _THROUGH_LINEAR),

@@ -5,7 +5,8 @@
 
 Each contender of each point lives in a process of its own, a fork of one that has all libraries and no model; those of
 a point take turns, round after round. Time is that of the processor, of one thread: other work on the machine takes
-turns with a process, but does not count as its time, as it would on the clock. Memory is a process's largest resident
+turns with a process, but does not count as its time, as it would on the clock. The bundled model is measured once more
+on two threads, on the clock, which wants a machine that nothing else uses. Memory is a process's largest resident
 set, above what it had before its model was made. The figures go into `cost_curves.json`, from which `cost_page.py`
 makes the page.
 
@@ -55,6 +56,7 @@ CURVES: dict[str, tuple[int, ...]] = {
 }
 DEPTHS = (1, 2, 4, 12)
 BATCHES = (1, 16, 64)
+THREADS = (1, 2)
 
 
 def config_of(name: str, point: dict[str, Any]) -> VivitConfig:
@@ -108,18 +110,20 @@ def their_steps(config: VivitConfig, batch: int) -> tuple[Callable, Callable]:
     return forward, training
 
 
-def seconds_of(step: Callable, least: float = 0.0) -> float:
+def seconds_of(step: Callable, least: float = 0.0, clock: Callable[[], float] = time.process_time) -> float:
     """Processor seconds of one call; of a short one the mean of as many as take `least` seconds."""
-    start, calls = time.process_time(), 0
-    while calls == 0 or time.process_time() - start < least:
+    start, calls = clock(), 0
+    while calls == 0 or clock() - start < least:
         step()
         calls += 1
-    return (time.process_time() - start) / calls
+    return (clock() - start) / calls
 
 
 def serve(connection: Any, name: str, point: dict[str, Any]) -> None:
     """A contender: each turn is a forward pass and one with gradients. Its memory is that of the first of each."""
-    bundled = point.pop("bundled", False)
+    bundled, threads = point.pop("bundled", False), point.pop("threads", 1)
+    set_threads(threads)
+    clock = time.process_time if threads == 1 else time.perf_counter
     before = peak_memory()
     config = VivitConfig.from_pretrained(bundled_model_directory()) if bundled else None
     config = config or config_of("Model 1" if name == TORCH else name, point)
@@ -130,7 +134,15 @@ def serve(connection: Any, name: str, point: dict[str, Any]) -> None:
         memory.append(peak_memory() - before)
     connection.send(memory)
     while connection.recv():
-        connection.send([seconds_of(step, 0.3 if bundled else 0.0) for step in steps])
+        connection.send([seconds_of(step, 0.3 if bundled else 0.0, clock) for step in steps])
+
+
+def set_threads(count: int) -> None:
+    """Of both contenders."""
+    import torch
+
+    backend.set_num_threads(count)
+    torch.set_num_threads(count)
 
 
 def measure(contenders: dict[str, tuple[str, dict]], rounds: int) -> dict[str, dict]:
@@ -138,11 +150,9 @@ def measure(contenders: dict[str, tuple[str, dict]], rounds: int) -> dict[str, d
 
     Each is a fork of this process, which has the libraries and no model.
     """
-    import torch
     import transformers.models.vivit.modeling_vivit  # noqa: F401
 
-    backend.set_num_threads(1)
-    torch.set_num_threads(1)
+    set_threads(1)  # a fork has no threads of its parent's
     context = multiprocessing.get_context("fork")
     ends, processes = {}, []
     for name, job in contenders.items():
@@ -192,12 +202,14 @@ def curves(rounds: int) -> dict:
 
 
 def bundled(rounds: int) -> dict:
-    """The bundled model beside transformers with its sizes."""
-    found = {}
-    for batch in BATCHES:
-        contenders = {name: (name, {"batch": batch, "bundled": True}) for name in ("Model 1", TORCH)}
-        print("batch", batch, flush=True)
-        found[str(batch)] = measure(contenders, rounds)
+    """The bundled model beside transformers with its sizes, on one thread and on two."""
+    found: dict[str, Any] = {}
+    for threads in THREADS:
+        found[str(threads)] = {}
+        for batch in BATCHES:
+            point = {"batch": batch, "bundled": True, "threads": threads}
+            print("threads", threads, "batch", batch, flush=True)
+            found[str(threads)][str(batch)] = measure({name: (name, point) for name in ("Model 1", TORCH)}, rounds)
     return {"bundled": found}
 
 
