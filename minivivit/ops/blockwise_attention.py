@@ -27,9 +27,9 @@ BLOCK_KEYS = 1056
 # Entries of scores that one task works on at once; small heads are taken together until they fill it.
 TASK_ENTRIES = BLOCK_ROWS * BLOCK_KEYS
 # A GPU has no such cache to fit. It is busy only with large products, of many heads and rows at once: here as many as
-# make this many entries, half a gigabyte in float32.
+# make this many entries, a gigabyte in float32.
 BLOCK_KEYS_ON_GPU = 8192
-ENTRIES_ON_GPU = 1 << 27
+ENTRIES_ON_GPU = 1 << 28
 
 
 def blockwise_attention_forward(
