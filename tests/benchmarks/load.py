@@ -92,11 +92,11 @@ class Watch:
             self.note(len(answers))
 
     def result(self) -> dict:
-        """Growth, and the time of the last fifth to that of the first."""
+        """Growth, and the time of the last third to that of the first."""
         # Neither the first batches, which warm up, nor the last, whose clips were read ahead, on others' time.
         times = (numpy.diff(self.seconds) / numpy.diff(self.clips))[2:-2]
-        fifth = max(1, len(times) // 5)
-        slower = float(numpy.median(times[-fifth:]) / numpy.median(times[:fifth]))
+        third = max(1, len(times) // 3)
+        slower = float(numpy.median(times[-third:]) / numpy.median(times[:third]))
         growth = slope(self.clips, self.megabytes)
         return {"clips": self.clips[-1], "growth": growth, "slower": slower, "resident": self.megabytes[-1]}
 
@@ -145,7 +145,7 @@ def run() -> int:
         passed &= found["growth"] <= MOST_GROWTH and found["slower"] <= MOST_SLOWDOWN
         print(
             f"{name}: {found['clips']:,} clips; memory grows by {found['growth']:+.2f} MB a thousand (at most "
-            f"{MOST_GROWTH:.0f}) and is {found['resident']:.0f} MB at the end; the last fifth takes "
+            f"{MOST_GROWTH:.0f}) and is {found['resident']:.0f} MB at the end; the last third takes "
             f"{found['slower']:.3f} times the first (at most {MOST_SLOWDOWN})"
         )
     print(f"files left open: {left}")
