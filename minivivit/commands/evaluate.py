@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import NoReturn
@@ -212,7 +212,7 @@ def _motion_answers(
     answers: list[Answer] = []
     with progress_bar(args.clips, "evaluate", "clip") as bar:
         for found in in_turns(ranks, own_batches()):
-            answers += found
+            answers += _without_top(found)
             bar.update(len(found))
     return answers
 
@@ -233,7 +233,7 @@ def _clip_answers(
         def take_up() -> list[Answer]:
             nonlocal kept
             kept = stack.enter_context(_kept(args, model, processor, clips, viewing, first, last))
-            return [*kept.answers]
+            return _without_top(kept.answers)
 
         answered = ranks.from_first(take_up)
         bar.initial = bar.n = len(answered)  # the time that remains is that of the others
@@ -241,17 +241,22 @@ def _clip_answers(
         own = answer_clips(model, processor, clips, viewing, first + len(answered), last, ranks.turns)
         for answers in in_turns(ranks, own):
             kept.append(answers)
-            answered += [dataclasses.replace(answer, top=()) for answer in answers]  # of a million clips, too
+            answered += _without_top(answers)
             bar.update(len(answers))
             if not args.skip_damaged and any(answer.damage for answer in answers):
                 _name_all_damage(processor, config, clips[first:last], viewing, answered, bar)
         return answered
 
 
+def _without_top(answers: Iterable[Answer]) -> list[Answer]:
+    """Answers without the classes after the first, which only a file of predictions needs: most of their memory."""
+    return [dataclasses.replace(answer, top=()) for answer in answers]
+
+
 class _NotWritten:
     """Where answers go that are written nowhere."""
 
-    answers = ()
+    answers: tuple[Answer, ...] = ()
 
     def append(self, answers: Sequence[Answer]) -> None:
         """See `Predictions`."""

@@ -8,11 +8,13 @@ import numpy
 
 from minivivit.backend import Array, array_namespace, parallel_blocks, row_blocks
 from minivivit.errors import InputError
-from minivivit.layers.trace import Trace, hand_over, record, scope
+from minivivit.layers.trace import Trace, follows_layers, hand_over, record, scope
 
-# A sample of more entries keeps all threads busy within each operation. Of smaller ones, this many tokens make a part
-# of the batch: so few that there are parts, and so many that their operations are worth it.
+# A larger sample, or a wider one, keeps all threads busy within each operation; and the gradients of wide layers, which
+# each part has of its own until they are summed, take memory. Of smaller ones, this many tokens make a part of the
+# batch: so few that there are parts, and so many that their operations are worth it.
 LARGEST_SAMPLE = 1 << 16
+WIDEST = 256
 PART_TOKENS = 1056
 FEWEST_TOKENS = 256
 
@@ -50,7 +52,8 @@ def layer_stack_forward(
         Collect what goes into each layer and what comes out of the last.
     in_parts : bool
         Whether the layer may be given parts of the batch: it returns no probs, and has no arrays for the whole batch
-        filled in. On the CPU this is done, without draws and trace. The parts do not depend on the number of threads.
+        filled in. It is done on the CPU, where nothing is drawn and no trace follows. The parts do not depend on the
+        number of threads; their sums are in another order than those of the whole batch, so the last digits differ.
 
     Returns
     -------
@@ -59,7 +62,7 @@ def layer_stack_forward(
         ``"hidden_states"`` (a list, empty unless asked for) and ``"attentions"`` (a list with one entry a layer).
     cache : dict or None
     """
-    if in_parts and trace is None and _draws_nothing(draws):
+    if in_parts and not follows_layers(trace) and _draws_nothing(draws):
         parts = _parts_of(x)
         if len(parts) > 1:
             options: dict[str, Any] = {
@@ -133,7 +136,8 @@ def _draws_nothing(draws: list[dict] | None) -> bool:
 def _parts_of(x: Array) -> list[slice]:
     """Slices of the batch, an even number of them, or one."""
     batch, tokens, hidden = x.shape
-    if array_namespace(x) is not numpy or tokens * hidden > LARGEST_SAMPLE or batch * tokens < FEWEST_TOKENS:
+    is_small = tokens * hidden <= LARGEST_SAMPLE and hidden <= WIDEST
+    if array_namespace(x) is not numpy or not is_small or batch * tokens < FEWEST_TOKENS:
         return [slice(0, batch)]
     return row_blocks(batch, min(max(1, PART_TOKENS // tokens), -(-batch // 2)))
 

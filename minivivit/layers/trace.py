@@ -14,7 +14,8 @@ class Trace:
         A plain dict keeps everything. A mapping with a method ``wants(name) -> bool`` is asked before attention scores
         and probabilities are made, which are large; without that method they are recorded. One with a method
         ``take_gradients(name, tree)`` gets the gradients of a layer's parameters as soon as they are there, on the way
-        back; they are the caller's too, and only to be read.
+        back; they are the caller's too, and only to be read. One whose ``follows_layers`` is False wants nothing of all
+        that happens within a stack of layers, which then may go through it in parts (`minivivit.layers.layer_stack`).
     prefix : str
         Comes before every name, as in ``"vivit.encoder.layer.0."``.
     """
@@ -48,6 +49,11 @@ def hand_over(trace: Trace | None, name: str, gradients: dict) -> None:
     take = None if trace is None else getattr(trace.store, "take_gradients", None)
     if trace is not None and take is not None:
         take(trace.prefix + name, gradients)
+
+
+def follows_layers(trace: Trace | None) -> bool:
+    """Whether there is a trace that wants to know what happens within a stack of layers."""
+    return trace is not None and getattr(trace.store, "follows_layers", True)
 
 
 def scope(trace: Trace | None, name: str) -> Trace | None:

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, block by block: a tokens x tokens array never exists (Dao et al. 2022)."""
+"""Scaled dot-product attention, block by block: scores of all tokens x tokens need not be there (Dao et al. 2022)."""
 
 import math
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ BLOCK_KEYS = 1056
 # Entries of scores that one task works on at once; small heads are taken together until they fill it.
 TASK_ENTRIES = BLOCK_ROWS * BLOCK_KEYS
 # A GPU has no such cache to fit. It is busy only with large products, of many heads and rows at once: here as many as
-# make this many entries, a gigabyte in float32.
+# make this many entries, a gigabyte in float32. So a short clip's scores are there whole, and a long one's never.
 BLOCK_KEYS_ON_GPU = 8192
 ENTRIES_ON_GPU = 1 << 28
 

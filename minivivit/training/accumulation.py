@@ -51,6 +51,7 @@ class _PieceStore(dict):
     def __init__(self, take: TakeGradients | None = None):
         super().__init__()
         self.take = take
+        self.follows_layers = take is not None
 
     def wants(self, name: str) -> bool:
         return False

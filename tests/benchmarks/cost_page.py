@@ -186,8 +186,8 @@ and backward:
 
 {memory_frames}
 
-No model holds an array of tokens x tokens, forward or backward, so that even Model 1's memory is a straight line in
-the frames. Forward it hardly depends on the depth: what a layer
+On a processor no model holds an array of tokens x tokens, forward or backward, so that even Model 1's memory is a
+straight line in the frames. Forward it hardly depends on the depth: what a layer
 has made, the next one may overwrite.
 
 ## Beside transformers

@@ -1,5 +1,7 @@
 """Time and memory of the full-size ViViT-B/16x2 against transformers + PyTorch, as ratios within one run.
 
+"Our time" and "our memory" are minivivit's to the row's; in rows with TF32, those of minivivit with TF32.
+
     python tests/benchmarks/full_size.py forward
     python tests/benchmarks/full_size.py forward --peers
     python tests/benchmarks/full_size.py training
@@ -288,6 +290,8 @@ def main() -> None:
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--checkpoint", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.peers and (args.what, args.device) != ("forward", "cpu"):
+        parser.error("--peers is for forward passes on the CPU")
     if args.worker:
         work(args)
         return
