@@ -41,7 +41,7 @@ class Predictions:
     Attributes
     ----------
     answers : list of Answer
-        Those of the whole blocks that the file holds.
+        Those of the whole blocks that the file held when it was opened.
     """
 
     def __init__(self, file: BinaryIO, run: str, total: int, config: VivitConfig, answers: list[Answer]):
@@ -50,11 +50,8 @@ class Predictions:
 
     def append(self, answers: Sequence[Answer]) -> None:
         """Write the answers of a block."""
-        rows = _rows(answers, self._run, self._total, self._config)
-        self._file.write(rows)
+        self._file.write(_rows(answers, self._run, self._total, self._config))
         self._file.flush()
-        entries = (_parsed(line) for line in rows.splitlines(keepends=True))  # as whoever goes on will see them
-        self.answers.extend(entry[2] for entry in entries if entry is not None)
 
 
 def run_name(content: dict[str, Any]) -> str:
