@@ -5,6 +5,7 @@ import json
 import os
 import queue
 import secrets
+import select
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy
 
@@ -83,7 +84,6 @@ class Worker:
         self._numbers: list[int] = []
         self.spent = 0.0
         self._messages: queue.Queue[Any] = queue.Queue(maxsize=4)
-        self._printed = _Printed()
         settings = _settings(self._directory, scipy) | {"seclude": seclude, "filter": filtered}
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", BEGIN, json.dumps(settings)],
@@ -95,10 +95,12 @@ class Worker:
             env=_environment(self._directory),
             start_new_session=True,
         )
+        assert self._process.stderr is not None
+        self._printed = _Printed(self._process.stderr)
         self._student = self._process.pid  # where the student's code will run, by the system's number
         self._readers = [
             threading.Thread(target=work, name="grading", daemon=True)
-            for work in (self._read_messages, self._read_prints)
+            for work in (self._read_messages, self._printed.read_on)
         ]
         for reader in self._readers:
             reader.start()
@@ -149,6 +151,8 @@ class Worker:
                 if self.spent >= end:
                     raise self._over("was ended: what it asked the grader to compute took too long")
             elif answer.get("number") == number:  # another is of a call that is over, or of the student's own making
+                self._printed.catch_up()
+                self._check_prints()
                 return answer
         raise self._over("was ended: it sent too many messages")
 
@@ -203,11 +207,14 @@ class Worker:
             with contextlib.suppress(queue.Empty):
                 message = self._messages.get(timeout=max(0.0, min(left, 0.1)))
             self.spent = before + own.seconds()
-            if self._printed.count > MOST_PRINTED:
-                raise self._over(f"was ended: it printed more than {MOST_PRINTED:,} bytes")
+            self._check_prints()
             if message is _NOTHING and left <= 0:
                 raise self._over("was ended: it did not answer in time, and could not be interrupted")
         return self._checked(message)
+
+    def _check_prints(self) -> None:
+        if self._printed.count > MOST_PRINTED:
+            raise self._over(f"was ended: it printed more than {MOST_PRINTED:,} bytes")
 
     def _checked(self, message: Any) -> dict[str, Any]:
         """A message if it is one; None came in its place when the process had ended."""
@@ -248,25 +255,56 @@ class Worker:
             parts += part
         return bytes(parts)
 
-    def _read_prints(self) -> None:
-        assert self._process.stderr is not None
-        with contextlib.suppress(OSError, ValueError):
-            while part := os.read(self._process.stderr.fileno(), 1 << 16):
-                self._printed.add(part)
-
 
 class _Printed:
-    """What a student's code prints: how much, and the beginning of it."""
+    """What a student's code prints: how much, and the beginning of it.
 
-    def __init__(self) -> None:
+    A thread of its own reads it, or the code would wait where a pipe is full. That thread may be late; so who wants to
+    know what was printed up to now reads what is in the pipe. Where the system cannot tell whether there is something,
+    as on Windows, what the thread has read must do.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
         self.count, self.kept = 0, b""
+        self._stream, self._reading = stream, threading.Lock()
+        self._poll = self._new_poll() if hasattr(select, "poll") else None
 
     def start(self) -> None:
+        """From now on, count anew."""
+        self.catch_up()
         self.count, self.kept = 0, b""
 
-    def add(self, part: bytes) -> None:
+    def read_on(self) -> None:
+        """Read until the other end is closed."""
+        with contextlib.suppress(OSError, ValueError):
+            if self._poll is None:
+                while self._read():
+                    pass
+                return
+            something = self._new_poll()
+            while True:
+                something.poll()
+                with self._reading:
+                    if self._poll.poll(0) and not self._read():
+                        return
+
+    def catch_up(self) -> None:
+        """Read what was printed before; where that is too much, no more than shows it."""
+        with contextlib.suppress(OSError, ValueError), self._reading:
+            while self._poll is not None and self.count <= MOST_PRINTED and self._poll.poll(0) and self._read():
+                pass
+
+    def _new_poll(self) -> Any:
+        poll = select.poll()
+        poll.register(self._stream, select.POLLIN)
+        return poll
+
+    def _read(self) -> bool:
+        """Read a part; whether there was one, and not the end."""
+        part = os.read(self._stream.fileno(), 1 << 16)
         self.count += len(part)
         self.kept += part[: KEPT - len(self.kept)]
+        return bool(part)
 
 
 def _settings(directory: str, scipy: bool) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 import itertools
 import os
+import select
 import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -83,6 +85,33 @@ def f(x):
     assert set(found) <= {"PermissionError", "FileNotFoundError", "ValueError", "OSError"}
     assert secret.read_text() == "the other students' answers"
     assert [path.name for path in place.iterdir()] == ["secret.txt"]
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="the system does not tell what is in a pipe")
+@pytest.mark.parametrize("where", ["print(x, flush=True)", "os.write(2, b'1.5')"])
+def test_what_is_printed_is_told_with_the_call_that_printed_it(where, monkeypatch):
+    """However late the thread is that reads it: here it never comes to it."""
+    monkeypatch.setattr(worker_process._Printed, "read_on", lambda self: None)
+    source = f"import os\ndef f(x):\n    {where}\n    return x\n\ndef silent(x):\n    return x\n"
+    with Worker() as worker:
+        for _ in range(2):
+            assert run(worker, source)["value"] == 1.5
+            assert worker.printed.strip() == "1.5"
+            assert run(worker, source, "silent")["value"] == 1.5
+            assert worker.printed == ""
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="the system does not tell what is in a pipe")
+def test_who_prints_too_much_is_told_so_with_the_call_that_did_it(monkeypatch):
+    """Not with the next, which is somebody else's."""
+    reads = worker_process._Printed.read_on
+    late = threading.Event()
+    monkeypatch.setattr(worker_process._Printed, "read_on", lambda self: late.wait(600) and reads(self))
+    monkeypatch.setattr(worker_process, "MOST_PRINTED", 1000)
+    source = "import os\ndef f(x):\n    os.write(2, b'x' * 1001)\n    return x\n"
+    with Worker() as worker, pytest.raises(EndedError, match="it printed more than 1,000 bytes"):
+        run(worker, source)
+    late.set()
 
 
 def test_the_environment_and_the_arguments_tell_nothing(place, monkeypatch):
