@@ -14,7 +14,7 @@ from minivivit.models.draws import PartOfBatch
 from minivivit.models.loss import label_counts
 from minivivit.models.parameters import flatten
 from minivivit.training.parallel.gradient_sum import GradientSum
-from minivivit.training.parallel.parts import Part, batch_parts, rows_of
+from minivivit.training.parallel.parts import clips_of, cut
 from minivivit.training.parallel.ranks import ALONE, Ranks
 
 TakeGradients = Callable[[dict[str, Array]], None]
@@ -87,19 +87,18 @@ def batch_gradients(
     .. math::
         L = \frac1N \sum_i \ell_i = \sum_j \Big( \frac1N \sum_{i \in \text{piece } j} \ell_i \Big)
 
-    the pieces and their gradients add up. Up to rounding the result is that of the whole batch (with dropout, each
-    piece draws masks of its own). Pieces are added in their order, so that the bits depend neither on the number of
-    threads nor on the scheduling.
+    the pieces and their gradients add up. Each piece has the masks (dropout, stochastic depth) that it has in the whole
+    batch, so that up to rounding the result is that of the whole batch, however it is cut. Pieces are added in their
+    order: the bits depend neither on the number of threads nor on the scheduling.
 
-    With several ranks each of them computes its part of every piece, with the masks that it has in the whole piece, and
-    all get the sum. Up to rounding it is that of one process.
+    With several ranks each of them computes its part of the batch, in pieces, and all get the sum.
 
     Parameters
     ----------
     model : VivitForVideoClassification
     pixel_values : array (batch, frames, channels, height, width)
         On the CPU; each piece is moved to the model's device when its turn comes. With several ranks, of this rank's
-        clips only: those of `rows_of` the `batch_parts`.
+        clips only (`clips_of`).
     labels : array (batch, ...)
         Of the whole batch; see `minivivit.models.loss.loss_forward`.
     names : list of str
@@ -117,23 +116,21 @@ def batch_gradients(
     ranks : Ranks
         Among whom the batch is shared.
     """
-    parts = batch_parts(len(labels), accumulate * parallel, ranks.rank, ranks.size)
-    own = len(rows_of(parts))
-    if len(pixel_values) != own:
-        raise InputError(f"there are {len(pixel_values)} clips and {own} labels; expected as many of both")
+    own = clips_of(ranks.rank, ranks.size, len(labels))
+    if len(pixel_values) != len(own):
+        raise InputError(f"there are {len(pixel_values)} clips and {len(own)} labels; expected as many of both")
     counts = label_counts(labels, model.config)
-    num_pieces = min(accumulate * parallel, len(labels))
-    seeds = [None] * num_pieces if rng is None else rng.integers(2**63, size=num_pieces).tolist()
-    starts = numpy.cumsum([0, *(part.stop - part.start for part in parts)])
+    seed = None if rng is None else int(rng.integers(2**63))
+    pieces = [piece for piece in cut(own, accumulate * parallel) if piece]
 
     def compute(index: int, take: TakeGradients | None = None) -> BatchResult:
-        part, kept = parts[index], _PieceStore(take) if store is None else store
+        piece, kept = pieces[index], _PieceStore(take) if store is None else store
         loss, gradients = model.loss_and_gradients(
-            pixel_values[starts[index] : starts[index + 1]],
-            labels[part.start : part.stop],
+            pixel_values[piece.start - own.start : piece.stop - own.start],
+            labels[piece.start : piece.stop],
             label_smoothing=label_smoothing,
             counts=counts,
-            rng=_generator(seeds[part.piece], part),
+            rng=_generator(seed, piece, len(labels)),
             gradient_checkpointing=gradient_checkpointing,
             trace=Trace(kept),
         )
@@ -141,20 +138,20 @@ def batch_gradients(
         return BatchResult(float(loss), to_numpy(kept["classifier"]), wanted)
 
     round_size = parallel if store is None else 1
-    rounds = [range(first, min(first + round_size, len(parts))) for first in range(0, len(parts), round_size)]
+    rounds = [range(first, min(first + round_size, len(pieces))) for first in range(0, len(pieces), round_size)]
     parameters = model.state_dict()
     if ranks.size == 1 or store is not None:
         return _sum_of_rounds(rounds, compute, model) or _nothing(model)
     return _sum_over_ranks(rounds, compute, model, {name: parameters[name] for name in names}, ranks)
 
 
-def _generator(seed: int | None, part: Part) -> numpy.random.Generator | None:
-    """That of a piece, or of a part of it."""
+def _generator(seed: int | None, piece: range, batch: int) -> numpy.random.Generator | None:
+    """For a piece: what it draws is what these clips get in the whole batch."""
     if seed is None:
         return None
-    if part.stop - part.start == part.size:
+    if len(piece) == batch:
         return numpy.random.default_rng(seed)
-    return PartOfBatch(seed, (part.start - part.first, part.stop - part.first), part.size)
+    return PartOfBatch(seed, (piece.start, piece.stop), batch)
 
 
 def _sum_of_rounds(

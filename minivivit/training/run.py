@@ -49,7 +49,7 @@ from minivivit.training.optimisers.freezing import trainable_names
 from minivivit.training.optimisers.layer_decay import layer_scales
 from minivivit.training.optimisers.schedules import learning_rate
 from minivivit.training.optimisers.sgd import SGD
-from minivivit.training.parallel.parts import batch_parts, rows_of
+from minivivit.training.parallel.parts import clips_of
 from minivivit.training.parallel.ranks import ALONE, Ranks
 from minivivit.training.settings import (
     MOTION,
@@ -127,8 +127,7 @@ class Training:
 
     def own_clips(self, count: int) -> list[int]:
         """Which clips of a batch of so many this rank computes: all, where there are no others."""
-        pieces = self.settings.accumulate * self.settings.parallel
-        return rows_of(batch_parts(count, pieces, self.ranks.rank, self.ranks.size))
+        return list(clips_of(self.ranks.rank, self.ranks.size, count))
 
     def wanted_clips(self, count: int) -> list[int]:
         """Which it needs: with mixup, those too that its own are mixed with."""

@@ -108,10 +108,11 @@ class TrainingSettings:
     batch_size : int
         Clips in an update.
     accumulate : int
-        In how many pieces a batch is computed, one after the other: less memory, the same update up to rounding.
+        In how many pieces a batch is computed, one after the other: less memory. Up to rounding the training is the
+        same: no clip and no mask depends on the pieces.
     parallel : int
-        In how many pieces each of these is cut again, to be computed side by side on the CPU's threads. Pays for small
-        models.
+        In how many pieces each of these is cut again, to be computed side by side on the CPU's threads; again the same
+        training. Pays for small models.
     optimiser : {"adamw", "sgd"}
     learning_rate : float
         The largest.

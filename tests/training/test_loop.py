@@ -21,7 +21,7 @@ from minivivit.training.optimisers.adamw import AdamW
 from minivivit.training.optimisers.clipping import clip_by_global_norm
 from minivivit.training.optimisers.decay import decays
 from minivivit.training.optimisers.schedules import learning_rate
-from minivivit.training.run import begin_training, resume_training
+from minivivit.training.run import LOG_FILE, begin_training, resume_training
 from minivivit.training.settings import make_settings
 
 PLAIN_MODEL = {**TINY_MODEL, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -123,6 +123,20 @@ def test_a_batch_of_which_none_counts_has_no_loss(accumulate):
             batch_gradients(plain_model(**fields), pixels, labels, [], accumulate=accumulate)
 
 
+@pytest.mark.parametrize(("accumulate", "parallel"), [(1, 2), (3, 1), (2, 2)])
+def test_a_training_is_the_same_however_its_batches_are_cut(accumulate, parallel, tmp_path):
+    """With all masks, the clips of the steps that come, and those to validate on: no draw depends on the pieces."""
+    whole = run_tiny_training(tmp_path / "whole", dtype="float64", batch_size=5, mixup_alpha=0.3)
+    cut = {"accumulate": accumulate, "parallel": parallel}
+    pieces = run_tiny_training(tmp_path / "pieces", dtype="float64", batch_size=5, mixup_alpha=0.3, **cut)
+    for name, expected in whole.model.state_dict().items():
+        numpy.testing.assert_allclose(pieces.model.state_dict()[name], expected, rtol=1e-9, atol=1e-10, err_msg=name)
+    logs = [read_log(training.output / LOG_FILE) for training in (whole, pieces)]
+    assert len(logs[0]) == len(logs[1])
+    for expected, found in zip(*logs, strict=True):
+        assert found == pytest.approx(expected, rel=1e-9)
+
+
 def test_as_many_labels_as_clips():
     with pytest.raises(InputError, match="there are 6 clips and 4 labels"):
         batch_gradients(plain_model(), numpy.zeros((6, 4, 3, 16, 16)), numpy.zeros(4, int), [], accumulate=2)
@@ -162,7 +176,7 @@ def test_a_step_is_what_its_parts_say(tmp_path):
         optimiser.step(gradients, rate)
         if step == 0:
             figures = make_step(training)
-            other.rng.integers(2**63, size=1)  # the seed of the one piece
+            other.rng.integers(2**63)  # the seed of the batch's masks
             clips, labels = other.data.training_batch(1, 4, other.rng)
             pixels = to_pixel_values(clips, other.processor)
         else:
@@ -268,7 +282,7 @@ def test_the_hunt_runs_the_step_again_with_the_same_draws(tmp_path):
     with pytest.raises(NonFiniteError, match="first appeared in"):
         train(training)
     other.data.training_batch(0, 4, other.rng)
-    other.rng.integers(2**63, size=1)  # the seed of the one piece's masks
+    other.rng.integers(2**63)  # the seed of the batch's masks's masks
     assert training.rng.bit_generator.state == other.rng.bit_generator.state
 
 

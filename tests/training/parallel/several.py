@@ -23,7 +23,7 @@ from minivivit.training.accumulation import batch_gradients
 from minivivit.training.loop import train
 from minivivit.training.parallel import mpi
 from minivivit.training.parallel.devices import Place
-from minivivit.training.parallel.parts import batch_parts, rows_of
+from minivivit.training.parallel.parts import clips_of
 from minivivit.training.parallel.started import find_ranks
 from minivivit.training.run import begin_training
 from minivivit.training.settings import make_settings
@@ -87,8 +87,7 @@ def gradients(ranks):
         model = VivitForVideoClassification(config, dtype="float64", backend="numpy", seed=1)
         pixels = numpy.random.default_rng(0).standard_normal((7, 4, 3, 16, 16))
         for settings in ({}, {"accumulate": 3}, {"accumulate": 2, "parallel": 2}):
-            pieces = settings.get("accumulate", 1) * settings.get("parallel", 1)
-            own = rows_of(batch_parts(7, pieces, ranks.rank, ranks.size))
+            own = clips_of(ranks.rank, ranks.size, 7)
             rng, names = numpy.random.default_rng(3), [*model.state_dict()]
             result = batch_gradients(model, pixels[own], numpy.array(labels), names, rng=rng, ranks=ranks, **settings)
             results[f"{name}, {settings}"] = {"loss": numpy.array(result.loss), **result.gradients}

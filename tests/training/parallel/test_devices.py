@@ -28,7 +28,7 @@ from minivivit.training.parallel.devices import (
     obstacle_to_nccl,
 )
 from minivivit.training.parallel.gradient_sum import GradientSum
-from minivivit.training.parallel.parts import batch_parts, rows_of
+from minivivit.training.parallel.parts import clips_of
 from minivivit.training.parallel.ranks import Ranks
 
 FOUR = ("0000:07:00.0", "0000:0a:00.0", "0000:47:00.0", "0000:4d:00.0")
@@ -336,7 +336,7 @@ def test_gradients_on_a_device_are_summed_there(monkeypatch):
     model = VivitForVideoClassification(config, dtype="float64", backend="numpy", seed=1)
     pixels, labels = numpy.random.default_rng(0).standard_normal((5, 4, 3, 16, 16)), numpy.arange(5) % 3
     results = []
-    own, names = rows_of(batch_parts(5, 2, 0, 2)), [*model.state_dict()]
+    own, names = clips_of(0, 2, 5), [*model.state_dict()]
     for on_device in (False, True):
         if on_device:
             model.params = map_tree(stand_in_array.xp.asarray, model.params)

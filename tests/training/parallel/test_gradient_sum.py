@@ -9,7 +9,7 @@ from minivivit.layers.layer_stack import layer_stack_backward
 from minivivit.training.accumulation import batch_gradients
 from minivivit.training.parallel import gradient_sum
 from minivivit.training.parallel.gradient_sum import bucket_names
-from minivivit.training.parallel.parts import batch_parts, rows_of
+from minivivit.training.parallel.parts import clips_of
 from minivivit.training.parallel.ranks import Ranks
 
 SIZES = {
@@ -66,7 +66,7 @@ def test_a_layers_sum_begins_before_the_next_layer_is_differentiated(attention_t
     config = VivitConfig(**MODEL, attention_type=attention_type, num_labels=3)
     model = VivitForVideoClassification(config, dtype="float64", backend="numpy", seed=1)
     pixels, labels = numpy.random.default_rng(0).standard_normal((8, 4, 3, 16, 16)), numpy.arange(8) % 3
-    own = rows_of(batch_parts(8, parallel, 0, 2))
+    own = clips_of(0, 2, 8)
     parameters = [*model.state_dict()]
     result = batch_gradients(model, pixels[own], labels, parameters, parallel=parallel, ranks=ranks)
     kinds = [event[0] for event in ranks.events]
@@ -79,7 +79,7 @@ def test_a_layers_sum_begins_before_the_next_layer_is_differentiated(attention_t
         assert kinds.index("sum") >= 2
     alone = batch_gradients(model, pixels, labels, parameters, parallel=parallel)
     other = Recorder(rank=1)
-    theirs = rows_of(batch_parts(8, parallel, 1, 2))
+    theirs = clips_of(1, 2, 8)
     rest = batch_gradients(model, pixels[theirs], labels, parameters, parallel=parallel, ranks=other)
     assert result.loss + rest.loss == pytest.approx(alone.loss, rel=1e-13)
     for name in parameters:
@@ -94,9 +94,8 @@ def test_what_was_sent_was_final():
     model = VivitForVideoClassification(config, dtype="float64", backend="numpy", seed=1)
     pixels, labels = numpy.random.default_rng(0).standard_normal((9, 4, 3, 16, 16)), numpy.arange(9) % 3
     for settings in ({"accumulate": 3}, {"accumulate": 2, "parallel": 2}, {"parallel": 3}):
-        pieces = settings.get("accumulate", 1) * settings.get("parallel", 1)
         ranks = Recorder()
-        own = rows_of(batch_parts(9, pieces, 0, 2))
+        own = clips_of(0, 2, 9)
         names = [*model.state_dict()]
         result = batch_gradients(model, pixels[own], labels, names, ranks=ranks, **settings)
         sent = numpy.concatenate([event[2] for event in ranks.events if event[0] == "sum"])
