@@ -20,7 +20,14 @@ from minivivit.training.parallel.ranks import Ranks, check_same_arguments
 from minivivit.training.parallel.started import find_ranks
 from minivivit.training.recipes.recipe import RECIPES, read_recipe
 from minivivit.training.run import Training, begin_training, resume_training, settings_of, settled_state
-from minivivit.training.settings import MOTION, OPTIMISERS, SCHEDULES, make_settings, read_settings_file
+from minivivit.training.settings import (
+    MOTION,
+    OPTIMISERS,
+    SCHEDULES,
+    TrainingSettings,
+    make_settings,
+    read_settings_file,
+)
 
 # Options that are a setting of the same name, with dashes for underscores: name -> (type or choices, help).
 SETTING_OPTIONS: dict[str, tuple[Any, str]] = {
@@ -165,14 +172,14 @@ def _train(args: argparse.Namespace, ranks: Ranks) -> int:
     check_same_arguments(ranks, args)
     with ExitStack() as stack:
 
-        def look() -> tuple[dict[str, Any], list[str], str]:
+        def look() -> tuple[dict[str, Any], list[str], TrainingSettings, dict[str, int]]:
             given = _checked_settings(args, output)
             notes = stack.enter_context(locked(output))
-            return given, notes, _backend(args, given, output)
+            return given, notes, *_settings(args, given, output)
 
-        given, notes, backend = ranks.from_first(look)
-        ranks.take_device(backend)
-        training = ranks.from_first(lambda: _open_training(args, given, output, notes))
+        given, notes, settings, longer = ranks.from_first(look)
+        ranks.take_device(settings.backend)
+        training = ranks.from_first(lambda: _open_training(args, given, settings, longer, output, notes))
         training.ranks = ranks
         _announce(training)
         finished = train(training)
@@ -196,13 +203,16 @@ def _checked_settings(args: argparse.Namespace, output: Path) -> dict[str, Any]:
     return given
 
 
-def _backend(args: argparse.Namespace, given: dict[str, Any], output: Path) -> str:
-    """The name of what the training computes with: known before it is opened, for each process to take its GPU."""
+def _settings(args: argparse.Namespace, given: dict[str, Any], output: Path) -> tuple[TrainingSettings, dict[str, int]]:
+    """The settings of a new training, or those of the one in `output` and its new length.
+
+    They are known before the training is opened, so that each process can take its GPU first.
+    """
     if not holds_training(output):
-        return make_settings(args.data, given, fine_tuning=args.model is not None).backend
+        return make_settings(args.data, given, fine_tuning=args.model is not None), {}
     if not args.resume:
         raise InputError(f"{output} already holds a training; go on with it (--resume), or choose another --output")
-    return settings_of(settled_state(output), output / LAST).backend
+    return settings_of(settled_state(output), output / LAST), _check_same_settings(given, args.model, output)
 
 
 def _check_apart(data: str | None, output: Path) -> None:
@@ -214,14 +224,19 @@ def _check_apart(data: str | None, output: Path) -> None:
         raise InputError(f"{output} lies within {data}, the folder of clips; choose another --output")
 
 
-def _open_training(args: argparse.Namespace, given: dict[str, Any], output: Path, notes: list[str]) -> Training:
+def _open_training(
+    args: argparse.Namespace,
+    given: dict[str, Any],
+    settings: TrainingSettings,
+    longer: dict[str, int],
+    output: Path,
+    notes: list[str],
+) -> Training:
     """The training in `output`, or a new one."""
     if holds_training(output):
-        longer = _check_same_settings(given, args.model, output)
         training = resume_training(args.data, output, args.validation, longer, args.root, args.labels)
         print_notes([*notes, *training.notes])
         return training
-    settings = make_settings(args.data, given, fine_tuning=args.model is not None)
     with held_log() as logged:
         training = begin_training(
             args.data,

@@ -365,7 +365,7 @@ def test_gradients_on_a_device_go_over_the_host_and_back(cupy, two_ranks):
         numpy.testing.assert_array_equal(array.get(), numpy.full(parameters[name].shape, 13.0))
 
 
-def test_a_training_learns_its_device_before_anything_is_opened(tmp_path, monkeypatch):
+def test_a_training_learns_its_device_before_anything_is_opened(tmp_path, monkeypatch, capsys):
     """That of the settings; of a training that goes on, that which it began with."""
     output, settings, taken = tmp_path / "run", tmp_path / "settings.json", []
     settings.write_text(json.dumps({**TINY, "steps": 2}))
@@ -384,4 +384,8 @@ def test_a_training_learns_its_device_before_anything_is_opened(tmp_path, monkey
     assert main(["evaluate", "--clips", "1", "--model", str(output / "last"), "--backend", "numpy"]) == 0
     assert taken == [("auto", False), ("auto", True), ("numpy", True)]
     assert main(command) == 2
+    capsys.readouterr()
+    assert main([*command, "--resume", "--backend", "cupy"]) == 2  # said before anybody looks for a GPU
+    assert "the training in" in (told := capsys.readouterr().err)
+    assert "began with 'auto'" in told.replace('"', "'")
     assert len(taken) == 3
