@@ -4,7 +4,7 @@ import numpy
 
 from minivivit.config import VivitConfig
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.models.forward_options import ForwardOptions
+from minivivit.models.encoders.forward_options import ForwardOptions
 from minivivit.models.loss import loss_forward
 from minivivit.models.parameters import unflatten
 from minivivit.models.vivit import VivitModel

@@ -6,9 +6,9 @@ import numpy
 import pytest
 from model_cases import MODELS, TRAINING, clip_for, tiny_config, tiny_model
 
-from minivivit.models.draws import draw_layers
-from minivivit.models.factorised_encoder import _encoder_forward
-from minivivit.models.forward_options import ForwardOptions
+from minivivit.models.encoders.draws import draw_layers
+from minivivit.models.encoders.factorised_encoder import _encoder_forward
+from minivivit.models.encoders.forward_options import ForwardOptions
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -19,7 +19,7 @@ from minivivit.errors import InputError
 from minivivit.explore.attention_rollout import attention_rollout
 from minivivit.layers.trace import Trace
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.models.embeddings import needs_interpolation
+from minivivit.models.encoders.embeddings import needs_interpolation
 from minivivit.models.multi_view import AVERAGES, average_views
 from minivivit.models.top_classes import class_probabilities, top_classes
 from minivivit.progress import NameListener, num_attentions, num_layers, progress_bar, step_when_done

@@ -17,7 +17,7 @@ from minivivit.explore.recording import record_network
 from minivivit.files.atomic import write_text
 from minivivit.files.tensor_data import quoted
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.models.embeddings import needs_interpolation
+from minivivit.models.encoders.embeddings import needs_interpolation
 from minivivit.progress import LAYER, num_layers, progress_bar
 from minivivit.video.reading import read_central_frames
 

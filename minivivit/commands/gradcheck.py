@@ -16,7 +16,7 @@ from minivivit.commands.trace import read_input
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.models.embeddings import needs_interpolation
+from minivivit.models.encoders.embeddings import needs_interpolation
 from minivivit.progress import progress_bar
 from minivivit.verification.gradients.table import (
     PIXELS,

@@ -18,7 +18,7 @@ from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed, quoted
 from minivivit.files.weights import tensor_index
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.models.embeddings import needs_interpolation
+from minivivit.models.encoders.embeddings import needs_interpolation
 from minivivit.models.vivit import VivitModel
 from minivivit.progress import LAYER, num_layers, progress_bar
 from minivivit.verification.comparison.judgement import is_unbounded

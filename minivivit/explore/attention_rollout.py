@@ -11,7 +11,7 @@ from minivivit.layers.factorised_self_attention_layer import AXES
 from minivivit.layers.multi_head_attention import split_heads
 from minivivit.layers.trace import Trace
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.models.embeddings import token_grid
+from minivivit.models.encoders.embeddings import token_grid
 from minivivit.ops.softmax import softmax_forward
 
 # Queries whose attention is computed at a time: few enough that their probabilities stay small.

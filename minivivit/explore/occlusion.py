@@ -7,7 +7,7 @@ import numpy
 from minivivit.backend import Array, to_numpy
 from minivivit.errors import InputError
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.models.embeddings import token_grid
+from minivivit.models.encoders.embeddings import token_grid
 from minivivit.ops.tubelet_embedding import cut_tubelets, join_tubelets
 
 BATCH = 32  # covered clips that go through the model at a time

@@ -14,7 +14,7 @@ from minivivit.explore.network_steps import Step, attentions, stages
 from minivivit.explore.occlusion import occlusion
 from minivivit.layers.trace import Trace
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.models.embeddings import token_grid
+from minivivit.models.encoders.embeddings import token_grid
 from minivivit.models.top_classes import class_probabilities
 from minivivit.ops.softmax import softmax_forward
 from minivivit.ops.tubelet_embedding import cut_tubelets

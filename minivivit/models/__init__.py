@@ -1,1 +1,1 @@
-"""Floor 4 of the house: embeddings, the paper's four encoders (one file each), pooling and head, and the two models."""
+"""Floor 4 of the house: the two models, each an encoder, pooling and a head; their parameters and losses."""

@@ -23,14 +23,17 @@ from minivivit.files.atomic import atomic_path
 from minivivit.files.parameter_names import under_published_names
 from minivivit.files.tensor_data import all_listed
 from minivivit.files.weights import read_weights, write_weights
-from minivivit.models.factorised_dot_product import factorised_dot_product_backward, factorised_dot_product_forward
-from minivivit.models.factorised_encoder import factorised_encoder_backward, factorised_encoder_forward
-from minivivit.models.factorised_self_attention import (
+from minivivit.models.encoders.factorised_dot_product import (
+    factorised_dot_product_backward,
+    factorised_dot_product_forward,
+)
+from minivivit.models.encoders.factorised_encoder import factorised_encoder_backward, factorised_encoder_forward
+from minivivit.models.encoders.factorised_self_attention import (
     factorised_self_attention_backward,
     factorised_self_attention_forward,
 )
+from minivivit.models.encoders.spatio_temporal import spatio_temporal_backward, spatio_temporal_forward
 from minivivit.models.parameters import Tree, flatten, initial_parameters, unflatten
-from minivivit.models.spatio_temporal import spatio_temporal_backward, spatio_temporal_forward
 
 logger = logging.getLogger("minivivit")
 

@@ -8,7 +8,7 @@ from minivivit.backend import Array, one_pass
 from minivivit.config import VivitConfig
 from minivivit.layers.trace import Trace, record, scope
 from minivivit.models.base import VivitBase
-from minivivit.models.forward_options import ForwardOptions, inference_options, training_options
+from minivivit.models.encoders.forward_options import ForwardOptions, inference_options, training_options
 from minivivit.models.loss import loss_backward, loss_forward
 from minivivit.models.outputs import VideoClassifierOutput, layer_outputs
 from minivivit.models.parameters import Tree, classification_shapes, flatten

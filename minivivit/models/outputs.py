@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from minivivit.models.forward_options import ForwardOptions
+from minivivit.models.encoders.forward_options import ForwardOptions
 
 
 def layer_outputs(outputs: dict, options: ForwardOptions) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from minivivit.errors import InputError
 from minivivit.layers.trace import Trace, record
 from minivivit.models.attention_mask import attention_bias
 from minivivit.models.base import ENCODERS, VivitBase
-from minivivit.models.embeddings import token_grid
-from minivivit.models.forward_options import ForwardOptions, inference_options, training_options
+from minivivit.models.encoders.embeddings import token_grid
+from minivivit.models.encoders.forward_options import ForwardOptions, inference_options, training_options
 from minivivit.models.outputs import VivitModelOutput, layer_outputs
 from minivivit.models.parameters import Tree, flatten, model_shapes
 from minivivit.ops.activation import ACTIVATIONS

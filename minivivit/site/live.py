@@ -23,7 +23,7 @@ from minivivit.explore.page import page_data
 from minivivit.explore.recording import can_occlude, record_network
 from minivivit.files.tensor_data import quoted
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.models.embeddings import needs_interpolation, token_grid
+from minivivit.models.encoders.embeddings import needs_interpolation, token_grid
 from minivivit.models.top_classes import check_classifies
 from minivivit.training.data.motion.batches import motion_clip_size
 from minivivit.training.data.motion.clips import MOTION_CLASSES, TURN, draw_motion_parameters, render_motion

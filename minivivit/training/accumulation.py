@@ -10,7 +10,7 @@ from minivivit.backend import Array, parallel_blocks, to_numpy
 from minivivit.errors import InputError
 from minivivit.layers.trace import Trace
 from minivivit.models.classification import VivitForVideoClassification
-from minivivit.models.draws import PartOfBatch
+from minivivit.models.encoders.draws import PartOfBatch
 from minivivit.models.loss import label_counts
 from minivivit.models.parameters import flatten
 from minivivit.training.parallel.gradient_sum import GradientSum

@@ -6,7 +6,7 @@ from small_models import MODELS, clip_for, small_model
 
 from minivivit import InputError, VivitModel
 from minivivit.layers import layer_stack
-from minivivit.models.forward_options import training_options
+from minivivit.models.encoders.forward_options import training_options
 from minivivit.training.accumulation import batch_gradients
 from minivivit.training.parallel.ranks import Ranks
 

@@ -8,7 +8,7 @@ from stand_in_array import xp
 from minivivit import InputError, VivitForVideoClassification, VivitModel
 from minivivit.backend import to_numpy
 from minivivit.config import ACTIVATION_NAMES
-from minivivit.models.forward_options import training_options
+from minivivit.models.encoders.forward_options import training_options
 from minivivit.ops.layer_norm import layer_norm_backward, layer_norm_forward
 
 

@@ -8,7 +8,7 @@ from in_part import one_in
 from model_cases import MODELS, clip_for, tiny_config, tiny_model
 
 from minivivit import InputError, VivitForVideoClassification, cli
-from minivivit.models import single_encoder
+from minivivit.models.encoders import single_encoder
 from minivivit.verification.gradients import table
 from minivivit.verification.gradients.table import STEP, choose_parameters, gradient_table, num_passes
 

@@ -12,7 +12,7 @@ from small_models import MODELS, clip_for, small_config, small_model
 
 from minivivit import VivitModel
 from minivivit.checkpoints.names import scenic_parameters
-from minivivit.models.embeddings import token_grid
+from minivivit.models.encoders.embeddings import token_grid
 from minivivit.verification.tracing.recording import record_pass
 
 PAGE = Path(__file__).parents[2] / "notebooks" / "trace_names.md"

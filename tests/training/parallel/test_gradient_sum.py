@@ -62,7 +62,7 @@ def test_a_layers_sum_begins_before_the_next_layer_is_differentiated(attention_t
 
         return layer_stack_backward(dy, cache, noted, **arguments)
 
-    monkeypatch.setattr(f"minivivit.models.{names[attention_type]}.layer_stack_backward", told)
+    monkeypatch.setattr(f"minivivit.models.encoders.{names[attention_type]}.layer_stack_backward", told)
     config = VivitConfig(**MODEL, attention_type=attention_type, num_labels=3)
     model = VivitForVideoClassification(config, dtype="float64", backend="numpy", seed=1)
     pixels, labels = numpy.random.default_rng(0).standard_normal((8, 4, 3, 16, 16)), numpy.arange(8) % 3

@@ -5,7 +5,7 @@ import pytest
 
 from minivivit import VivitConfig, VivitForVideoClassification
 from minivivit.layers.trace import Trace
-from minivivit.models.draws import PartOfBatch
+from minivivit.models.encoders.draws import PartOfBatch
 from minivivit.models.loss import label_counts
 from minivivit.ops.dropout import dropout_mask
 from minivivit.ops.stochastic_depth import stochastic_depth_mask

@@ -9,14 +9,14 @@ from minivivit.backend import Array
 from minivivit.config import VivitConfig
 from minivivit.layers.layer_stack import layer_stack_backward, layer_stack_forward
 from minivivit.layers.trace import Trace, record, scope
-from minivivit.models.draws import draw_layers
-from minivivit.models.embeddings import (
+from minivivit.models.encoders.draws import draw_layers
+from minivivit.models.encoders.embeddings import (
     patch_embeddings_backward,
     patch_embeddings_forward,
     place_embeddings_backward,
     place_embeddings_forward,
 )
-from minivivit.models.forward_options import ForwardOptions
+from minivivit.models.encoders.forward_options import ForwardOptions
 from minivivit.ops.layer_norm import layer_norm_backward, layer_norm_forward
 
 

@@ -8,16 +8,16 @@ from minivivit.config import VivitConfig
 from minivivit.layers.layer_stack import layer_stack_backward, layer_stack_forward
 from minivivit.layers.trace import Trace, record, scope
 from minivivit.layers.transformer_layer import transformer_layer_backward, transformer_layer_forward
-from minivivit.models.draws import draw_layers
-from minivivit.models.embeddings import (
+from minivivit.models.encoders.draws import draw_layers
+from minivivit.models.encoders.embeddings import (
     patch_embeddings_backward,
     patch_embeddings_forward,
     place_embeddings_backward,
     place_embeddings_forward,
     token_grid,
 )
-from minivivit.models.forward_options import ForwardOptions
-from minivivit.models.layer_arguments import layer_arguments
+from minivivit.models.encoders.forward_options import ForwardOptions
+from minivivit.models.encoders.layer_arguments import layer_arguments
 from minivivit.ops.layer_norm import layer_norm_backward, layer_norm_forward
 from minivivit.ops.pooling import pooling_backward, pooling_forward
 

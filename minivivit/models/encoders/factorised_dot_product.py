@@ -6,10 +6,10 @@ from minivivit.backend import Array
 from minivivit.config import VivitConfig
 from minivivit.layers.trace import Trace
 from minivivit.layers.transformer_layer import transformer_layer_backward, transformer_layer_forward
-from minivivit.models.embeddings import token_grid
-from minivivit.models.forward_options import ForwardOptions
-from minivivit.models.layer_arguments import layer_arguments
-from minivivit.models.single_encoder import single_encoder_backward, single_encoder_forward
+from minivivit.models.encoders.embeddings import token_grid
+from minivivit.models.encoders.forward_options import ForwardOptions
+from minivivit.models.encoders.layer_arguments import layer_arguments
+from minivivit.models.encoders.single_encoder import single_encoder_backward, single_encoder_forward
 
 
 def factorised_dot_product_forward(
