@@ -95,7 +95,9 @@ class Worker:
             env=_environment(self._directory),
             start_new_session=True,
         )
+        assert self._process.stdin is not None
         assert self._process.stderr is not None
+        self._can_write = _poll(self._process.stdin, "POLLOUT")
         self._printed = _Printed(self._process.stderr)
         self._student = self._process.pid  # where the student's code will run, by the system's number
         self._readers = [
@@ -141,13 +143,14 @@ class Worker:
         self._printed.start()
         end = self.spent + seconds
         number = secrets.token_hex(8)
-        self._send(wire.pack({**message, "number": number}))
+        self._send(wire.pack({**message, "number": number}), end)
         for _ in range(MOST_MESSAGES):
             answer = self._next(end - self.spent)
             if answer["status"] == "ask":
                 start = time.process_time()
-                self._send(wire.pack(lend(answer) if lend else NOTHING_LENT))
+                value = wire.pack(lend(answer) if lend else NOTHING_LENT)
                 self.spent += time.process_time() - start
+                self._send(value, end)
                 if self.spent >= end:
                     raise self._over("was ended: what it asked the grader to compute took too long")
             elif answer.get("number") == number:  # another is of a call that is over, or of the student's own making
@@ -189,12 +192,19 @@ class Worker:
 
     # What follows is what reads and writes.
 
-    def _send(self, message: bytes) -> None:
+    def _send(self, message: bytes, end: float) -> None:
+        """Write a message, which the process is to read before it has `spent` its time, at `end`."""
         assert self._process.stdin is not None
         view = memoryview(message)
         try:
             while view:
-                view = view[self._process.stdin.write(view) :]
+                before, own = self.spent, OwnTime(self._student)
+                if self._can_write is None or self._can_write.poll(100):
+                    view = view[self._process.stdin.write(view) or 0 :]
+                    continue
+                self.spent = before + own.seconds()  # it had that long, and read nothing
+                if self.spent >= end:
+                    raise self._over("was ended: it did not read what it was sent")
         except (OSError, ValueError):  # ValueError: it has been ended, and the pipe is closed
             raise self._over("") from None
 
@@ -267,44 +277,51 @@ class _Printed:
     def __init__(self, stream: IO[bytes]) -> None:
         self.count, self.kept = 0, b""
         self._stream, self._reading = stream, threading.Lock()
-        self._poll = self._new_poll() if hasattr(select, "poll") else None
+        self._poll = _poll(stream, "POLLIN")
 
     def start(self) -> None:
         """From now on, count anew."""
         self.catch_up()
-        self.count, self.kept = 0, b""
+        with self._reading:
+            self.count, self.kept = 0, b""
 
     def read_on(self) -> None:
         """Read until the other end is closed."""
+        part: bytes | None = None
         with contextlib.suppress(OSError, ValueError):
-            if self._poll is None:
-                while self._read():
-                    pass
-                return
-            something = self._new_poll()
-            while True:
-                something.poll()
+            while part != b"":
+                if self._poll is None:
+                    part = self._read()
+                    continue
+                self._poll.poll()
                 with self._reading:
-                    if self._poll.poll(0) and not self._read():
-                        return
+                    part = self._read()
 
     def catch_up(self) -> None:
         """Read what was printed before; where that is too much, no more than shows it."""
         with contextlib.suppress(OSError, ValueError), self._reading:
-            while self._poll is not None and self.count <= MOST_PRINTED and self._poll.poll(0) and self._read():
+            while self._poll is not None and self.count <= MOST_PRINTED and self._read():
                 pass
 
-    def _new_poll(self) -> Any:
-        poll = select.poll()
-        poll.register(self._stream, select.POLLIN)
-        return poll
-
-    def _read(self) -> bool:
-        """Read a part; whether there was one, and not the end."""
-        part = os.read(self._stream.fileno(), 1 << 16)
+    def _read(self) -> bytes | None:
+        """Read a part; none at the end, None where there is none at the moment: others may have read it."""
+        try:
+            part = os.read(self._stream.fileno(), 1 << 16)
+        except BlockingIOError:
+            return None
         self.count += len(part)
         self.kept += part[: KEPT - len(self.kept)]
-        return bool(part)
+        return part
+
+
+def _poll(stream: IO[bytes], event: str) -> Any:
+    """What tells when a pipe can be read or written, which from now on never waits; None where the system has none."""
+    if not hasattr(select, "poll"):
+        return None
+    os.set_blocking(stream.fileno(), False)
+    poll = select.poll()
+    poll.register(stream, getattr(select, event))
+    return poll
 
 
 def _settings(directory: str, scipy: bool) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from minivivit.grading import worker_process
+from minivivit.grading.apart.limits import _writes
 from minivivit.grading.worker_process import EndedError, Worker, _remove
 
 
@@ -88,17 +89,47 @@ def f(x):
 
 
 @pytest.mark.skipif(not hasattr(select, "poll"), reason="the system does not tell what is in a pipe")
-@pytest.mark.parametrize("where", ["print(x, flush=True)", "os.write(2, b'1.5')"])
-def test_what_is_printed_is_told_with_the_call_that_printed_it(where, monkeypatch):
-    """However late the thread is that reads it: here it never comes to it."""
+@pytest.mark.parametrize(
+    "how", ["print(x, end='')", "print(x, end='', file=sys.stderr)", "os.write(1, b'1.5')", "os.write(2, b'1.5')"]
+)
+def test_what_is_printed_is_told_with_the_call_that_printed_it(how, monkeypatch):
+    """However late the thread is that reads it: here it never comes to it. A line need not have an end."""
     monkeypatch.setattr(worker_process._Printed, "read_on", lambda self: None)
-    source = f"import os\ndef f(x):\n    {where}\n    return x\n\ndef silent(x):\n    return x\n"
+    source = f"import os, sys\ndef f(x):\n    {how}\n    return x\n\ndef silent(x):\n    return x\n"
     with Worker() as worker:
         for _ in range(2):
             assert run(worker, source)["value"] == 1.5
             assert worker.printed.strip() == "1.5"
             assert run(worker, source, "silent")["value"] == 1.5
             assert worker.printed == ""
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="the system does not tell what is in a pipe")
+def test_what_is_printed_between_two_calls_is_told_with_neither(monkeypatch):
+    monkeypatch.setattr(worker_process._Printed, "read_on", lambda self: None)
+    source = """
+import os, threading, time
+def late():
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    os.write(2, b"late")
+    open("done", "w").close()
+def f(x):
+    threading.Thread(target=late, daemon=True).start()
+    return x
+def silent(x):
+    return x
+"""
+    with Worker(seclude=False) as worker:
+        run(worker, source)
+        place = Path(worker._directory)
+        (place / "go").touch()
+        while not (place / "done").exists():
+            time.sleep(0.01)
+        assert worker.printed == ""
+        call = {"do": "call", "function": "silent", "arguments": {"x": 1.5}, "seconds": 5.0}
+        assert worker.ask(call, 60)["value"] == 1.5
+        assert worker.printed == ""
 
 
 @pytest.mark.skipif(not hasattr(select, "poll"), reason="the system does not tell what is in a pipe")
@@ -112,6 +143,99 @@ def test_who_prints_too_much_is_told_so_with_the_call_that_did_it(monkeypatch):
     with Worker() as worker, pytest.raises(EndedError, match="it printed more than 1,000 bytes"):
         run(worker, source)
     late.set()
+
+
+# Ways to the user's files past a fence that looks at one path, as if it were in the working directory. (3 is open.)
+OTHER_WAYS = {
+    "a name moved out": "os.rename('own.txt', SECRET)",
+    "a name moved out, by its other name": "os.replace('own.txt', SECRET)",
+    "a second name": "os.link(SECRET, 'link.txt')",
+    "a second name outside": "os.link('own.txt', NEW)",
+    "a link outside": "os.symlink('own.txt', NEW)",
+    "opened in a directory": "os.open('secret.txt', os.O_RDONLY, dir_fd=3)",
+    "written in a directory": "os.open('new.txt', os.O_WRONLY | os.O_CREAT, dir_fd=3)",
+    "by posix": "__import__('posix').open('secret.txt', os.O_RDONLY, dir_fd=3)",
+    "removed in a directory": "os.remove('secret.txt', dir_fd=3)",
+    "made in a directory": "os.mkdir('new.txt', dir_fd=3)",
+    "moved within a directory": "os.rename('secret.txt', 'new.txt', src_dir_fd=3, dst_dir_fd=3)",
+    "linked in a directory": "os.symlink('own.txt', 'new.txt', dir_fd=3)",
+    "changed in a directory": "os.chmod('secret.txt', 0, dir_fd=3)",
+    "timed in a directory": "os.utime('secret.txt', (0, 0), dir_fd=3)",
+}
+
+
+@pytest.mark.skipif(not os.supports_dir_fd, reason="the system has no descriptors of directories")
+@pytest.mark.parametrize("way", OTHER_WAYS)
+def test_a_path_is_what_the_system_makes_of_it(place, way):
+    """With the last fence alone, as where there are no namespaces and no Landlock."""
+    outside = place / "outside"
+    outside.mkdir()
+    secret = outside / "secret.txt"
+    secret.write_text("the other students' answers")
+    before = secret.stat()
+    source = f"""
+import os
+SECRET, NEW = {str(secret)!r}, {str(outside / "new.txt")!r}
+def f(x):
+    for name in ("own.txt", "secret.txt", "new.txt"):
+        open(name, "w").close()
+    os.remove("new.txt")
+    try:
+        return str({OTHER_WAYS[way]})
+    except PermissionError as error:
+        return str(error)
+"""
+    with Worker(seclude=False, filtered=False) as worker:
+        found = run(worker, source)["value"]
+    assert "while grading" in found
+    assert [path.name for path in outside.iterdir()] == ["secret.txt"]
+    after = secret.stat()
+    assert (after.st_mode, after.st_nlink, after.st_mtime_ns) == (before.st_mode, before.st_nlink, before.st_mtime_ns)
+    assert secret.read_text() == "the other students' answers"
+
+
+def test_a_file_can_be_changed_by_who_opens_it_to_read():
+    """Made, or emptied; where files may only be read, that is refused as well."""
+    assert not _writes(("x", None, os.O_RDONLY))
+    for flags in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC):
+        assert _writes(("x", None, os.O_RDONLY | flags))
+
+
+def test_own_directories_can_be_removed(place):
+    """As Python's library does, which would do it by descriptors of directories."""
+    source = """
+import os, shutil, tempfile
+def f(x):
+    with tempfile.TemporaryDirectory() as folder:
+        os.makedirs(os.path.join(folder, "a", "b"))
+        open(os.path.join(folder, "a", "c.txt"), "w").close()
+    os.makedirs("d/e")
+    shutil.rmtree("d")
+    return os.listdir(".")
+"""
+    with Worker(seclude=False, filtered=False) as worker:
+        assert run(worker, source)["value"] == []
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="the system does not tell whether a pipe can be written")
+def test_who_asks_and_reads_no_answer_is_ended():
+    """Or the grader would wait for ever with its next answer."""
+    source = """
+import sys, time
+def f(x):
+    frame = sys._getframe()
+    while "student" not in frame.f_locals:
+        frame = frame.f_back
+    question = {"status": "ask", "name": "model.x", "arguments": [], "keywords": {}}
+    for _ in range(2900):
+        frame.f_locals["channel"].send(frame.f_globals["wire"].pack(question))
+    time.sleep(600)
+"""
+    with Worker() as worker:
+        run(worker, "def g(x):\n    return x\n", "g")
+        worker.ask({"do": "cell", "source": source, "name": "<cell 2>", "first": 1, "seconds": 5.0}, 60)
+        with pytest.raises(EndedError, match="it did not read what it was sent"):
+            worker.ask({"do": "call", "function": "f", "arguments": {"x": 1.5}, "seconds": 5.0}, 1)
 
 
 def test_the_environment_and_the_arguments_tell_nothing(place, monkeypatch):

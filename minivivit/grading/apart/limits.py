@@ -28,6 +28,18 @@ _ATTACKS = ("ctypes.dlopen", "ctypes.dlsym", "ctypes.call_function", "os.kill", 
 _PATHS = ("open", "os.", "shutil.", "glob.", "sqlite3.", "pathlib.")
 _LISTINGS = ("os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.chdir", "glob.", "pathlib.")
 _HARMLESS = ("os.putenv", "os.unsetenv")
+# Where among the arguments of an event paths are, if not at the first place alone; and where descriptors of directories
+# that paths are relative to, -1 for none.
+_TWO_PATHS = ("os.rename", "os.link", "os.symlink")
+_DIRECTORIES: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("os.remove", "os.rmdir"), (1,)),
+    **dict.fromkeys(("os.mkdir", "os.symlink", "os.chmod"), (2,)),
+    **dict.fromkeys(("os.chown", "os.utime"), (3,)),
+    **dict.fromkeys(("os.rename", "os.link"), (2, 3)),
+}
+_NO_DIRECTORY = "dir_fd may not be used while grading"
+# Flags of `os.open` by which a file may be changed.
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class TooSlow(BaseException):
@@ -99,7 +111,25 @@ def guard(readable: Sequence[str], hidden: Sequence[str], writable: Sequence[str
         map(os.path.realpath, readable), True
     )
     devices = ("/dev/null", "/dev/urandom", "/dev/zero")
+    _open_no_other_way()
     sys.addaudithook(_hook(_innermost_first(may_read | may_write), _innermost_first(may_write), devices))
+
+
+def _open_no_other_way() -> None:
+    """Have `os.open` refuse paths that are relative to a directory's descriptor: of that, the hook is not told."""
+    original = os.open
+
+    def open_file(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if dir_fd is not None:
+            raise PermissionError(_NO_DIRECTORY)
+        return original(path, flags, mode)
+
+    for name in ("os", "posix", "nt"):
+        if name in sys.modules:
+            sys.modules[name].open = open_file  # type: ignore[attr-defined]
+    os.supports_dir_fd.discard(original)  # where others, as shutil, look whether they may ask for it
+    if "shutil" in sys.modules:
+        sys.modules["shutil"]._use_fd_functions = False  # type: ignore[attr-defined]
 
 
 # Directories, and whether what lies in them may be opened; what lies within another comes before it.
@@ -134,9 +164,12 @@ def _hook(may_read: _Places, may_write: _Places, devices: tuple[str, ...]) -> Ca
             raise PermissionError(f"{event} is not allowed while grading")
         if event.startswith(_PATHS) and event not in _HARMLESS and arguments:
             reads = not writes(arguments) if event == "open" else event.startswith(_LISTINGS)
-            places, path = may_read if reads else may_write, arguments[0]
-            if isinstance(path, str | bytes | os.PathLike) and not lies_in(path, places):
-                raise PermissionError(f"{fsdecode(path)[:200]!r} may not be opened or changed while grading")
+            places = may_read if reads else may_write
+            for path in arguments[: 2 if event in _TWO_PATHS else 1]:
+                if isinstance(path, str | bytes | os.PathLike) and not lies_in(path, places):
+                    raise PermissionError(f"{fsdecode(path)[:200]!r} may not be opened or changed while grading")
+            if any(arguments[index] != -1 for index in _DIRECTORIES.get(event, ()) if index < len(arguments)):
+                raise PermissionError(_NO_DIRECTORY)
 
     return hook
 
@@ -147,4 +180,4 @@ def _writes(arguments: tuple) -> bool:
     if isinstance(mode, str):
         return any(letter in mode for letter in "wax+")
     flags = arguments[2] if len(arguments) > 2 else 0
-    return bool(isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR))
+    return bool(isinstance(flags, int) and flags & _WRITING)

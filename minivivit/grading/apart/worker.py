@@ -93,8 +93,9 @@ def main() -> None:
             answer = student.handle(message)
         except TooSlow:
             answer = wire.pack({"status": "slow", "number": message["number"]})
-        with contextlib.suppress(Exception):  # it may be a student's by now
-            sys.__stdout__.flush()  # type: ignore[union-attr]
+        for stream in (sys.__stdout__, sys.__stderr__):
+            with contextlib.suppress(Exception):  # it may be a student's by now
+                stream.flush()  # type: ignore[union-attr]
         channel.send(answer)
 
 
