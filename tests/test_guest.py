@@ -307,10 +307,10 @@ def test_an_interruption_ends_what_has_not_begun():
     done, interrupted, calling_thread = [], threading.Event(), threading.current_thread()
 
     def task():
+        done.append(None)
         if threading.current_thread() is calling_thread:
             interrupted.set()
             raise KeyboardInterrupt
-        done.append(None)
         if interrupted.is_set():
             time.sleep(0.1)  # time enough to end the rest, also on a busy machine: 500 would take 16 s
         else:

@@ -121,7 +121,7 @@ def batch_gradients(
         raise InputError(f"there are {len(pixel_values)} clips and {len(own)} labels; expected as many of both")
     counts = label_counts(labels, model.config)
     seed = None if rng is None else int(rng.integers(2**63))
-    pieces = [piece for piece in cut(own, accumulate * parallel) if piece]
+    pieces = [piece for piece in cut(own, min(accumulate * parallel, len(labels))) if piece]
 
     def compute(index: int, take: TakeGradients | None = None) -> BatchResult:
         piece, kept = pieces[index], _PieceStore(take) if store is None else store

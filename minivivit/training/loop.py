@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import numpy
@@ -13,7 +13,6 @@ from minivivit.files.atomic import naming_errors
 from minivivit.progress import Bar, counted, is_terminal, progress_bar, say
 from minivivit.training.accumulation import BatchResult, batch_gradients
 from minivivit.training.curves import CURVES_FILE, draw_curves
-from minivivit.training.data.clip_data import Batch
 from minivivit.training.data.pixels import to_pixel_values
 from minivivit.training.evaluation import Measurement, all_heads_agree, measure_shared, most_probable, one_hot_heads
 from minivivit.training.interruption import Interruption
@@ -21,7 +20,6 @@ from minivivit.training.log import read_log
 from minivivit.training.nan_hunt import hunt
 from minivivit.training.optimisers.averaging import average_decay, update_average
 from minivivit.training.optimisers.clipping import clip_by_global_norm, global_norm
-from minivivit.training.parallel.parts import cut
 from minivivit.training.regularisation.mixup import mixed, mixup_weight
 from minivivit.training.run import LOG_FILE, Training
 
@@ -155,10 +153,9 @@ def validate(training: Training, bar: tqdm) -> bool:
     """
     settings = training.settings
     with progress_bar(training.data.num_validation_clips, "validation", "clip") as clips_bar:
-        batches = training.data.validation_batches(settings.batch_size, training.ranks.turns)
-        pieces = counted(_in_pieces(batches, settings.accumulate), clips_bar)
+        batches = training.data.validation_batches(settings.batch_size, settings.accumulate, training.ranks.turns)
         model = training.averaged or training.model
-        measured = measure_shared(model, training.processor, pieces, training.ranks)
+        measured = measure_shared(model, training.processor, counted(batches, clips_bar), training.ranks)
     if measured.count == 0:
         training.best = None
         return True
@@ -172,14 +169,6 @@ def validate(training: Training, bar: tqdm) -> bool:
         f"loss {measured.loss:.4f}",
     )
     return is_best
-
-
-def _in_pieces(batches: Iterable[Batch], count: int) -> Iterator[Batch]:
-    """The same clips in smaller batches. What is drawn for a batch does not depend on how it is cut."""
-    for clips, labels in batches:
-        for piece in cut(range(len(labels)), count):
-            if piece:
-                yield clips[piece.start : piece.stop], labels[piece.start : piece.stop]
 
 
 def _rank(measured: Measurement) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from minivivit.training.data.motion.batches import (
     stream,
 )
 from minivivit.training.data.motion.clips import motion_clips
+from minivivit.training.data.motion.stills import StillData
 from minivivit.training.regularisation.augmentations.pipeline import AugmentationParams
 
 CONFIG = VivitConfig(**TINY_MODEL)
@@ -166,6 +167,39 @@ def test_motion_validation_is_the_same_each_time_and_apart_from_training():
     rng = stream(1, TRAINING)
     trained = clip_bytes(chain.from_iterable(data.training_batch(step, 4, rng)[0] for step in range(3)))
     assert not trained & held_out
+
+
+def in_pieces(data, num_pieces, sizes, num_ranks=1):
+    """Batches of 4 in pieces of the `sizes`; every rank has its part of them. Returns clips and labels, in order."""
+    found = {}
+    for rank in range(num_ranks):
+        batches = data.validation_batches(4, num_pieces, lambda count, rank=rank: range(rank, count, num_ranks))
+        for number, (clips, labels) in zip(range(rank, len(sizes), num_ranks), batches, strict=True):
+            assert len(clips) == len(labels) == sizes[number]
+            found[number] = clips, labels
+    clips = list(chain.from_iterable(found[number][0] for number in range(len(sizes))))
+    return clips, numpy.concatenate([found[number][1] for number in range(len(sizes))])
+
+
+@pytest.mark.parametrize("kind", ["motion", "stills", "folder"])
+def test_the_clips_to_validate_on_do_not_depend_on_the_pieces(kind, tmp_path):
+    """Nor does a piece hold more than its part of a batch, or memory would."""
+    if kind == "folder":  # which draws nothing here, and so reads in smaller batches
+        data = folder_data(write_clips(tmp_path / "clips", clips=7), validation_fraction=0.5)
+        data.validation = data.validation[:10]
+        halves, single = [2] * 5, [1] * 10
+    else:
+        make = StillData if kind == "stills" else MotionData
+        still = {"num_frames": 1, "tubelet_size": [1, 8, 8]} if kind == "stills" else {}
+        config = VivitConfig(**{**TINY_MODEL, **still})
+        data = make(config, seed=1, validation_clips=10)
+        halves, single = [2, 2, 2, 2, 1, 1], [1] * 10
+    clips, labels = in_pieces(data, 1, [4, 4, 2])
+    for num_pieces, sizes, num_ranks in ((2, halves, 1), (2, halves, 3), (9, single, 1), (4, single, 4)):
+        found, found_labels = in_pieces(data, num_pieces, sizes, num_ranks)
+        numpy.testing.assert_array_equal(found_labels, labels)
+        for one, other in zip(found, clips, strict=True):
+            numpy.testing.assert_array_equal(one, other)
 
 
 def test_the_streams_of_a_seed_are_independent():

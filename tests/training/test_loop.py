@@ -14,6 +14,7 @@ from minivivit.training.accumulation import batch_gradients
 from minivivit.training.checkpoints import read_state
 from minivivit.training.curves import draw_curves
 from minivivit.training.data.pixels import new_processor, to_pixel_values
+from minivivit.training.evaluation import measure_shared
 from minivivit.training.log import read_log
 from minivivit.training.loop import make_step, train, validate
 from minivivit.training.nan_hunt import NonFiniteError
@@ -135,6 +136,20 @@ def test_a_training_is_the_same_however_its_batches_are_cut(accumulate, parallel
     assert len(logs[0]) == len(logs[1])
     for expected, found in zip(*logs, strict=True):
         assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_validation_goes_in_pieces_too(tmp_path, monkeypatch):
+    """Who has memory for a piece of a batch has it for validation."""
+    sizes = []
+
+    def noted(model, processor, batches, ranks):
+        batches = list(batches)
+        sizes.extend(len(labels) for _, labels in batches)
+        return measure_shared(model, processor, batches, ranks)
+
+    monkeypatch.setattr(loop, "measure_shared", noted)
+    run_tiny_training(tmp_path / "run", steps=1, batch_size=4, accumulate=2)
+    assert sizes == [2, 2, 1]
 
 
 def test_as_many_labels_as_clips():
@@ -282,7 +297,7 @@ def test_the_hunt_runs_the_step_again_with_the_same_draws(tmp_path):
     with pytest.raises(NonFiniteError, match="first appeared in"):
         train(training)
     other.data.training_batch(0, 4, other.rng)
-    other.rng.integers(2**63)  # the seed of the batch's masks's masks
+    other.rng.integers(2**63)  # the seed of the batch's masks
     assert training.rng.bit_generator.state == other.rng.bit_generator.state
 
 

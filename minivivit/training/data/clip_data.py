@@ -122,8 +122,11 @@ class ClipData:
         frames = read_clip(clip, first, indices)
         return frames if self.augmentation is None else augment_clip(frames, rng, self.augmentation)
 
-    def validation_batches(self, batch_size: int, wanted: Wanted = all_of_them) -> Generator[Batch, None, None]:
-        """The clips to validate on, from their middle, without augmentation; the batches wanted of them."""
+    def validation_batches(
+        self, batch_size: int, num_pieces: int = 1, wanted: Wanted = all_of_them
+    ) -> Generator[Batch, None, None]:
+        """The clips to validate on, from their middle, without augmentation, in pieces of batches; those wanted."""
+        batch_size = -(-batch_size // num_pieces)
         firsts = range(0, len(self.validation), batch_size)
         ours = [firsts[batch] for batch in wanted(len(firsts))]
         entries = [entry for first in ours for entry in self.validation[first : first + batch_size]]

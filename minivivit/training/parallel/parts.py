@@ -10,6 +10,13 @@ def cut(clips: range, count: int) -> list[range]:
     return [clips[start:stop] for start, stop in pairwise(edges)]
 
 
+def pieces_of_batches(num_clips: int, batch_size: int, num_pieces: int) -> list[list[range]]:
+    """The clips in batches, each of them cut into up to `num_pieces`."""
+    firsts = range(0, num_clips, batch_size)
+    batches = [range(first, min(first + batch_size, num_clips)) for first in firsts]
+    return [[piece for piece in cut(batch, num_pieces) if piece] for batch in batches]
+
+
 def clips_of(rank: int, num_ranks: int, batch_size: int) -> range:
     """The clips of a batch that a rank computes; none where there are fewer clips than ranks."""
     return cut(range(batch_size), num_ranks)[rank]

@@ -1,6 +1,7 @@
 """The built-in data as batches: fresh clips at every step, and none of them twice."""
 
 from collections.abc import Generator, Iterator
+from itertools import count
 
 import numpy
 
@@ -15,6 +16,7 @@ from minivivit.training.data.motion.clips import (
     take_clips,
 )
 from minivivit.training.data.wanted import Wanted, all_of_them
+from minivivit.training.parallel.parts import pieces_of_batches
 
 # Which of the independent streams of a seed: training's own generator, validation, and evaluation never meet.
 TRAINING, VALIDATION, EVALUATION = range(3)
@@ -63,17 +65,28 @@ class MotionData:
             yield self.training_batch(step, batch_size, rng, wanted)
 
     def validation_batches(
-        self, batch_size: int, wanted: Wanted = all_of_them
+        self, batch_size: int, num_pieces: int = 1, wanted: Wanted = all_of_them
     ) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
-        """The clips to validate on, made again from the seed each time; the batches wanted of them, all being drawn."""
+        """The clips to validate on, made again from the seed each time, in pieces of batches; those wanted of them.
+
+        A batch is drawn as a whole, so that the clips do not depend on the pieces.
+        """
         rng = stream(self.seed, VALIDATION)
-        firsts = range(0, self.num_validation_clips, batch_size)
-        ours = set(wanted(len(firsts)))
-        for index, first in enumerate(firsts):
-            labels = balanced_labels(rng, min(batch_size, self.num_validation_clips - first))
-            parameters = draw_motion_parameters(rng, labels, self.num_frames, self.size)
-            if index in ours:
-                yield list(render_motion(parameters)), labels
+        batches = pieces_of_batches(self.num_validation_clips, batch_size, num_pieces)
+        ours, numbers = set(wanted(sum(map(len, batches)))), count()
+        for pieces in batches:
+            first = pieces[0].start
+            rows = [[clip - first for clip in piece] for piece in pieces if next(numbers) in ours]
+            yield from self._drawn(rng, pieces[-1].stop - first, rows)
+
+    def _drawn(
+        self, rng: numpy.random.Generator, batch_size: int, pieces: list[list[int]]
+    ) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
+        """A batch of fresh clips, of which some pieces are rendered, each when it is asked for."""
+        labels = balanced_labels(rng, batch_size)
+        parameters = draw_motion_parameters(rng, labels, self.num_frames, self.size)
+        for rows in pieces:
+            yield list(render_motion(take_clips(parameters, rows))), labels[rows]
 
     def describe(self) -> str:
         """One line for people."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy
 
-from minivivit.training.data.motion.batches import VALIDATION, MotionData, stream
+from minivivit.training.data.motion.batches import MotionData
 from minivivit.training.data.motion.clips import (
     RADIUS,
     balanced_labels,
@@ -42,17 +42,13 @@ class StillData(MotionData):
         frames, labels = still_frames(rng, batch_size, self.size)
         return [frames[place] for place in wanted(batch_size)], labels
 
-    def validation_batches(
-        self, batch_size: int, wanted: Wanted = all_of_them
+    def _drawn(
+        self, rng: numpy.random.Generator, batch_size: int, pieces: list[list[int]]
     ) -> Iterator[tuple[list[numpy.ndarray], numpy.ndarray]]:
-        """The frames to validate on, made again from the seed each time; the batches wanted of them."""
-        rng = stream(self.seed, VALIDATION)
-        firsts = range(0, self.num_validation_clips, batch_size)
-        ours = set(wanted(len(firsts)))
-        for index, first in enumerate(firsts):
-            batch = still_frames(rng, min(batch_size, self.num_validation_clips - first), self.size)
-            if index in ours:
-                yield batch
+        """A batch of fresh frames, and some pieces of it."""
+        frames, labels = still_frames(rng, batch_size, self.size)
+        for rows in pieces:
+            yield [frames[row] for row in rows], labels[rows]
 
     def describe(self) -> str:
         """One line for people."""
