@@ -34,10 +34,16 @@ from minivivit.training.data.lists.reading import read_list
 from minivivit.training.data.motion.batches import EVALUATION, check_motion_labels, motion_clip_size, stream
 from minivivit.training.data.motion.clips import motion_clips, shuffle_frames
 from minivivit.training.measurement.answers import Answer, answer
-from minivivit.training.measurement.passes import Viewing, answer_clips, clips_of_a_block, first_damage
+from minivivit.training.measurement.passes import (
+    FEWEST_VIEWS,
+    MOST_VIEWS,
+    Viewing,
+    answer_clips,
+    clips_of_a_block,
+    first_damage,
+)
 from minivivit.training.measurement.predictions import (
     Predictions,
-    check_answers,
     merge_predictions,
     opened_predictions,
     run_name,
@@ -55,7 +61,8 @@ DEFAULT_STRIDE = 2  # as `minivivit classify`
 
 DESCRIPTION = f"""\
 Measure the accuracy of a model: the fraction of clips whose class it names right, first (top-1) and among the five most
-probable (top-5); of each class; and of models with several heads (verb and noun) for each head and for all together.
+probable (top-5, of more than five classes); of each class; and of models with several heads (verb and noun) for each
+head and for all together.
 
 The clips are freshly made motion clips, which no training has seen (their seeds are apart from those of training),
 those of a folder with one sub-folder for each class, or those of a list. Files in a folder that are no clips wherever
@@ -68,7 +75,9 @@ each, and the answers are averaged, as  minivivit classify --views  does.
 
 With --predictions each answer is written as it is made. Given the same file again, an evaluation that was interrupted
 or killed goes on where it was. --shard 1/4 evaluates the first of four parts, and --merge makes of all parts'
-predictions the figures of the whole, and with --predictions its file.
+predictions the figures of the whole, and with --predictions its file. Give --merge the model that made them (--model).
+A shard is made of whole groups of clips that are answered together: {MOST_VIEWS} clips of a small model,
+{FEWEST_VIEWS} of a large one, fewer with --views. So there cannot be more shards than groups.
 
 Started by  mpiexec -n N  (pip install 'minivivit[mpi]' mpich), N processes share the clips, block by block. On GPUs
 the processes of a machine take its GPUs in turn."""
@@ -148,9 +157,9 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
 
 def _check_arguments(args: argparse.Namespace) -> None:
     """Refuse what cannot be meant, before anything is read."""
-    whole(0, maximum=LARGEST_SEED)("seed", args.seed)
+    whole(0, maximum=LARGEST_SEED)("--seed", args.seed)
     for name in ("clips", "stride"):
-        whole(1)(name, getattr(args, name))
+        whole(1)(f"--{name}", getattr(args, name))
     if args.merge is not None and (args.data is not None or args.shard is not None):
         raise InputError("--merge makes figures of predictions; it goes without --data and --shard")
     if args.data is None and args.merge is None:
@@ -161,7 +170,9 @@ def _check_arguments(args: argparse.Namespace) -> None:
         ]
         given += [option for option, value in (("--labels", args.labels), ("--predictions", args.predictions)) if value]
         if given:
-            raise InputError(f"{', '.join(given)} are for clips on the disk; name them with --data")
+            raise InputError(
+                f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} for clips on the disk; name them with --data"
+            )
     if args.data is not None and not Path(args.data).is_file() and (args.root or args.labels):
         raise InputError(f"{args.data} is no list of clips; --root and --labels are for lists")
     if args.confusion is not None and Path(args.confusion).exists():
@@ -325,9 +336,10 @@ def _shard(count: int, block: int, part: tuple[int, int] | None) -> tuple[int, i
     blocks = -(-count // block)
     number, shards = part
     if shards > blocks:
+        fewer = f"give at most {blocks:,} parts, or leave --shard out" if blocks > 1 else "leave --shard out"
         raise InputError(
             f"--shard {number}/{shards} is one of {shards} parts, but the {count:,} clips can be cut into at most "
-            f"{blocks} (of {block} clips each, which are answered together)"
+            f"{blocks:,}: this model answers {block} together; {fewer}"
         )
     edges = [min(count, blocks * edge // shards * block) for edge in (number - 1, number)]
     return edges[0], edges[1]
@@ -335,8 +347,7 @@ def _shard(count: int, block: int, part: tuple[int, int] | None) -> tuple[int, i
 
 def _merged(args: argparse.Namespace, config: VivitConfig) -> list[Answer]:
     """The answers in the predictions of all shards, written into one file if asked for."""
-    run, answers = merge_predictions([Path(path) for path in args.merge])
-    check_answers(answers, config)
+    run, answers = merge_predictions([Path(path) for path in args.merge], config)
     if args.predictions is not None:
         write_predictions(Path(args.predictions), run, answers, config)
     return answers

@@ -4,6 +4,7 @@ import argparse
 import csv
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from minivivit.commands.common.text_table import printable
 from minivivit.config import VivitConfig
 from minivivit.files.atomic import write_text
 from minivivit.training.data.lists.classes import model_classes
+from minivivit.training.measurement.answers import TOP
 from minivivit.training.measurement.scores import Scores
 from minivivit.training.settings import MOTION
 
@@ -23,11 +25,13 @@ def print_scores(args: argparse.Namespace, config: VivitConfig, scores: Scores) 
     shuffled = ", frames shuffled" if args.shuffle_frames else ""
     left_out = f"; {len(scores.damaged)} damaged left out" if scores.damaged else ""
     print(f"accuracy {scores.accuracy:.4f}  ({scores.correct} of {scores.clips} clips{shuffled}{left_out})")
-    print(f"top-5    {scores.top_5:.4f}")
     classes = model_classes(config)
+    if math.prod(map(len, classes)) > TOP:  # of at most five classes the right one always is among five
+        print(f"top-{TOP}    {scores.top_5:.4f}")
     if len(classes) > 1:
-        for number, head in enumerate(scores.heads, start=1):
-            print(f"head {number}: accuracy {head.top_1:.4f}, top-5 {head.top_5:.4f}")
+        for number, (names, head) in enumerate(zip(classes, scores.heads, strict=True), start=1):
+            top_5 = f", top-{TOP} {head.top_5:.4f}" if len(names) > TOP else ""
+            print(f"head {number}: accuracy {head.top_1:.4f}{top_5}")
     for names, head in zip(classes, scores.heads, strict=True):
         seen = [(printable(name), value) for name, value in zip(names, head.class_accuracies(), strict=True)]
         width = max((len(name) for name, value in seen if value is not None), default=0)

@@ -20,11 +20,13 @@ from minivivit.training.parallel.ranks import Ranks, check_same_arguments
 from minivivit.training.parallel.started import find_ranks
 from minivivit.training.recipes.recipe import RECIPES, read_recipe
 from minivivit.training.run import Training, begin_training, resume_training, settings_of, settled_state
+from minivivit.training.setting_checks import number
 from minivivit.training.settings import (
     MOTION,
     OPTIMISERS,
     SCHEDULES,
     TrainingSettings,
+    check_setting,
     make_settings,
     read_settings_file,
 )
@@ -62,6 +64,7 @@ MODEL_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "dropout": ("hidden_dropout_prob", float, "dropout while training"),
     "stochastic_depth": ("stochastic_droplayer_rate", float, "chance of dropping a branch of the last layer"),
 }
+PROBABILITIES = ("dropout", "stochastic_depth")
 
 
 TRAIN_DESCRIPTION = f"""\
@@ -141,13 +144,17 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_option(parser: argparse.ArgumentParser, name: str, kind: Any, text: str) -> None:
-    option = "--stride" if name == "frame_sample_rate" else f"--{name.replace('_', '-')}"
+    option = _option(name)
     if isinstance(kind, tuple):
         parser.add_argument(option, dest=name, choices=kind, help=text)
     else:
         kinds: dict[Any, tuple[Any, str]] = {int: (integer, "N"), float: (decimal, "X"), str: (str, "TEXT")}
         read, metavar = kinds[kind]
         parser.add_argument(option, dest=name, type=read, metavar=metavar, help=text)
+
+
+def _option(name: str) -> str:
+    return "--stride" if name == "frame_sample_rate" else f"--{name.replace('_', '-')}"
 
 
 def _default_text(name: str) -> str:
@@ -193,6 +200,7 @@ def _train(args: argparse.Namespace, ranks: Ranks) -> int:
 
 def _checked_settings(args: argparse.Namespace, output: Path) -> dict[str, Any]:
     """The settings that were given, when nothing in the arguments contradicts anything else."""
+    _check_options(args)
     given = _given_settings(args)
     if args.model is not None and args.image_model is not None:
         raise InputError("give a --model to start from, or an --image-model, but not both")
@@ -201,6 +209,18 @@ def _checked_settings(args: argparse.Namespace, output: Path) -> dict[str, Any]:
     for folder in (args.data, args.validation):
         _check_apart(folder, output)
     return given
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse values that cannot be meant while it is known that they are of options, whose names the user knows.
+
+    Later they are settings and fields of a config, whose messages have the names that stand in the file of --config.
+    """
+    for name in SETTING_OPTIONS:
+        if getattr(args, name) is not None:
+            check_setting(name, getattr(args, name), _option(name))
+    for name in PROBABILITIES:
+        number(0, 1, below=True, optional=True)(_option(name), getattr(args, name))
 
 
 def _settings(args: argparse.Namespace, given: dict[str, Any], output: Path) -> tuple[TrainingSettings, dict[str, int]]:

@@ -173,7 +173,7 @@ def _split_heads(logits: Array, labels: Array, config: VivitConfig) -> list[tupl
     for index, size in enumerate(sizes):
         counted = labels[:, index][labels[:, index] != IGNORED_LABEL]
         if counted.size and (int(counted.min()) < 0 or int(counted.max()) >= size):
-            raise InputError(
-                f"labels range from {int(counted.min())} to {int(counted.max())}; expected 0 to {size - 1}"
-            )
+            low, high = int(counted.min()), int(counted.max())
+            found = f"the label is {low}" if low == high else f"labels range from {low} to {high}"
+            raise InputError(f"{found}; expected 0 to {size - 1}")
     return [(logits[:, start:stop], labels[:, index]) for index, (start, stop) in enumerate(pieces)]

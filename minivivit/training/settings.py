@@ -96,6 +96,16 @@ _CHECKS: dict[str, Check] = {
 }
 
 
+def check_setting(name: str, value: Any, called: str) -> None:
+    """Refuse what cannot be the value of the setting `name`, which the message calls as who gave it did: an option.
+
+    Raises
+    ------
+    InputError
+    """
+    _CHECKS[name](called, value)
+
+
 @dataclass(frozen=True)
 class TrainingSettings:
     """Everything that decides a training, but for the data and the model that it starts from.

@@ -60,7 +60,7 @@ from minivivit.training.experiments.ablations import all_trials
 from minivivit.training.experiments.variants import variant_settings
 from minivivit.training.log import read_log
 from minivivit.training.measurement.answers import Answer
-from minivivit.training.measurement.predictions import check_answers, merge_predictions, write_predictions
+from minivivit.training.measurement.predictions import merge_predictions, write_predictions
 from minivivit.training.measurement.scores import scores_of
 from minivivit.training.optimisers.freezing import trainable_names
 from minivivit.training.run import begin_training, make_optimiser, resume_training, settings_of
@@ -475,8 +475,7 @@ def _read_lists(place: Path, rng: Random) -> None:
     (data,) = (path for path in place.iterdir() if path.is_file() and path.name != "predictions.csv")
 
     def read_predictions() -> None:
-        _, answers = merge_predictions([place / "predictions.csv"])
-        check_answers(answers, OF_LISTS)
+        _, answers = merge_predictions([place / "predictions.csv"], OF_LISTS)
         scores_of(answers, OF_LISTS)
 
     def read_for_a_model() -> None:

@@ -44,8 +44,10 @@ def test_the_classes_are_the_sub_folders_in_order(tmp_path):
 def test_what_is_no_folder_of_classes_is_refused(tmp_path):
     with pytest.raises(InputError, match="not a folder"):
         find_clips(tmp_path / "none")
+    with pytest.raises(InputError, match="has no sub-folders; expected one for each class"):
+        find_clips(tmp_path)
     (tmp_path / "a").mkdir()
-    with pytest.raises(InputError, match="1 sub-folders; expected one for each class"):
+    with pytest.raises(InputError, match="has 1 sub-folder; expected one for each class"):
         find_clips(tmp_path)
     (tmp_path / "b").mkdir()
     with pytest.raises(InputError, match="no clip of the 2 classes 'a', 'b'"):

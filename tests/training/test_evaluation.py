@@ -123,7 +123,7 @@ def test_evaluate_reads_a_folder_by_the_names_of_its_classes(tmp_path, capsys):
 
 
 def test_evaluate_refuses_what_does_not_fit(tmp_path, motion_model, capsys):
-    with pytest.raises(InputError, match="seed is -1"):
+    with pytest.raises(InputError, match=r"^--seed is -1"):
         minivivit_evaluate(capsys, "--model", motion_model, "--seed", -1)
     VivitForVideoClassification(VivitConfig(**TINY_MODEL), backend="numpy").save_pretrained(tmp_path / "model")
     with pytest.raises(InputError, match="moving left"):

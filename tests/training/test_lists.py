@@ -181,7 +181,7 @@ def test_names_of_several_heads(tmp_path):
         (b"original_vido_id video_id frame_id path labels\n", "holds no labels"),
         (b"path,label,label\na,0,0\n", "line 1: the column 'label' occurs twice"),
         (b"path,label\na.mp4,0\npath,label\nb.mp4,1\n", "line 3: repeats the header"),
-        (b"path,label\na.mp4,0\nb.mp4\n", "line 3: has 1 columns, but the header has 2"),
+        (b"path,label\na.mp4,0\nb.mp4\n", "line 3: has 1 column, but the header has 2"),
         (b"path,label\na.mp4,0,7\n", "line 2: has 3 columns"),
         (b'path,label\n"a.mp4,0\nb.mp4,1\n', "is no CSV"),
         (b"path,label\na.mp4,\n", "line 2: label is empty"),
@@ -190,6 +190,11 @@ def test_names_of_several_heads(tmp_path):
         (b"path,label,start,start_frame\na,0,1,1\n", "in seconds and in frames"),
         (b"path,label,start,end\na,0,5,nan\n", "line 2: end is 'nan'"),
         (b"path,label,start,end\na,0,5,2.5\n", "line 2: the part ends at 2.5 and begins at 5"),
+        (b"path,label\na.mp4,0\nk\xfcche.mp4,1\n", "line 3: is not in UTF-8; save the file as text in UTF-8"),
+        (b"path,label\na.mp4,T\xfcr\n", "line 2: is not in UTF-8"),
+        (b"a.mp4 0\n\nk\xfcche.mp4 1\n", "line 3: is not in UTF-8"),
+        (b'[\n{"id": "3", "template": "T\xfcr"}]', "line 2: is not in UTF-8"),
+        (EPIC.replace("P01_01,00:00:01", "k\xfc,00:00:01").encode("latin-1"), "line 2: is not in UTF-8"),
         (b"path,label,start_frame\na,0,1.5\n", "line 2: start_frame is '1.5'"),
         (b'{"id": "3"}', "JSON dict"),
         (b'[{"id": "3"', "not valid JSON"),
@@ -242,6 +247,9 @@ def test_a_label_out_of_range_names_its_line(tmp_path, label):
         ("3", "names 1 classes|1 class"),
         ("[1, 2]", "expected a list of names"),
         ("{", "not valid JSON"),
+        ('{"a": 7}', "names 1 class, but its number is not 0"),
+        ("oben\nT\xfcr\n".encode("latin-1"), "line 2: is not in UTF-8; save the file as text in UTF-8"),
+        ('["oben",\n"T\xfcr"]'.encode("latin-1"), "line 2: is not in UTF-8"),
     ],
 )
 def test_names_that_cannot_be_meant(tmp_path, content, message):
@@ -423,8 +431,32 @@ def test_names_and_numbers_meet_the_models_classes(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="names there are text")
 def test_names_that_are_no_text(tmp_path):
     numpy.save(tmp_path / os.fsdecode(b"caf\xe9.npy"), numpy.zeros((3, 4, 4, 3), numpy.uint8))
-    clip_list = read_list(write(tmp_path / "list.csv", b"caf\xe9.npy 0\n"))
-    assert span_of(clip_list.clips[0].clip) == (0, 3)
+    for content in (b"caf\xe9.npy 0\n", b"caf\xe9.npy 0\ngone\xe9.npy 1\n"):  # one that is there is enough
+        clip_list = read_list(write(tmp_path / "list.csv", content))
+        assert span_of(clip_list.clips[0].clip) == (0, 3)
+    with pytest.raises(InputError, match="line 1: is not in UTF-8"):
+        read_list(write(tmp_path / "list.csv", b"caf\xe9.npy caf\xe9\n"))
+
+
+def test_bytes_that_count_for_nothing_may_be_any(tmp_path):
+    clip_list = read_list(write(tmp_path / "list.csv", b"path,label,note\na.mp4,0,sch\xf6n\n"))
+    assert clip_list.clips[0].labels == ("0",)
+
+
+def test_a_file_that_names_one_class(tmp_path, capsys):
+    """What is wrong is the file, not the list."""
+    data, names = write(tmp_path / "list.txt", "a 0\nb 1\n"), write(tmp_path / "names.txt", "up\n")
+    message = r"names\.txt names 1 class; expected at least 2\. The labels in .*list\.txt are '0', '1'; give a name"
+    with pytest.raises(InputError, match=message):
+        find_listed(data, labels=names)
+    with pytest.raises(InputError, match=r"names\.txt names 1 class; expected at least 2$"):
+        find_listed(write(data, "a 0\nb 0\n"), labels=names)
+    config = VivitConfig(**TINY_MODEL, id2label={0: "up", 1: "left"})
+    with pytest.raises(InputError, match="the label '1' is neither the only class 'up' nor its number 0"):
+        indices_of_model(read_list(write(data, "a 0\nb 1\n")), config, [["up"]])
+    for wrong in (tmp_path, tmp_path / "gone", write(tmp_path / "empty", "")):
+        assert main(["train", str(data), "--labels", str(wrong), "--output", str(tmp_path / "out")]) == 2
+        assert "expected a file with the names of the classes" in capsys.readouterr().err
 
 
 def test_a_model_of_one_head_gets_several(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -246,7 +247,53 @@ def test_shards_merge_into_the_whole_to_the_byte(tmp_path, capsys, small_blocks,
     assert "nothing is overwritten" in refused(
         capsys, "--model", model, "--merge", *parts, "--predictions", tmp_path / "merged.csv"
     )
-    assert "the predictions hold the classes" in refused(capsys, "--merge", *parts)  # with the bundled model
+    err = refused(capsys, "--merge", *parts)  # with the bundled model
+    assert "but the model has 8 classes: the predictions are of another model; give the model that made them" in err
+
+
+def test_predictions_of_another_model_are_refused(tmp_path, capsys):
+    """Whose names or whose number of classes are others, even where all numbers are some of both models' classes."""
+    model, data = save_model(tmp_path / "model"), save_clips(tmp_path / "clips", 3)
+    run(capsys, "--model", model, "--data", data, "--predictions", tmp_path / "p.csv")
+    err = refused(capsys, "--merge", tmp_path / "p.csv", "--predictions", tmp_path / "whole.csv")
+    assert re.search(r"p\.csv calls the class \d '[a-g]', but the model calls it '[a-z ]{6,}'", err)
+    assert "give the model that made them (--model)" in err
+    assert not (tmp_path / "whole.csv").exists()
+
+    few = save_model(tmp_path / "few", id2label=dict(enumerate(NAMES[:4])))
+    rows = [f"{number}.npy,{number}" for number in range(3)]
+    (data.parent / "few.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    run(capsys, "--model", few, "--data", data.parent / "few.csv", "--predictions", tmp_path / "f.csv")
+    err = refused(capsys, "--model", model, "--merge", tmp_path / "f.csv")
+    assert "f.csv holds 4 classes for '0.npy', but the model has 7 classes" in err
+    assert run(capsys, "--model", few, "--merge", tmp_path / "f.csv")["clips"] == 3
+
+    (tmp_path / "model" / "config.json").write_text(
+        (tmp_path / "model" / "config.json").read_text().replace('"a"', '"a, b"').replace('"b"', '"b\\u0085"')
+    )
+    run(capsys, "--model", model, "--data", data, "--predictions", tmp_path / "odd.csv")
+    assert run(capsys, "--model", model, "--merge", tmp_path / "odd.csv")["clips"] == 3
+
+
+@pytest.mark.parametrize(
+    ("classes", "splits", "lines"),
+    [
+        (5, None, []),
+        (6, None, ["top-5"]),
+        (4, [2, 2], ["head 1: accuracy", "head 2: accuracy"]),
+        (9, [6, 3], ["top-5", "head 1: accuracy, top-5", "head 2: accuracy"]),
+    ],
+)
+def test_top_5_is_printed_where_it_says_something(tmp_path, capsys, classes, splits, lines):
+    """Of five classes the right one always is among five; of verbs and nouns, all pairs count."""
+    names = {number: f"c{number}" for number in range(classes)}
+    model = save_model(tmp_path / "model", id2label=names, class_splits=splits)
+    data = save_clips(tmp_path / "clips", 2, heads=2 if splits else 1)
+    data.write_text(re.sub(",[0-9]", ",1", data.read_text()))
+    assert main(["evaluate", "--model", str(model), "--data", str(data), "--stride", "1"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    found = [re.sub(r" +[01]\.[0-9]{4}", "", line) for line in out if line.startswith(("top-5", "head"))]
+    assert found == lines
 
 
 def test_hostile_predictions_are_one_line(tmp_path, capsys, small_blocks):
@@ -270,13 +317,18 @@ def test_hostile_predictions_are_one_line(tmp_path, capsys, small_blocks):
         refused(capsys, "--model", model, "--merge", path)
 
 
-def test_what_cannot_be_meant(tmp_path, capsys):
+def test_what_cannot_be_meant(tmp_path, capsys, monkeypatch):
     model, data = save_model(tmp_path / "model"), save_clips(tmp_path / "clips", 2)
     for shard in ("0/2", "3/2", "2", "1/0", "a/b"):
         with pytest.raises(SystemExit):
             main(["evaluate", "--shard", shard])
-    assert "at most 1" in refused(capsys, "--model", model, "--data", data, "--shard", "1/2")
-    assert "--views are for clips" in refused(capsys, "--views", "4x3")
+    err = refused(capsys, "--model", model, "--data", data, "--shard", "1/2")
+    assert "can be cut into at most 1: this model answers 64 together; leave --shard out" in err
+    monkeypatch.setattr(passes, "views_of_a_pass", lambda config: 1)
+    assert "give at most 2 parts" in refused(capsys, "--model", model, "--data", data, "--shard", "1/3")
+    assert "--views is for clips" in refused(capsys, "--views", "4x3")
+    assert "--shard, --labels are for clips" in refused(capsys, "--shard", "1/2", "--labels", "x")
+    assert "--stride is 0" in refused(capsys, "--stride", "0")
     assert "without --data" in refused(capsys, "--data", data, "--merge", "x.csv")
     assert "are for lists" in refused(capsys, "--model", model, "--data", data.parent, "--root", tmp_path)
 

@@ -363,3 +363,30 @@ def test_a_seed_may_have_128_bits():
     assert make_settings("motion", {"seed": (1 << 128) - 1}).seed == (1 << 128) - 1
     with pytest.raises(InputError, match="is taken for a mistake"):
         make_settings("motion", {"seed": 1 << 128})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "name"),
+    [
+        ("--stride", "0", {"frame_sample_rate": 0}),
+        ("--dropout", "1.5", {"model": {"hidden_dropout_prob": 1.5}}),
+        ("--stochastic-depth", "-1", {"model": {"stochastic_droplayer_rate": -1}}),
+        ("--learning-rate", "-1", {"learning_rate": -1}),
+        ("--seed", "-1", {"seed": -1}),
+    ],
+)
+def test_a_message_has_the_name_that_the_user_gave(tmp_path, capsys, option, value, name):
+    """An option's on the command line, and a setting's in a file of settings."""
+    argv = ["train", "motion", "--output", str(tmp_path / "run")]
+    assert main([*argv, option, value]) == 2
+    assert capsys.readouterr().err.startswith(f"minivivit: error: {option} is {value}")
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps(name))
+    assert main([*argv, "--config", str(settings)]) == 2
+    (setting,) = name.get("model", name)
+    assert capsys.readouterr().err.startswith(f"minivivit: error: {setting} is {value}")
+
+
+def test_variants_names_the_option_too(tmp_path, capsys):
+    assert main(["variants", "--output", str(tmp_path / "run"), "--seed", "-1"]) == 2
+    assert capsys.readouterr().err.startswith("minivivit: error: --seed is -1")

@@ -200,7 +200,7 @@ def test_what_is_refused(capsys, tmp_path):
     files = saved(tmp_path)
     for arguments, message in [
         ((*files, "--parameter", "nothing*"), "no parameter matches the pattern 'nothing*'; names are 'vivit.emb"),
-        ((*files, "--label", "99"), "labels range from 99 to 99; expected 0 to 3"),
+        ((*files, "--label", "99"), "the label is 99; expected 0 to 3"),
         ((*files, "--label", "1", "2", "3"), "labels have shape (3,)"),
         (("--input", str(tmp_path / "absent.gif")), "absent.gif"),
         (("--model", str(tmp_path)), "config.json"),

@@ -863,7 +863,7 @@ def test_several_tensors_and_none_called_pixel_values(capsys, tmp_path):
     ("options", "message"),
     [
         (["--gradients"], "--gradients starts from the loss, which needs the class: pass --label N"),
-        (["--label", "5"], "labels range from 5 to 5; expected 0 to 4"),
+        (["--label", "5"], "the label is 5; expected 0 to 4"),
         (["--label", "one"], "is not a whole number"),
         (["--budget", "float8"], "invalid choice"),
         (["--budget", "float32", "--dtype", "float32"], "measured from float64"),

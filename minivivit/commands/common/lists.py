@@ -9,7 +9,7 @@ of a path and a label without a header, as SlowFast, VideoMAE and mmaction2 have
 and Moments in Time (with mmaction2's frame counts, too); Something-Something's JSON; Epic Kitchens' CSV. Its relative
 paths begin at --root, or in the folder of the list; absolute ones, and  ..  in paths, are taken as they are. Labels are
 names of classes, or numbers from 0; --labels FILE names them: a JSON list, or object of names and numbers, or text with
-a name each line."""
+a name each line. All these files are in UTF-8."""
 
 
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:

@@ -36,7 +36,7 @@ from minivivit.training.experiments.variants import (
 )
 from minivivit.training.lock import locked
 from minivivit.training.setting_checks import choice, number, whole
-from minivivit.training.settings import TrainingSettings, read_settings_file
+from minivivit.training.settings import TrainingSettings, check_setting, read_settings_file
 
 JSON_FILE, MARKDOWN_FILE = "variants.json", "variants.md"
 FORMAT = "minivivit variants 1"
@@ -90,6 +90,8 @@ def add_variants_arguments(parser: argparse.ArgumentParser) -> None:
 def run_variants(arguments: argparse.Namespace) -> int:
     """Train what is not trained yet, and print the tables: 0, or 130 when Ctrl-C came first."""
     given = {} if arguments.config is None else read_settings_file(arguments.config)
+    if arguments.seed is not None:
+        check_setting("seed", arguments.seed, "--seed")
     options = {"steps": arguments.steps, "seed": arguments.seed}
     settings = variant_settings({**given, **{name: value for name, value in options.items() if value is not None}})
     output = Path(arguments.output)

@@ -122,9 +122,8 @@ def find_clips(folder: str | os.PathLike[str]) -> dict[str, list[Path]]:
             f"as {folder / parts[0]} (minivivit train takes another as --validation)"
         )
     if len(classes) < 2:
-        raise InputError(
-            f"{folder} has {len(classes)} sub-folders; expected one for each class, at least 2, with its clips inside"
-        )
+        found = "1 sub-folder" if classes else "no sub-folders"
+        raise InputError(f"{folder} has {found}; expected one for each class, at least 2, with its clips inside")
     clips = {path.name: sorted(clip for clip in path.iterdir() if not is_litter(clip)) for path in classes}
     empty = [name for name, paths in clips.items() if not paths]
     if empty:

@@ -14,6 +14,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from minivivit.errors import InputError
 from minivivit.files.atomic import atomic_path, naming_errors
 from minivivit.files.tensor_data import listed, quoted
 from minivivit.training.lock import lock_file
-from minivivit.training.measurement.answers import Answer
+from minivivit.training.measurement.answers import TOP, Answer
 
 COLUMNS = (
     *("run", "index", "clips", "clip", "label", "prediction", "prediction_name", "rank", "joint_rank", "loss", "top"),
@@ -33,6 +34,7 @@ COLUMNS = (
 )
 HEADER = (",".join(COLUMNS) + "\n").encode()
 LARGEST_FILE = 1 << 33
+Row = tuple[str, int, Answer, str]  # run, number of clips, answer, and the name of the class that was guessed
 
 
 class Predictions:
@@ -103,7 +105,7 @@ def _whole_blocks(
         entry = _parsed(line)
         if entry is None:
             break
-        found, clips, answer = entry
+        found, clips, answer, _ = entry
         if found != run or clips != total:
             raise InputError(
                 f"{path} holds predictions of another measurement (other weights, clips, labels or views); choose "
@@ -120,24 +122,26 @@ def _whole_blocks(
     return whole, answers[:kept]
 
 
-def merge_predictions(paths: Sequence[Path]) -> tuple[str, list[Answer]]:
+def merge_predictions(paths: Sequence[Path], config: VivitConfig) -> tuple[str, list[Answer]]:
     """The answers in the files of all shards of a measurement, in order, and the measurement's name.
 
     Raises
     ------
     InputError
-        When the files are of several measurements, hold a clip twice or not at all, or are damaged.
+        When the files are of several measurements, hold a clip twice or not at all, are damaged, or have other classes
+        than a model with this config.
     """
     answers: dict[int, Answer] = {}
     runs: dict[tuple[str, int], Path] = {}
     for path in paths:
-        for run, clips, answer in _read_rows(path):
+        for run, clips, answer, name in _read_rows(path):
             runs.setdefault((run, clips), path)
             if len(runs) > 1:
                 raise InputError(
                     f"{listed(map(str, runs.values()))} are predictions of different measurements (other weights, "
                     "clips, labels or views); expected shards of one"
                 )
+            _check_classes(path, answer, name, config)
             if answer.index in answers:
                 raise InputError(f"{path} holds clip {answer.index}, {quoted(answer.name)}, which was there already")
             answers[answer.index] = answer
@@ -153,22 +157,35 @@ def merge_predictions(paths: Sequence[Path]) -> tuple[str, list[Answer]]:
     return run, [answers[index] for index in range(clips)]
 
 
-def check_answers(answers: Iterable[Answer], config: VivitConfig) -> None:
-    """Refuse answers that are none of a model with this config.
-
-    Raises
-    ------
-    InputError
-    """
+def _check_classes(path: Path, answer: Answer, name: str, config: VivitConfig) -> None:
+    """Refuse an answer that a model with this config cannot have given, or under another `name` for its class."""
     sizes = config.class_splits or [config.num_labels]
-    for answer in answers:
-        for numbers in (answer.labels, answer.guesses or answer.labels):
-            within = all(0 <= number < size for number, size in zip(numbers, sizes, strict=False))
-            if len(numbers) != len(sizes) or not within:
-                raise InputError(
-                    f"the predictions hold the classes {quoted(list(numbers))} of {quoted(answer.name)}, but the model "
-                    f"has {' and '.join(map(str, sizes))} classes; name the --model that made them"
-                )
+    given = (
+        [answer.labels] if answer.damage else [answer.labels, answer.guesses, *(numbers for numbers, _ in answer.top)]
+    )
+    for numbers in given:
+        within = all(0 <= number < size for number, size in zip(numbers, sizes, strict=False))
+        if len(numbers) != len(sizes) or not within:
+            raise _other_model(path, f"the classes {quoted(list(numbers))} of {quoted(answer.name)}", config)
+    if answer.damage:
+        return
+    if len(answer.top) != min(TOP, math.prod(sizes)):  # of so few classes a row names all
+        raise _other_model(path, f"{len(answer.top)} classes for {quoted(answer.name)}", config)
+    own = _one_line(_name_of(answer.guesses, config))
+    if name != own:
+        raise InputError(
+            f"{path} calls the class {_numbers(answer.guesses)} {quoted(name)}, but the model calls it {quoted(own)}: "
+            "the predictions are of another model; give the model that made them (--model)"
+        )
+
+
+def _other_model(path: Path, found: str, config: VivitConfig) -> InputError:
+    """The error of predictions whose numbers are not those of the model's classes."""
+    sizes = config.class_splits or [config.num_labels]
+    return InputError(
+        f"{path} holds {found}, but the model has {' and '.join(map(str, sizes))} classes: the predictions are of "
+        "another model; give the model that made them (--model)"
+    )
 
 
 def write_predictions(path: Path, run: str, answers: Sequence[Answer], config: VivitConfig) -> None:
@@ -185,7 +202,7 @@ def write_predictions(path: Path, run: str, answers: Sequence[Answer], config: V
         temporary.write_bytes(HEADER + _rows(answers, run, len(answers), config))
 
 
-def _read_rows(path: Path) -> Iterable[tuple[str, int, Answer]]:
+def _read_rows(path: Path) -> Iterable[Row]:
     if not path.is_file():
         raise InputError(f"{path} does not exist or is not a file; expected predictions")
     with open(path, "rb") as file:
@@ -214,8 +231,8 @@ def _rows(answers: Iterable[Answer], run: str, total: int, config: VivitConfig) 
     return text.getvalue().encode()
 
 
-def _parsed(line: bytes) -> tuple[str, int, Answer] | None:
-    """Run, number of clips and answer of a row; None where it is no whole one."""
+def _parsed(line: bytes) -> Row | None:
+    """What a row says; None where it is no whole one."""
     if not line.endswith(b"\n") or len(line) > 1 << 20:
         return None
     try:
@@ -223,10 +240,10 @@ def _parsed(line: bytes) -> tuple[str, int, Answer] | None:
         if not text.isprintable():  # nothing that was written is: a power cut may leave zeros
             return None
         cells = next(csv.reader([text], strict=True))
-        run, index, clips, name, labels, guesses, _, ranks, joint, loss, top, damage = cells
+        run, index, clips, name, labels, guesses, called, ranks, joint, loss, top, damage = cells
         right = tuple(map(int, labels.split()))
         if damage:
-            return run, int(clips), Answer(int(index), name, right, damage=damage)
+            return run, int(clips), Answer(int(index), name, right, damage=damage), ""
         pairs = (entry.rsplit(":", 1) for entry in top.split(";"))
         best = tuple((tuple(map(int, indices.split())), float(probability)) for indices, probability in pairs)
         guess, rank = tuple(map(int, guesses.split())), tuple(map(int, ranks.split()))
@@ -234,7 +251,7 @@ def _parsed(line: bytes) -> tuple[str, int, Answer] | None:
     except (ValueError, StopIteration, csv.Error):
         return None
     whole = len(right) == len(answer.guesses) == len(answer.ranks) > 0 and answer.index >= 0
-    return (run, int(clips), answer) if whole else None
+    return (run, int(clips), answer, called) if whole else None
 
 
 def _numbers(values: Iterable[int]) -> str:

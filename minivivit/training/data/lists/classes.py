@@ -107,8 +107,7 @@ def label_indices(clip_list: ClipList, classes: Sequence[Sequence[str]]) -> list
                     raise wrong_line(
                         clip_list.source,
                         clip.line,
-                        f"the label {quoted(text)} is none of the {len(names)} classes {listed(names, 3)}, nor a "
-                        f"number from 0 to {len(names) - 1}",
+                        f"the label {quoted(text)} is {_none_of(names)}",
                     )
                 index = int(text)
             labels.append(index)
@@ -185,6 +184,12 @@ def _heads_as_in(
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 9
+
+
+def _none_of(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"neither the only class {quoted(names[0])} nor its number 0"
+    return f"none of the {len(names)} classes {listed(names, 3)}, nor a number from 0 to {len(names) - 1}"
 
 
 def _heads(count: int) -> str:

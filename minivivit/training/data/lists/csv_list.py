@@ -77,7 +77,8 @@ def rows_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         if [cell.lower() for cell in cells] == names:
             raise wrong_line(path, numbers[0], "repeats the header; were two lists joined?")
         if len(cells) != len(names):
-            raise wrong_line(path, numbers[0], f"has {len(cells)} columns, but the header has {len(names)}")
+            columns = "1 column" if len(cells) == 1 else f"{len(cells)} columns"
+            raise wrong_line(path, numbers[0], f"has {columns}, but the header has {len(names)}")
         yield numbers[0], dict(zip(names, cells, strict=True))
 
 

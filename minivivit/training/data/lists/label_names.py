@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from minivivit.errors import InputError
-from minivivit.files.json_file import parse_json
 from minivivit.files.tensor_data import quoted
-from minivivit.training.data.lists.lines import check_list_file, list_lines
+from minivivit.training.data.lists.lines import check_list_file, is_utf8, list_json, list_lines, not_utf8
 
 MOST_CLASSES = 100_000
 LARGEST_FILE = 1 << 26
@@ -35,9 +34,10 @@ def read_label_names(path: Path, heads: tuple[str, ...]) -> list[list[str]]:
     Raises
     ------
     InputError
-        When the file is of none of these kinds, a number is missing or occurs twice, or it is for other heads.
+        When the file is of none of these kinds, or not in UTF-8, a number is missing or occurs twice, or it is for
+        other heads.
     """
-    check_list_file(path)
+    check_list_file(path, "a file with the names of the classes")
     if path.stat().st_size > LARGEST_FILE:
         raise InputError(
             f"{path} has {path.stat().st_size:,} bytes; names of classes of at most {LARGEST_FILE:,} expected"
@@ -60,7 +60,7 @@ def read_label_names(path: Path, heads: tuple[str, ...]) -> list[list[str]]:
 
 
 def _from_json(path: Path, heads: tuple[str, ...]) -> list[list[str]]:
-    value = parse_json(path.read_bytes().removeprefix(b"\xef\xbb\xbf"), str(path))
+    value = list_json(path)
     if isinstance(value, dict) and all(isinstance(entry, list | dict) for entry in value.values()):
         if sorted(value) != sorted(heads):
             raise InputError(f"{path} names classes of {quoted(sorted(value))}; expected {', '.join(heads)}")
@@ -80,7 +80,11 @@ def _in_order(value: Any, path: Path) -> list[str]:
 
 
 def _from_text(path: Path) -> list[str]:
-    lines = [line.strip() for _, line in list_lines(path)]
+    lines = []
+    for number, line in list_lines(path):
+        if not is_utf8(line):
+            raise not_utf8(path, number)
+        lines.append(line.strip())
     if lines and re.match("id,key(,|$)", lines[0]):
         rows = list(csv.reader(lines[1:]))
         if any(len(row) < 2 for row in rows):
@@ -104,6 +108,8 @@ def _by_number(numbers: Mapping[str, Any], path: Path, count: int | None = None)
         names[int(number)] = name
     missing = next((index for index in range(count) if index not in names), None)
     if missing is not None:
+        if count == 1:
+            raise InputError(f"{path} names 1 class, but its number is not 0; expected 0")
         raise InputError(f"{path} names {count} classes, but none has the number {missing}; expected 0 to {count - 1}")
     return [names[index] for index in range(count)]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import listed
 from minivivit.training.data.clip_data import ClipData, Entry
 from minivivit.training.data.lists.classes import classes_of, label_indices, unused_note
 from minivivit.training.data.lists.clip_list import ClipList
@@ -113,13 +114,22 @@ def find_listed(
     names = None if labels is None else read_label_names(Path(labels), lists[0].heads)
     classes = classes_of(lists, names)
     if max(map(len, classes)) < 2:
-        raise InputError(f"{data} has clips of one class; expected at least 2")
+        raise _one_class(data, labels, lists[0])
     entries = [_named(clip_list, label_indices(clip_list, classes)) for clip_list in lists]
     held_out = entries[1] if validation is not None else None
     sources = [Path(path) for path in (data, validation, labels) if path is not None]
     known = names is not None or bool(lists[0].known_sizes)
     notes = [unused_note(classes, [entry[2] for entry in entries[0]], known), _overlap_note(entries[0], held_out)]
     return ListedClips(classes, entries[0], held_out, sources, [note for note in notes if note is not None])
+
+
+def _one_class(data: str | Path, labels: str | Path | None, clip_list: ClipList) -> InputError:
+    """The error of one class; of a file that names one, though the list may have clips of more."""
+    if labels is None:
+        return InputError(f"{data} has clips of one class; expected at least 2")
+    found = sorted({clip.labels[0] for clip in clip_list.clips})
+    more = f". The labels in {data} are {listed(found)}; give a name for each" if len(found) > 1 else ""
+    return InputError(f"{labels} names 1 class; expected at least 2{more}")
 
 
 def split_listed(

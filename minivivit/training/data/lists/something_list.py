@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from minivivit.errors import InputError
-from minivivit.files.json_file import MAX_JSON_BYTES, parse_json
+from minivivit.files.json_file import MAX_JSON_BYTES
 from minivivit.files.tensor_data import quoted
 from minivivit.training.data.lists.clip_list import ClipList, ListedClip, clip_at
+from minivivit.training.data.lists.lines import list_json
 
 ENDINGS = (".webm", ".mp4", ".avi", ".mkv", ".mov", ".gif", ".npy", "")
 
@@ -33,8 +34,7 @@ def read_something(path: Path, root: Path) -> ClipList:
     """
     if path.stat().st_size > MAX_JSON_BYTES:
         raise InputError(f"{path} has {path.stat().st_size:,} bytes; a list of at most {MAX_JSON_BYTES:,} was expected")
-    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    entries = parse_json(content, str(path))
+    entries = list_json(path)
     if not isinstance(entries, list):
         raise InputError(
             f"{path} holds a JSON {type(entries).__name__}; expected a list of objects with id and template"
