@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
@@ -67,6 +67,14 @@ LONGEST_LINE = 2000  # letters of an error: names and values in it may be of any
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """argparse's, filling the paragraphs of a description to the terminal's width; indented ones stay as they are."""
 
+    def add_usage(self, usage: Any, actions: Iterable[argparse.Action], groups: Any, prefix: Any = None) -> None:
+        """The arguments before the options: one that takes several values would take an argument behind it as well."""
+        arguments = [action for action in actions if not action.option_strings and action.nargs != argparse.PARSER]
+        if usage is None and arguments:
+            names = [f"[{one.metavar}]" if one.nargs == "?" else str(one.metavar) for one in arguments]
+            usage = f"%(prog)s {' '.join(names)} [options]"
+        super().add_usage(usage, actions, groups, prefix)
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = text.split("\n\n")
         return "\n\n".join(
@@ -80,7 +88,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and leave with exit code 2."""
-        _say(message, f"; see  {self.prog} --help")
+        usage = " ".join(self.format_usage().removeprefix("usage: ").split())
+        expected = f"; expected  {usage}" if "[options]" in usage else ""
+        _say(message, f"{expected}; see  {self.prog} --help")
         sys.exit(2)
 
     def _print_message(self, message: str, file: Any = None) -> None:

@@ -3,6 +3,7 @@ terminal would obey, numbers in other digits."""
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -228,8 +229,24 @@ def test_unknown_options_name_the_help_of_their_command(capsys, name):
     needed |= {"explore": ["--output", "x"], "ablate": ["--output", "x"], "conformance": ["x"], "grade": ["x"]}
     needed |= {name: ["x", "y"] for name in ("trace", "compare", "convert")}
     message = error_of(capsys, name, *needed.get(name, []), "--nope")
-    assert message.endswith(f"unrecognized arguments: --nope; see  minivivit {name} --help\n")
+    usage = rf"(; expected  minivivit {name} [A-Z\[][^;]* \[options\])?"
+    assert re.search(rf"unrecognized arguments: --nope{usage}; see  minivivit {name} --help\n$", message)
     assert error_of(capsys, "--nope").endswith("see  minivivit --help\n")
+
+
+@pytest.mark.parametrize(
+    "options", [["--perturb"], ["--gradients", "--label", "3"], ["--budget", "float16"], ["--only", "*"]]
+)
+def test_arguments_stand_before_options_that_would_take_them(capsys, options):
+    """As the usage says, and the error of who writes them the other way round."""
+    usage = "minivivit trace INPUT DIR [options]"
+    assert f"; expected  {usage}; see  minivivit trace --help\n" in error_of(
+        capsys, "trace", *options, "clip.npy", "ours"
+    )
+    with pytest.raises(SystemExit):
+        main(["trace", "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: {usage}\n")
+    assert error_of(capsys, "trace", "clip.npy", "ours", *options).startswith("minivivit: error: clip.npy ")
 
 
 @pytest.mark.parametrize(

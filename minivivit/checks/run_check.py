@@ -18,6 +18,7 @@ from minivivit.checks.report import Fault, Report
 
 # Faults that are printed in full.
 FAULTS_SHOWN = 3
+NOT_WRITTEN = "is not written yet"
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,8 @@ def _faults(task: Task, verdicts: Sequence[Verdict]) -> list[Fault]:
     faults = []
     for verdict in verdicts:
         number, about = verdict.number, verdict.case.about
+        if verdict is verdicts[0] and verdict.failed == NOT_WRITTEN:  # whatever the case: there is nothing yet
+            number = 0
         if verdict.failed:
             faults.append(Fault(number, about, verdict.failed, verdict.cause))
         faults += [Fault(number, about, what, causes[number, index]) for index, what in verdict.wrong.items()]
@@ -309,7 +312,7 @@ def _failed_call(task: Task, outcome: student_call.Outcome, seconds: float) -> t
     if error is None:
         return None
     if isinstance(error, NotImplementedError):
-        return "is not written yet", "", True
+        return NOT_WRITTEN, "", True
     line = outcome.line or student_call.student_line(error)
     message = " ".join(str(error).split()) or "no message"
     what = f"raises {type(error).__name__}: {message}" + (f", in {line}" if line else "")

@@ -275,7 +275,7 @@ def _open_training(
 
 def _default_model_notes(args: argparse.Namespace, given: dict[str, Any]) -> list[str]:
     """Who says nothing about the model of a folder may expect ViViT-B."""
-    if args.data == MOTION or args.model is not None or given.get("model"):
+    if args.data == MOTION or args.model is not None or args.image_model is not None or given.get("model"):
         return []
     return [
         "a small model is trained from scratch: --preset, or model in the file of --config, chooses another, and "

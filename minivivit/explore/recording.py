@@ -19,7 +19,7 @@ from minivivit.models.top_classes import class_probabilities
 from minivivit.ops.softmax import softmax_forward
 from minivivit.ops.tubelet_embedding import cut_tubelets
 
-WHOLE_NUMBERS = 650_000  # so many values, gradients and weights are kept whole: 2.6 MB of text
+WHOLE_NUMBERS = 1_000_000  # so many values, gradients and weights are kept whole: 4 MB of text
 MOST_OCCLUSIONS = 64  # forward passes
 SAMPLED_TOKENS, SAMPLED_HEADS, SAMPLED_FEATURES = 3, 4, 4
 MOST_CLASSES = 8  # that are kept where there are more than twice as many

@@ -123,7 +123,8 @@ class _Room:
             self._prepare(number)
             answer = self.ask(_cell_message(cell), CELL_SECONDS)
             self.ran = number + 1
-            errors = [" ".join(str(error).split()) for error in list(answer.get("errors") or ())[:PROBLEMS_SHOWN]]
+            found = answer.get("errors")
+            errors = [" ".join(str(error).split()) for error in (found if type(found) is list else [])[:PROBLEMS_SHOWN]]
         except EndedError as error:
             self.deadly.add(number)
             errors = [f"the process {error}"]
@@ -157,7 +158,7 @@ class _Room:
         except EndedError as error:
             return Called(student_call.Outcome(ended=f"the process {error}. The whole task earns nothing"), {})
         if answer["status"] == "missing":
-            kind = str(answer.get("type"))[:100]
+            kind = " ".join(str(answer.get("type")).split())[:100]
             return f"is a {kind}; expected a function" if kind else "there is no function of this name"
         return _called(answer, case)
 

@@ -6,7 +6,6 @@ import os
 import queue
 import secrets
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +29,9 @@ KEPT = 4000
 # Of the environment, what a system needs to start a program.
 ENVIRONMENT = ("SYSTEMROOT", "PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+# Threads that a process may have; NumPy takes one here.
+MOST_THREADS = 64
 
 # Messages that one call may send, what it asks for among them.
 MOST_MESSAGES = 3000
@@ -84,6 +86,7 @@ class Worker:
         self._numbers: list[int] = []
         self.spent = 0.0
         self._messages: queue.Queue[Any] = queue.Queue(maxsize=4)
+        self._is_over = False
         settings = _settings(self._directory, scipy) | {"seclude": seclude, "filter": filtered}
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", BEGIN, json.dumps(settings)],
@@ -143,17 +146,21 @@ class Worker:
         self._printed.start()
         end = self.spent + seconds
         number = secrets.token_hex(8)
-        self._send(wire.pack({**message, "number": number}), end)
+        try:
+            packed = wire.pack({**message, "number": number})
+        except wire.WireError as error:
+            raise self._over(f"was ended: it cannot be told what to do ({error})") from None
+        self._send(packed, end)
         for _ in range(MOST_MESSAGES):
             answer = self._next(end - self.spent)
             if answer["status"] == "ask":
                 start = time.process_time()
-                value = wire.pack(lend(answer) if lend else NOTHING_LENT)
+                value = _packed_loan(lend(answer) if lend else NOTHING_LENT)
                 self.spent += time.process_time() - start
                 self._send(value, end)
                 if self.spent >= end:
                     raise self._over("was ended: what it asked the grader to compute took too long")
-            elif answer.get("number") == number:  # another is of a call that is over, or of the student's own making
+            elif _is_text(answer.get("number"), number):  # else it is of a call that is over, or of their own making
                 self._printed.catch_up()
                 self._check_prints()
                 return answer
@@ -181,10 +188,14 @@ class Worker:
 
     def _close(self) -> None:
         """Close the connections; not those that somebody still holds the other end of, who got away."""
-        while not self._messages.empty():  # a reader that waits for a place in the queue goes on
-            self._messages.get()
+        self._is_over = True
         for reader in self._readers:
-            reader.join(1)
+            until = time.monotonic() + 1
+            while reader.is_alive() and time.monotonic() < until:
+                with contextlib.suppress(queue.Empty):  # who waits for a place in the queue goes on, and ends
+                    while True:
+                        self._messages.get_nowait()
+                reader.join(0.02)
         if not any(reader.is_alive() for reader in self._readers):
             for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
                 assert stream is not None
@@ -198,26 +209,28 @@ class Worker:
         view = memoryview(message)
         try:
             while view:
-                before, own = self.spent, OwnTime(self._student)
-                if self._can_write is None or self._can_write.poll(100):
+                waited = _WaitedFor(self._student)
+                can_write = self._can_write is None or self._can_write.poll(100)
+                self.spent += waited.seconds()
+                if can_write:
                     view = view[self._process.stdin.write(view) or 0 :]
-                    continue
-                self.spent = before + own.seconds()  # it had that long, and read nothing
-                if self.spent >= end:
-                    raise self._over("was ended: it did not read what it was sent")
+                if view and self.spent >= end:
+                    raise self._over("was ended: it did not read in time what it was sent")
         except (OSError, ValueError):  # ValueError: it has been ended, and the pipe is closed
             raise self._over("") from None
 
     def _next(self, seconds: float) -> dict[str, Any]:
         """The next message of the process, which has `seconds` of its own for it."""
         message: Any = _NOTHING
-        before, own = self.spent, OwnTime(self._student)
+        before, own, use = self.spent, OwnTime(self._student), _Use(self._student)
         while message is _NOTHING:
-            left = seconds - own.seconds()
+            left = seconds - max(own.seconds(), use.computed())
             with contextlib.suppress(queue.Empty):
                 message = self._messages.get(timeout=max(0.0, min(left, 0.1)))
-            self.spent = before + own.seconds()
+            self.spent = before + max(own.seconds(), use.computed())
             self._check_prints()
+            if use.threads > MOST_THREADS:
+                raise self._over(f"was ended: it runs more than {MOST_THREADS} threads")
             if message is _NOTHING and left <= 0:
                 raise self._over("was ended: it did not answer in time, and could not be interrupted")
         return self._checked(message)
@@ -239,8 +252,10 @@ class Worker:
     def _over(self, why: str) -> EndedError:
         """End the process; the error says `why`, or how it ended by itself."""
         if not why:
+            start = time.monotonic()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)
+                self._process.wait(1)
+            self.spent += time.monotonic() - start  # who closes the connection and goes on is waited for
             why = _how_it_ended(self._process.poll())
         self.end()
         return EndedError(why)
@@ -248,10 +263,12 @@ class Worker:
     def _read_messages(self) -> None:
         """Put every message into the queue; at the end None."""
         try:
-            while True:
+            while not self._is_over:
                 self._messages.put(wire.read(self._take))
         except wire.WireError as error:
             self._messages.put(error)
+        except MemoryError:
+            self._messages.put(wire.WireError("a message that takes more memory than there is"))
         except (EOFError, OSError, ValueError):
             self._messages.put(None)
 
@@ -264,6 +281,55 @@ class Worker:
                 raise EOFError
             parts += part
         return bytes(parts)
+
+
+class _Use:
+    """What a process has computed since this was made, on all of its threads, and how many it has now.
+
+    Where the system does not say so (all but Linux), nothing.
+    """
+
+    def __init__(self, process: int):
+        self._place = Path(f"/proc/{process}/stat")
+        self.threads = 0
+        self._start = self._seconds()
+
+    def computed(self) -> float:
+        """Seconds; with more threads than processors it has more of them than the clock."""
+        return self._seconds() - self._start
+
+    def _seconds(self) -> float:
+        try:  # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html; the second field, a name, is in brackets
+            fields = self._place.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+            self.threads = int(fields[17])
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError, IndexError):
+            return 0.0
+
+
+class _WaitedFor:
+    """How long a process was waited for since this was made, when neither it nor this thread lacked a processor."""
+
+    def __init__(self, process: int):
+        self._start = time.monotonic()
+        self._own, self._ours = OwnTime(process), OwnTime(threading.get_native_id())
+
+    def seconds(self) -> float:
+        passed = time.monotonic() - self._start
+        return max(0.0, self._own.seconds() + self._ours.seconds() - passed)
+
+
+def _is_text(value: Any, text: str) -> bool:
+    """Whether a value off the wire, which may be an array, is this text."""
+    return type(value) is str and value == text
+
+
+def _packed_loan(loan: Mapping[str, Any]) -> bytes:
+    """What is lent, or why it cannot be sent."""
+    try:
+        return wire.pack(loan)
+    except (wire.WireError, MemoryError) as error:
+        return wire.pack({"error": ["ValueError", f"what was asked for cannot be sent: {error}"], "value": None})
 
 
 class _Printed:
@@ -367,16 +433,26 @@ def _how_it_ended(code: int | None) -> str:
 
 
 def _remove(directory: str) -> None:
-    """Remove a directory, whatever a student's code made of it; nothing outside of it is touched."""
+    """Remove a directory, whatever a student's code made of it; nothing outside of it is touched.
 
-    def try_again(function: Callable, path: str, error: Any) -> None:
-        with contextlib.suppress(OSError):
-            for place in (os.path.dirname(path), path):
-                is_inside = place == directory or place.startswith(directory + os.sep)
-                if is_inside and not os.path.islink(place):
-                    os.chmod(place, 0o700)
-            function(path)
+    What lies in a directory is moved to the top before that is removed, so that nothing lies too deep.
+    """
+    found = True
+    with contextlib.suppress(OSError):
+        while found:
+            found = False
+            for entry in list(os.scandir(directory)):
+                with contextlib.suppress(OSError):
+                    _take_apart(entry, directory)
+                    found = True
+        os.rmdir(directory)
 
-    if os.path.isdir(directory):
-        with contextlib.suppress(OSError, RecursionError):
-            shutil.rmtree(directory, onerror=try_again)
+
+def _take_apart(entry: os.DirEntry[str], directory: str) -> None:
+    if not entry.is_dir(follow_symlinks=False):
+        os.unlink(entry.path)
+        return
+    os.chmod(entry.path, 0o700)
+    for inner in list(os.scandir(entry.path)):
+        os.rename(inner.path, os.path.join(directory, secrets.token_hex(8)))
+    os.rmdir(entry.path)

@@ -79,6 +79,6 @@ def hunt(
     culprit = next((found for found in ranks.gathered(culprit) if found), None)
     where = f"it first appeared in {culprit}" if culprit else "every tensor is finite when the step is run again"
     return NonFiniteError(
-        f"{symptom} at step {step}; {where}: train anew with a lower learning_rate, a longer warm_up or a lower "
-        "max_grad_norm (the last checkpoint is from before)"
+        f"{symptom} at step {step}; {where}: train anew, in another output, with a lower learning_rate, a longer "
+        "warm_up or a lower max_grad_norm (the last checkpoint is from before)"
     )

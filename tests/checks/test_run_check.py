@@ -32,6 +32,22 @@ def test_cases_and_outputs_are_counted():
     assert report.text.startswith("halve: 2 of 4 cases right (score 0.75)")
 
 
+def test_what_is_not_written_is_said_of_no_case():
+    """Or a reader would look at that case; but who has written a part is told which case comes to the rest."""
+
+    def nothing(x):
+        raise NotImplementedError
+
+    def a_part(x):
+        if len(x) > 4:
+            raise NotImplementedError
+        return x / 2
+
+    one = task(1, lambda x: x / 2)
+    assert "\n  is not written yet.\n" in run_check(one, nothing).text
+    assert "\n  case 3, case of 5: is not written yet.\n" in run_check(one, a_part).text
+
+
 def test_of_many_faults_each_kind_is_shown_once_before_any_twice():
     def answer(x):
         if len(x) == 6:

@@ -21,6 +21,7 @@ from minivivit.explore.sight import four_models
 from minivivit.explore.source_lines import PLACES, source_lines
 from minivivit.layers.trace import Trace
 from minivivit.models.parameters import classification_shapes, flatten
+from minivivit.training.settings import FOLDER_MODEL
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!--SCRIPT--><b>\"'&\u2028\n\x1b[31m"
 
@@ -307,6 +308,11 @@ def test_data_that_json_cannot_hold_are_refused_and_not_written():
 # --------------------------------------------------------------------------------------------------------------------
 # The largest
 # --------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_train_makes_of_a_folder_is_kept_whole():
+    model = VivitForVideoClassification(VivitConfig(**FOLDER_MODEL, num_labels=20), backend="numpy")
+    assert choose(model, model.config.grid_size, None).whole
 
 
 @pytest.mark.thorough

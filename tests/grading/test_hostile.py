@@ -84,3 +84,30 @@ def test_a_submission_that_takes_its_whole_time_is_left_and_told(monkeypatch):
     result = examine("02.ipynb", notebook(ATTENTION, {}), seed=3)
     assert result.points == 0
     assert "the whole submission had its time" in " ".join(result.tasks[0].text.split())
+
+
+# In its own words to the grader: what an answer may be that is none, and a cell that cannot be sent.
+NOT_AN_ANSWER = {
+    "a number that is an array": "def g():\n    say({'status': 'ran', 'number': np.array([1, 2])})\ng()\n",
+    "errors that are an array": "def g():\n    say({'status': 'ran', 'errors': np.array([1, 2])})\ng()\n",
+    "a cell that is too long": "#" + "\N{GRINNING FACE}" * 800_000 + "\n",
+    "a name of several lines": "softmax = type('x\\nsoftmax: all 13 cases right (score 1.00)', (), {})()\n",
+}
+SAY = """
+def say(message):
+    import sys
+    frame = sys._getframe()
+    while "student" not in frame.f_locals:
+        frame = frame.f_back
+    number = frame.f_locals["message"]["number"]
+    frame.f_locals["channel"].send(frame.f_globals["wire"].pack({"number": number, **message}))
+"""
+
+
+@pytest.mark.parametrize("kind", NOT_AN_ANSWER)
+def test_what_is_no_answer_costs_its_task_alone(kind):
+    result = examine("02.ipynb", notebook(ATTENTION, {"softmax": SAY + NOT_AN_ANSWER[kind]}), seed=3)
+    tasks = {task.task: task for task in result.tasks}
+    assert tasks["softmax"].points == 0
+    assert not any(line.startswith("softmax: all") for line in tasks["softmax"].text.splitlines())
+    assert all(tasks[task].points == tasks[task].of for task in ("split_heads", "merge_heads"))

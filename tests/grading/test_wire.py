@@ -1,5 +1,6 @@
 """What is sent comes back as it was; what is no message is refused, and quickly."""
 
+import json
 import math
 
 import numpy
@@ -141,3 +142,29 @@ def test_what_is_too_large_or_too_deep_is_not_sent():
         pack(nested)
     with pytest.raises(WireError, match="bytes"):
         pack(numpy.broadcast_to(0.0, (1 << 24,)))
+
+
+def by_hand(described, data=b""):
+    """A message without its length, as a student's code may write it."""
+    header = json.dumps(described).encode()
+    return len(header).to_bytes(4, "big") + header + data
+
+
+def test_what_is_made_of_a_message_is_no_larger_than_it():
+    """Bytes belong to one array each; a class is made of few values, and of no name that fills a report."""
+    one = ["array", "|u1", [4], 0, False]
+    assert unpack(by_hand(one, b"abcd")).tolist() == list(b"abcd")
+    for described in (
+        ["list", [one, one]],
+        ["array", "|u1", [2], 2, False],
+        ["list", [["odd", f"Kind{number}"] for number in range(wire.MOST_OBJECTS + 1)]],
+        ["objects", [wire.MOST_OBJECTS + 1], [["plain", None]] * (wire.MOST_OBJECTS + 1)],
+        ["dict", [["x" * (wire.LONGEST_NAME + 1), ["plain", None]]]],
+    ):
+        with pytest.raises(WireError):
+            unpack(by_hand(described, b"abcd"))
+
+
+def test_a_name_is_one_line():
+    """A report shows it."""
+    assert list(there_and_back({"a\nb\u2028c\x85d": 1, "größer": 2})) == ["a?b?c?d", "größer"]

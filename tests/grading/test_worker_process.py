@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy
 import pytest
 
 from minivivit.grading import worker_process
@@ -194,6 +195,71 @@ def f(x):
     assert secret.read_text() == "the other students' answers"
 
 
+# Ways past a fence of Python's own events, where there is no other, that need no more than a call of its library.
+OTHER_DOINGS = {
+    "a database": "import sqlite3; sqlite3.connect(':memory:')",
+    "an interpreter": "import _xxsubinterpreters",
+    "Tcl": "import tkinter",
+    "a history": "import readline",
+    "shared memory": "import _posixshmem",
+    "another's limits": "import resource; resource.prlimit(os.getppid(), resource.RLIMIT_CPU)",
+    "a name": "import socket; socket.getnameinfo(('127.0.0.1', 9), 0)",
+    "the system's log": "import syslog; syslog.syslog('x')",
+    "a path that answers twice": "__import__('io').FileIO(Twice())",
+    "a text with methods of its own": "open(Text(SECRET))",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the modules are those of a system")
+@pytest.mark.parametrize("doing", OTHER_DOINGS)
+def test_the_last_fence_knows_more_than_paths(place, doing):
+    secret = place / "secret.txt"
+    secret.write_text("the other students' answers")
+    source = f"""
+import os
+SECRET = {str(secret)!r}
+open("own.txt", "w").close()
+class Twice:
+    asked = 0
+    def __fspath__(self):
+        self.asked += 1
+        return "own.txt" if self.asked == 1 else SECRET
+class Text(str):
+    def startswith(self, *arguments):
+        return True
+    def __eq__(self, other):
+        return True
+    def __hash__(self):
+        return 1
+    def partition(self, *arguments):
+        return ("own.txt", "", "")
+def f(x):
+    try:
+        {OTHER_DOINGS[doing]}
+    except PermissionError as error:
+        return str(error)
+    except ImportError as error:
+        return "not here"
+    return "done"
+"""
+    with Worker(seclude=False, filtered=False) as worker:
+        found = run(worker, source)["value"]
+    assert found == "not here" or "while grading" in found
+    assert secret.read_text() == "the other students' answers"
+
+
+def test_paths_of_the_library_may_be_used(place):
+    source = """
+import io, pathlib
+def f(x):
+    path = pathlib.Path("a.txt")
+    path.write_text("1")
+    return io.FileIO(path).read().decode()
+"""
+    with Worker(seclude=False, filtered=False) as worker:
+        assert run(worker, source)["value"] == "1"
+
+
 def test_a_file_can_be_changed_by_who_opens_it_to_read():
     """Made, or emptied; where files may only be read, that is refused as well."""
     assert not _writes(("x", None, os.O_RDONLY))
@@ -217,25 +283,158 @@ def f(x):
         assert run(worker, source)["value"] == []
 
 
-@pytest.mark.skipif(not hasattr(select, "poll"), reason="the system does not tell whether a pipe can be written")
-def test_who_asks_and_reads_no_answer_is_ended():
-    """Or the grader would wait for ever with its next answer."""
-    source = """
-import sys, time
-def f(x):
+# Before a function of a student's that speaks for its process: the channel, the format, the number of what is done.
+CHANNEL = """
+import fcntl, os, sys, time
+import numpy as np
+def channel():
     frame = sys._getframe()
     while "student" not in frame.f_locals:
         frame = frame.f_back
-    question = {"status": "ask", "name": "model.x", "arguments": [], "keywords": {}}
-    for _ in range(2900):
-        frame.f_locals["channel"].send(frame.f_globals["wire"].pack(question))
-    time.sleep(600)
+    return frame.f_locals["channel"], frame.f_globals["wire"], frame.f_locals["message"]["number"]
+ASK = {"status": "ask", "name": "model.x", "arguments": [], "keywords": {}}
 """
-    with Worker() as worker:
-        run(worker, "def g(x):\n    return x\n", "g")
-        worker.ask({"do": "cell", "source": source, "name": "<cell 2>", "first": 1, "seconds": 5.0}, 60)
-        with pytest.raises(EndedError, match="it did not read what it was sent"):
-            worker.ask({"do": "call", "function": "f", "arguments": {"x": 1.5}, "seconds": 5.0}, 1)
+
+
+def run_with_channel(worker, body, seconds):
+    """Run a function of `body`, which has the names c, wire and number."""
+    cell = {"do": "cell", "source": CHANNEL, "name": "<cell 1>", "first": 1, "seconds": 5.0}
+    assert worker.ask(cell, 60)["errors"] == []
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    cell = {**cell, "source": f"def f(x):\n    c, wire, number = channel()\n{lines}    return x\n"}
+    assert worker.ask(cell, 60)["errors"] == []
+    call = {"do": "call", "function": "f", "arguments": {"x": 1.5}, "seconds": 5.0}
+    return worker.ask(call, seconds, lambda request: {"error": None, "value": numpy.zeros(200_000)})
+
+
+# What a student's process says or leaves undone, and how that ends; or the value that comes back all the same.
+OWN_WORDS = {
+    "asks and reads no answer": (
+        "for _ in range(2900):\n    c.send(wire.pack(ASK))\ntime.sleep(600)",
+        "it did not read in time what it was sent",
+    ),
+    "reads slowly": (
+        "fcntl.fcntl(c.inbox, 1031, 4096)\nc.send(wire.pack(ASK))\n"
+        "for _ in range(300):\n    time.sleep(0.05)\n    os.read(c.inbox, 4096)",
+        "it did not read in time what it was sent",
+    ),
+    "a number that is an array": ("c.send(wire.pack({'status': 'x', 'number': np.array([1, 2])}))", 1.5),
+    "closes the channel": ("os.closerange(3, 64)\ntime.sleep(600)", "closed its connection"),
+    "many threads": (
+        "from threading import Thread\n"
+        "for _ in range(200):\n    Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+        "time.sleep(600)",
+        "it runs more than 64 threads",
+    ),
+    "arrays of the same bytes": (
+        "import json\nhead = json.dumps(['list', [['array', '|u1', [100000], 0, False]] * 1000]).encode()\n"
+        "body = len(head).to_bytes(4, 'big') + head + bytes(100000)\n"
+        "c.send(len(body).to_bytes(8, 'big') + body)",
+        "it sent a message that cannot be read|an array of an unknown kind",
+    ),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes are counted and limited as on Linux")
+@pytest.mark.parametrize("words", OWN_WORDS)
+def test_nobody_makes_the_grader_wait_or_fail(words):
+    body, expected = OWN_WORDS[words]
+    start = time.monotonic()
+    with Worker(seclude=False) as worker:
+        if isinstance(expected, float):
+            assert run_with_channel(worker, body, 60)["value"] == expected
+        else:
+            before = worker.spent
+            with pytest.raises(EndedError, match=expected):
+                run_with_channel(worker, body, 1.5)
+            if words in ("asks and reads no answer", "reads slowly"):
+                assert worker.spent - before >= 1.5
+    assert time.monotonic() - start < 60
+    if words == "closes the channel":
+        assert worker.spent >= 0.9  # for the grader waited that long to learn how it ended
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes are counted and limited as on Linux")
+def test_what_nobody_reads_any_more_leaves_nothing():
+    """Neither a thread that waits for a place in the queue, nor what the pipe still holds."""
+    flood = "tiny = wire.pack({'status': 'x'})\nfor _ in range(2990):\n    c.send(tiny)\nc.send(tiny * 60)"
+    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with Worker(seclude=False) as worker, pytest.raises(EndedError):
+            run_with_channel(worker, f"fcntl.fcntl(c.outbox, 1031, 1 << 20)\n{flood}\ntime.sleep(600)", 5)
+    assert threading.active_count() == threads
+    assert len(os.listdir("/proc/self/fd")) == files
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processor time of all threads is looked up in /proc")
+def test_time_of_all_threads_counts():
+    """Or who keeps all processors busy makes the first thread wait, which is not its own time."""
+    source = """
+import hashlib, resource, signal, threading
+def f(x):
+    resource.setrlimit(resource.RLIMIT_CPU, (-1, -1))
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    for _ in range(8):
+        threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"x", b"y", 10**8), daemon=True).start()
+    hashlib.pbkdf2_hmac("sha256", b"x", b"y", 10**8)
+"""
+    use = worker_process._Use(os.getpid())
+    sum(range(10**7))
+    assert use.computed() > 0.05
+    assert use.threads >= threading.active_count()
+    with Worker(seclude=False) as worker:
+        assert (
+            worker.ask({"do": "cell", "source": source, "name": "<c>", "first": 1, "seconds": 5.0}, 60)["errors"] == []
+        )
+        with pytest.raises(EndedError):
+            worker.ask({"do": "call", "function": "f", "arguments": {"x": 1.5}, "seconds": 5.0}, 1.0)
+        assert worker.spent >= 1.0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is refused is Linux's")
+def test_no_other_process_gets_a_signal():
+    """Nor by a file that tells its readiness by one."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as other:
+        source = f"""
+import fcntl, os
+def f(x):
+    out, into = os.pipe()
+    found = []
+    for command, value in ((fcntl.F_SETOWN, {other.pid}), (fcntl.F_SETSIG, 9)):
+        try:
+            fcntl.fcntl(out, command, value)
+        except OSError as error:
+            found.append(error.errno)
+    fcntl.fcntl(out, fcntl.F_SETFL, fcntl.fcntl(out, fcntl.F_GETFL) | os.O_NONBLOCK)
+    return found
+"""
+        with Worker(seclude=False) as worker:
+            filtered = worker.done["processes"]
+            found = run(worker, source)["value"]
+        other.kill()
+    if filtered:
+        assert found == [1, 1]
+
+
+def test_a_directory_is_removed_however_deep_and_closed(place):
+    """Deeper than a path may be long, and with directories that nobody may open."""
+    top = place / "work"
+    top.mkdir()
+    (place / "mine.txt").write_text("kept")
+    here = os.getcwd()
+    try:
+        os.chdir(top)
+        for _ in range(1200):
+            os.mkdir("deeper")
+            os.symlink(place / "mine.txt", "link")
+            os.chdir("deeper")
+    finally:
+        os.chdir(here)
+    (top / "closed").mkdir()
+    (top / "closed" / "file.txt").touch()
+    (top / "closed").chmod(0)
+    _remove(str(top))
+    assert [path.name for path in place.iterdir()] == ["mine.txt"]
 
 
 def test_the_environment_and_the_arguments_tell_nothing(place, monkeypatch):

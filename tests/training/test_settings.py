@@ -13,7 +13,7 @@ from tiny_training import TINY, write_clips
 
 from minivivit import InputError, VivitVideoProcessor
 from minivivit.cli import main
-from minivivit.commands.train import _given_settings, add_train_arguments, run_train
+from minivivit.commands.train import _default_model_notes, _given_settings, add_train_arguments, run_train
 from minivivit.training.data.motion.clips import MOTION_CLASSES
 from minivivit.training.log import read_log
 from minivivit.training.optimisers.freezing import trainable_names
@@ -223,6 +223,13 @@ def test_who_names_no_model_learns_which_one_it_is(tmp_path, config_file, capsys
     assert re.fullmatch("minivivit: note: .* has no fitting classifier.bias, classifier.weight: drawn afresh.*", second)
     processor = json.loads((tmp_path / "tuned" / "last" / "preprocessor_config.json").read_text())
     assert (processor["size"], processor["do_normalize"]) == ({"shortest_edge": 18}, True)
+
+
+def test_who_starts_from_an_image_model_is_not_told_that_nothing_is_started_from():
+    arguments = {"data": "clips", "model": None, "image_model": None}
+    assert _default_model_notes(argparse.Namespace(**arguments), {})
+    assert not _default_model_notes(argparse.Namespace(**{**arguments, "image_model": "vit"}), {})
+    assert not _default_model_notes(argparse.Namespace(**{**arguments, "model": "vivit"}), {})
 
 
 def test_a_video_processor_stays_one(tmp_path, config_file):

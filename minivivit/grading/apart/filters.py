@@ -24,7 +24,7 @@ RIGHTS = (0, (1 << 13) - 1, (1 << 14) - 1, (1 << 15) - 1)  # by version; the las
 NO_NEW_PRIVILEGES, SET_SECCOMP, BY_PROGRAM = 38, 22, 2
 LOAD, IF_EQUAL, IF_AT_LEAST, IF_ANY_BIT, ANSWER = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000
-CALL, MACHINE, FIRST_ARGUMENT = 0, 4, 16
+CALL, MACHINE, FIRST_ARGUMENT, SECOND_ARGUMENT = 0, 4, 16, 24
 THREAD = 0x10000  # clone's flag
 OTHER_TABLE = 0x40000000  # from here on, calls of x86-64 under other numbers
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -38,13 +38,19 @@ REFUSED = {
     "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setaffinity": (203, 122),
     "sched_setscheduler": (144, 119), "sched_setparam": (142, 118), "sched_setattr": (314, 274),
     "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "sendto": (44, 206), "sendmsg": (46, 211),
-    "shmget": (29, 194), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
+    "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190), "semop": (65, 193),
+    "semtimedop": (220, 192), "semctl": (66, 191), "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188),
+    "msgctl": (71, 187), "mq_open": (240, 180), "sendmmsg": (307, 269),
+    "inotify_add_watch": (254, 27), "truncate": (76, 45),
     "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
     "unshare": (272, 97), "setns": (308, 268), "open_by_handle_at": (304, 265),
     "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
     "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
     "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218),
 }  # fmt: skip
+# ... and by what their second argument asks for: that a file's readiness be told another process by a signal.
+FCNTL, SET_OWNER = (72, 25), (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX
+IOCTL, SET_GROUP = (16, 29), (0x8901, 0x8902)  # FIOSETOWN, SIOCSPGRP
 CLONE, CLONE3, TGKILL, PRLIMIT = (56, 220), (435, 435), (234, 131), (302, 261)
 
 
@@ -88,6 +94,13 @@ def _program(machine: str, own: int) -> Iterator[tuple[int, int, int, int]]:
         yield (test, 0, 1, operand)
         yield (ANSWER, 0, 0, ALLOW)
         yield (ANSWER, 0, 0, refuse)
+    for numbers, asked in ((FCNTL, SET_OWNER), (IOCTL, SET_GROUP)):
+        yield (IF_EQUAL, 0, 2 * len(asked) + 2, numbers[column])
+        yield (LOAD, 0, 0, SECOND_ARGUMENT)
+        for number in asked:
+            yield (IF_EQUAL, 0, 1, number)
+            yield (ANSWER, 0, 0, refuse)
+        yield (ANSWER, 0, 0, ALLOW)
     yield (ANSWER, 0, 0, ALLOW)
 
 

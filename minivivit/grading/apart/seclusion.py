@@ -173,7 +173,7 @@ def _flags_of(path: str) -> int:
 
 
 def _become_nobody(directory: str) -> None:
-    number = FIRST_USER + os.getpid() % USERS
+    number = FIRST_USER + int.from_bytes(os.urandom(4), "big") % USERS  # its process's number is the same in all
     os.chown(directory, number, number)
     os.setgroups([])
     os.setresgid(number, number, number)

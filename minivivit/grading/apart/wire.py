@@ -24,6 +24,8 @@ DTYPES = frozenset(
 DEEPEST = 30  # lists in lists
 MOST_AXES = 16
 LONGEST_INTEGER = 400  # digits
+LONGEST_NAME = 200  # letters of a name in a dictionary
+MOST_OBJECTS = 5000  # entries of an array of objects, and values that stand for others
 
 
 class WireError(ValueError):
@@ -63,7 +65,7 @@ def pack(value: Any) -> bytes:
     header = json.dumps(_described(value, arrays, [0], 0)).encode("ascii")
     body = b"".join([len(header).to_bytes(4, "big"), header, *arrays])
     if len(header) > LONGEST_HEADER or len(body) > LONGEST:
-        raise WireError(f"an answer of {len(body):,} bytes; at most {LONGEST:,} are taken")
+        raise WireError(f"a message of {len(body):,} bytes, {len(header):,} of them its header; too long")
     return len(body).to_bytes(8, "big") + body
 
 
@@ -88,7 +90,7 @@ def unpack(body: bytes) -> Any:
         raise WireError("a header that is longer than its message")
     try:
         header = json.loads(body[4 : 4 + size])
-        return _value(header, memoryview(body)[4 + size :], 0)
+        return _value(header, _Body(memoryview(body)[4 + size :]), 0)
     except (ValueError, TypeError, KeyError, IndexError, RecursionError, OverflowError) as error:
         raise WireError(f"a message that cannot be read ({type(error).__name__})") from None
 
@@ -129,7 +131,7 @@ def _described(value: Any, arrays: list[bytes], offset: list[int], depth: int) -
 
 def _array(array: numpy.ndarray, arrays: list[bytes], offset: list[int], depth: int, scalar: bool) -> list:
     if array.dtype.kind == "O":
-        if array.size > 100_000 or depth > 3:
+        if array.size > MOST_OBJECTS or depth > 3:
             return ["odd", "ndarray"]
         parts = [_described(part, arrays, offset, depth + 1) for part in array.ravel().tolist()]
         return ["objects", list(array.shape), parts]
@@ -152,7 +154,14 @@ def _array(array: numpy.ndarray, arrays: list[bytes], offset: list[int], depth: 
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _value(described: Any, data: memoryview, depth: int) -> Any:
+class _Body:
+    """The bytes behind a header, each of which belongs to one array, so that what is made is no larger."""
+
+    def __init__(self, data: memoryview):
+        self.data, self.taken, self.stand_ins = data, 0, 0
+
+
+def _value(described: Any, body: _Body, depth: int) -> Any:
     if depth > DEEPEST + 2:
         raise WireError("nested too deeply")
     kind, *rest = described
@@ -163,34 +172,47 @@ def _value(described: Any, data: memoryview, depth: int) -> Any:
     if kind == "float" and type(rest[0]) is str:
         return float.fromhex(rest[0])
     if kind == "array":
-        return _received_array(data, *rest)
+        return _received_array(body, *rest)
     if kind == "objects":
         shape, parts = rest
+        if len(parts) > MOST_OBJECTS:
+            raise WireError("an array of too many objects")
         array = numpy.empty(len(parts), dtype=object)
         for index, part in enumerate(parts):
-            array[index] = _value(part, data, depth + 1)
+            array[index] = _value(part, body, depth + 1)
         return array.reshape(_checked(shape))
     if kind == "tagged" and type(rest[0]) is str:
-        return Tagged(rest[0], _value(rest[1], data, depth + 1))
+        return Tagged(rest[0], _value(rest[1], body, depth + 1))
     if kind == "dict":
-        return {str(name): _value(part, data, depth + 1) for name, part in rest[0]}
+        return {_name(name): _value(part, body, depth + 1) for name, part in rest[0]}
     if kind in ("list", "tuple"):
-        parts = [_value(part, data, depth + 1) for part in rest[0]]
+        parts = [_value(part, body, depth + 1) for part in rest[0]]
         return parts if kind == "list" else tuple(parts)
     if kind in ("function", "odd"):
+        body.stand_ins += 1
+        if body.stand_ins > MOST_OBJECTS:  # a class is made of each
+            raise WireError("too many values that cannot be sent")
         return _stand_in(kind, str(rest[0])[:100])
     raise WireError("an unknown kind")
 
 
-def _received_array(data: memoryview, dtype: Any, shape: Any, offset: Any, scalar: Any) -> Any:
-    if dtype not in DTYPES or type(offset) is not int or offset < 0:
+def _name(name: Any) -> str:
+    """A name in a dictionary, which a report may show: of one line."""
+    if len(str(name)) > LONGEST_NAME:
+        raise WireError("a name that is too long")
+    return "".join(letter if letter.isprintable() else "?" for letter in str(name))
+
+
+def _received_array(body: _Body, dtype: Any, shape: Any, offset: Any, scalar: Any) -> Any:
+    if dtype not in DTYPES or type(offset) is not int or offset != body.taken:
         raise WireError("an array of an unknown kind")
     shape = _checked(shape)
     found = numpy.dtype(dtype)
     count = math.prod(shape)
-    if count * found.itemsize > len(data) - offset:
+    if count * found.itemsize > len(body.data) - offset:
         raise WireError("an array that is longer than its message")
-    array = numpy.frombuffer(data, found, count, offset) if count else numpy.empty(0, found)
+    body.taken += count * found.itemsize
+    array = numpy.frombuffer(body.data, found, count, offset) if count else numpy.empty(0, found)
     array = array.reshape(shape).astype(found.newbyteorder("="))  # a copy, which can be written
     return array[()] if scalar and not shape else array
 
