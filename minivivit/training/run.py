@@ -315,7 +315,7 @@ def begin_training(
     output.mkdir(parents=True, exist_ok=True)
     training = Training(settings, batches, model, processor, names, optimiser, rng, output, Log(output / LOG_FILE))
     training.averaged = None if settings.ema is None else copy.deepcopy(model)
-    training.notes = [*notes, *_data_notes(folders, damaged), *_recording_notes(batches, settings)]
+    training.notes = [*notes, *_data_notes(folders, batches, damaged), *_recording_notes(batches, settings)]
     training.origin = {"data": data, "validation": validation, "initial_model": initial_model, "damaged": damaged}
     training.origin |= {"root": root, "labels": labels, "image_model": image_model}
     training.save(is_best=True, clips=digests)
@@ -461,9 +461,15 @@ def _find_clips(
     return None
 
 
-def _data_notes(folders: ClipFolders | ListedClips | None, damaged: list[str]) -> list[str]:
-    notes = [] if folders is None else folders.notes
-    return [*notes, f"left out, for they cannot be used: {listed(damaged)}"] if damaged else notes
+def _data_notes(
+    folders: ClipFolders | ListedClips | None, data: MotionData | ClipData, damaged: list[str]
+) -> list[str]:
+    notes = [] if folders is None else list(folders.notes)
+    if damaged:
+        notes.append(f"left out, for they cannot be used: {listed(damaged)}")
+    if data.num_validation_clips == 0:
+        notes.append("there are no clips to validate on: the best model is the latest one, and nothing has measured it")
+    return notes
 
 
 def _recording_notes(data: MotionData | ClipData, settings: TrainingSettings) -> list[str]:

@@ -138,6 +138,17 @@ def test_a_training_is_the_same_however_its_batches_are_cut(accumulate, parallel
         assert found == pytest.approx(expected, rel=1e-9)
 
 
+def test_without_clips_to_validate_on_the_user_is_told(tmp_path):
+    folder = write_clips(tmp_path / "clips", clips=1)
+    training = run_tiny_training(tmp_path / "run", str(folder), epochs=1, batch_size=2)
+    assert training.notes == [
+        "there are no clips to validate on: the best model is the latest one, and nothing has measured it"
+    ]
+    assert training.best is None
+    folder = write_clips(tmp_path / "more", clips=5)
+    assert tiny_training(tmp_path / "other", str(folder), epochs=1).notes == []
+
+
 def test_validation_goes_in_pieces_too(tmp_path, monkeypatch):
     """Who has memory for a piece of a batch has it for validation."""
     sizes = []
