@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from minivivit.errors import InputError
+from minivivit.files.tensor_data import check_is_file
 from minivivit.training.data.lists.clip_list import wrong_line
 
 LONGEST_LINE = 1 << 16  # bytes; a path has at most 4096
@@ -17,8 +18,7 @@ def check_list_file(path: Path) -> None:
     ------
     InputError
     """
-    if not path.is_file():
-        raise InputError(f"{path} does not exist or is not a file; expected a list of clips")
+    check_is_file(path, "a list of clips")
     size = path.stat().st_size
     if size == 0:
         raise InputError(f"{path} is empty; expected a list of clips")
