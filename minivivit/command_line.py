@@ -17,6 +17,7 @@ from minivivit.backend import num_threads
 from minivivit.commands.common.text_table import printable
 from minivivit.errors import InputError, MissingExtraError
 from minivivit.files.atomic import naming_errors
+from minivivit.system_errors import message_of
 
 # name: (what it does, the module with add_NAME_arguments and run_NAME, imported when the command is called)
 COMMANDS = {
@@ -119,14 +120,10 @@ def run_command(argv: Sequence[str], on_imported: Callable[[], None] = lambda: N
     with _usable_streams():
         try:
             return _call(argv, on_imported)
-        except MemoryError as error:
-            _say(f"not enough memory: {error}" if str(error) else "not enough memory")
-        except (InputError, MissingExtraError) as error:
-            _say(str(error))
-        except OSError as error:
-            if _is_broken_pipe(error):  # who read our output has left, as `head` does: no fault of anyone
-                return 141
-            _say(str(error))
+        except (InputError, MissingExtraError, MemoryError, OSError) as error:
+            if isinstance(error, OSError) and _is_broken_pipe(error):
+                return 141  # who read our output has left, as `head` does: no fault of anyone
+            _say(message_of(error))
         return 2
 
 
@@ -158,7 +155,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
         commands.choices[arguments.command].error(f"unrecognized arguments: {' '.join(unknown)}")
+    _refuse_empty(commands.choices[arguments.command], arguments)
     return arguments
+
+
+def _refuse_empty(command: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse an empty text as an argument: as a path it would be the current directory, which nobody has named."""
+    for action in command._actions:
+        value = getattr(arguments, action.dest, None)
+        if value == "" or (isinstance(value, list) and "" in value):
+            name = "/".join(action.option_strings) or action.metavar or action.dest
+            command.error(f"{name} is empty; expected one or more characters (is a variable of the shell empty?)")
 
 
 def _say(message: str, end: str = "") -> None:

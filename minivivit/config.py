@@ -9,8 +9,10 @@ from typing import Any
 import numpy
 
 from minivivit.errors import InputError
+from minivivit.files.atomic import make_directory
 from minivivit.files.json_file import DEEPEST_NESTING, dumps_json, nesting, read_json, write_json
 from minivivit.files.tensor_data import quoted
+from minivivit.model_directory import check_no_training, check_no_weights_file
 
 ACTIVATION_NAMES = ("gelu", "gelu_fast", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu", "silu", "tanh")
 ATTENTION_TYPES = ("spatio_temporal", "factorised_encoder", "factorised_self_attention", "factorised_dot_product")
@@ -395,7 +397,7 @@ class VivitConfig:
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
         """Write ``config.json`` into `directory`, which is made if need be."""
-        Path(directory).mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         self.to_json_file(Path(directory) / "config.json")
 
     @classmethod
@@ -432,7 +434,12 @@ class VivitConfig:
             raise InputError(
                 f"{directory} does not exist; expected a directory with a config.json (nothing is downloaded)"
             )
-        return cls.from_json_file(path / "config.json" if path.is_dir() else path, **overrides)
+        if path.is_dir():
+            check_no_training(path)
+            path = path / "config.json"
+        else:
+            check_no_weights_file(path)
+        return cls.from_json_file(path, **overrides)
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "VivitConfig":

@@ -32,10 +32,11 @@ A part of the [API reference](../api.md). `xp` is NumPy or CuPy; an `Array` is a
 `NAME_forward`, the backward pass `NAME_backward` stands beside it.
 """
 
+FOUNDATIONS = ("config", "errors", "system_errors", "progress", "own_time", "backend", "bundled", "model_directory")
 # The pages, from the ground up: the name of the file, its title, and whose modules are on it (the first part of their
 # names).
 PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "foundations": ("Foundations", ("config", "errors", "progress", "own_time", "backend", "bundled")),
+    "foundations": ("Foundations", FOUNDATIONS),
     "files": ("Files", ("files",)),
     "ops": ("Operators", ("ops",)),
     "layers": ("Layers", ("layers",)),

@@ -1,5 +1,6 @@
 """The command line, as people and scripts meet it."""
 
+import errno
 import io
 import json
 import os
@@ -497,7 +498,6 @@ def test_bad_arguments(capsys, arguments, message):
 @pytest.mark.parametrize(
     "error",
     [
-        PermissionError(13, "Permission denied", "clip.mp4"),
         MissingExtraError("av", "video", "reading clip.mp4"),
         MemoryError("Unable to allocate 1 TiB"),
         MemoryError(),
@@ -509,6 +509,163 @@ def test_errors_of_the_system_are_one_line(capsys, monkeypatch, error):
 
     monkeypatch.setattr("minivivit.commands.info.run_info", raise_error)
     assert (str(error) or "memory") in fail(capsys, "info")
+
+
+def refuse_to_open(monkeypatch, name, code):
+    """The system refuses to open files of this name, as it does to a user who may not (root may)."""
+    real_open, real_os_open, real_file = open, os.open, io.FileIO
+
+    def refuse(open_it):
+        def wrapped(path, *arguments, **options):
+            if not isinstance(path, int) and name in os.path.basename(os.fsdecode(path)):
+                raise OSError(code, os.strerror(code), os.fspath(path))
+            return open_it(path, *arguments, **options)
+
+        return wrapped
+
+    monkeypatch.setattr("builtins.open", refuse(real_open))
+    monkeypatch.setattr("io.open", refuse(real_open))
+    monkeypatch.setattr("os.open", refuse(real_os_open))
+    monkeypatch.setattr("io.FileIO", refuse(real_file))
+
+
+SYSTEM_ERRORS = {
+    errno.EACCES: "choose a place that can be written",
+    errno.ENOSPC: "make room on its disk",
+    errno.EROFS: "choose a place that can be written",
+    errno.EIO: "check its disk",
+}
+
+
+@pytest.mark.parametrize("code", SYSTEM_ERRORS, ids=lambda code: errno.errorcode[code])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["classify", "--save-picture", "target.png"],
+        ["explore", "--output", "target.html"],
+        ["train", "motion", "--output", "target", "--steps", "1"],
+        ["evaluate", "--clips", "2", "--confusion", "target.csv"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_cannot_be_written_is_said_with_advice(capsys, monkeypatch, tmp_path, arguments, code):
+    monkeypatch.chdir(tmp_path)
+    refuse_to_open(monkeypatch, ".training-lock" if arguments[0] == "train" else "target", code)
+    err = fail_with_notes(capsys, arguments)
+    assert f" cannot be written ({os.strerror(code)}); {SYSTEM_ERRORS[code]}" in err
+    assert "error: target" in err
+    assert "Errno" not in err
+
+
+def fail_with_notes(capsys, arguments) -> str:
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("minivivit: note: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize("name", ["clip.npy", "clip.gif", "config.json", "model.safetensors"])
+def test_what_cannot_be_read_is_said_with_advice(capsys, monkeypatch, clip, model, name):
+    if name == "clip.gif":
+        clip = clip.with_name(name)
+        Image.new("RGB", (16, 16)).save(clip)
+    refuse_to_open(monkeypatch, name, errno.EACCES)
+    err = fail(capsys, "classify", clip, "--model", model)
+    assert re.search(
+        rf"{re.escape(name)} cannot be read \(Permission denied\); expected .* change its permissions", err
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            PermissionError(13, "Permission denied", "a.mp4"),
+            "a.mp4 cannot be read (Permission denied); expected a file or folder that you may read",
+        ),
+        (
+            IsADirectoryError(errno.EISDIR, "Is a directory", "a"),
+            "a cannot be read (Is a directory); it is a directory",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device", "a"), "a cannot be written (No space left on device); make"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "a" * 9999), "cannot be used (File name too long); choose"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", b"a/b"), "a/b cannot be used (Not a directory); a part"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "the system refused a request (Cannot allocate memory); che"),
+        (OSError(errno.EIO, None, "a"), f"a cannot be read ({os.strerror(errno.EIO)}); check its disk"),
+        (OSError("of a library"), "error: of a library"),
+    ],
+)
+def test_every_error_of_the_system_has_an_advice(capsys, monkeypatch, error, message):
+    def raise_error(arguments):
+        raise error
+
+    monkeypatch.setattr("minivivit.commands.info.run_info", raise_error)
+    err = fail(capsys, "info")
+    assert message in err
+    assert len(err) < 600
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["classify", ""], "CLIP"),
+        (["classify", "--model", ""], "--model"),
+        (["classify", "--save-picture="], "--save-picture"),
+        (["trace", "clip.npy", ""], "DIR"),
+        (["convert", "", "new"], "SOURCE"),
+        (["compare", "ours", ""], "THEIRS"),
+        (["train", "motion", "--output", "new", "--image-model", ""], "--image-model"),
+        (["train", "motion", "--output", "new", "--freeze", ""], "--freeze"),
+        (["evaluate", "--data", ""], "--data"),
+        (["grade", ""], "SUBMISSION"),
+        (["conformance", "new", "--config", ""], "--config"),
+    ],
+)
+def test_an_empty_argument_is_named(capsys, monkeypatch, tmp_path, arguments, name):
+    monkeypatch.chdir(tmp_path)
+    assert f"error: {name} is empty; expected one or more characters" in fail(capsys, *arguments)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["classify", "--model", "run"],
+        ["info", "--model", "run"],
+        ["trace", "clip.npy", "new", "--model", "run"],
+        ["explore", "clip.npy", "--output", "new.html", "--model", "run"],
+        ["evaluate", "--model", "run"],
+        ["gradcheck", "--model", "run"],
+        ["convert", "run", "new"],
+        ["train", "motion", "--output", "new", "--model", "run"],
+        ["train", "motion", "--output", "new", "--image-model", "run"],
+    ],
+    ids=lambda arguments: f"{arguments[0]} {arguments[-2]}",
+)
+def test_the_output_of_a_training_is_no_model(capsys, monkeypatch, tmp_path, clip, arguments):
+    monkeypatch.chdir(tmp_path)
+    for name in ("best", "last"):
+        shutil.copytree(TINY, tmp_path / "run" / name)
+    place, best, last = Path("run"), Path("run", "best"), Path("run", "last")
+    expected = f"{place} holds a training; expected the directory of a model: give {best} or {last}"
+    assert expected in fail(capsys, *arguments)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["classify", "--model"], ["info", "--model"], ["train", "motion", "--output", "new", "--image-model"]]
+)
+def test_a_file_of_weights_is_no_model(capsys, model, arguments):
+    err = fail(capsys, *arguments, model / "model.safetensors")
+    assert (
+        f"is a file with a model's weights; expected the model's directory, with its config.json: give {model}" in err
+    )
+
+
+def test_a_directory_is_no_config(capsys, model, tmp_path):
+    err = fail(capsys, "conformance", tmp_path / "new", "--config", model)
+    assert f"{model} is a directory; expected a JSON file, such as {model / 'config.json'}: give the name" in err
 
 
 def test_our_own_defects_keep_their_traceback(monkeypatch):

@@ -71,7 +71,10 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
 def test_a_full_standard_output(arguments, unbuffered):
     result = run_shell(f"$M {arguments} >/dev/full", PYTHONUNBUFFERED=unbuffered)
     assert result.returncode == 2
-    assert result.stderr == "minivivit: error: [Errno 28] No space left on device: 'standard output'\n"
+    assert result.stderr == (
+        "minivivit: error: standard output cannot be written (No space left on device); make room on its disk, or "
+        "choose a place on another one\n"
+    )
 
 
 @POSIX

@@ -25,6 +25,7 @@ NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
 # DESIGN's floors, by the first part of a module's name after "minivivit.".
 FLOORS = {
     **dict.fromkeys(("errors", "backend", "config", "progress", "own_time", "files", "bundled"), 1),
+    **dict.fromkeys(("system_errors", "model_directory"), 1),
     "ops": 2,
     "layers": 3,
     "models": 4,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from minivivit.checkpoints.mismatch import mismatch
 from minivivit.checkpoints.names import scenic_parameters
 from minivivit.checkpoints.scenic import SCENIC_ARITHMETIC, load_scenic, read_scenic, save_scenic, scenic_leaves
 from minivivit.checkpoints.target import check_target, conversion_target
@@ -13,6 +14,7 @@ from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
 from minivivit.files.msgpack_file import Progress
 from minivivit.files.weights import WEIGHT_FILES, weight_files
+from minivivit.model_directory import check_no_training, check_no_weights_file
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.video.clip_processor import IMAGE_PLACES, SETTINGS_FILES, VIDEO_PLACES, find_settings
 from minivivit.video.image_processor import VivitImageProcessor
@@ -36,12 +38,14 @@ def is_scenic(source: str | os.PathLike[str]) -> bool:
         if any((path / name).is_file() for name in WEIGHT_FILES):
             return False
         if not (path / CHECKPOINT).is_file():
+            check_no_training(path)
             if any(path.glob("*.safetensors")) or any(path.glob("*.bin")):
                 weight_files(path)  # which says what is wrong with them
             names = ", ".join((*WEIGHT_FILES, CHECKPOINT))
             raise InputError(f"{path} holds no weights; expected one of {names}")
     elif not path.is_file():
         raise InputError(f"{path} does not exist; expected a scenic checkpoint or a model directory")
+    check_no_weights_file(path)
     return True
 
 
@@ -78,9 +82,12 @@ def scenic_to_hugging_face(
     """
     path = checkpoint_file(source)
     check_target(directory, overwrite)
+    is_given = config is not None
     if config is None and (path.parent / CONFIG).is_file():
         config = VivitConfig.from_pretrained(path.parent)
     tree = read_scenic(path, progress)
+    if config is not None:
+        _check_fits(path, tree, config, "another preset" if is_given else f"the {CONFIG} of this checkpoint")
     try:
         model = load_scenic(tree, config or _published_config(path, tree), backend="numpy")
     except InputError as error:
@@ -144,9 +151,21 @@ def _copy_processor(source: Path, target: Path) -> None:
             write_text(target / path.name, path.read_text(encoding="utf-8"))
 
 
+def _check_fits(path: Path, tree: Mapping[str, Any], config: VivitConfig, question: str) -> None:
+    """Refuse a config of another model: with a few names of what does not fit, for nearly all of them may not."""
+    wanted = {row.name: row.shape for row in scenic_parameters(config).values()}
+    problems = mismatch(wanted, _shapes(tree), limit=3)
+    if problems:
+        raise InputError(f"{path} does not fit the config: {problems}; is it {question}?")
+
+
+def _shapes(tree: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(leaf.shape) for name, leaf in scenic_leaves(tree)}
+
+
 def _published_config(path: Path, tree: Mapping[str, Any]) -> VivitConfig:
     """The config of the published model that has exactly these names and shapes."""
-    found = {name: tuple(leaf.shape) for name, leaf in scenic_leaves(tree)}
+    found = _shapes(tree)
     for name in SCENIC_PRESETS:
         config = VivitConfig.from_preset(name)
         if {row.name: row.shape for row in scenic_parameters(config).values()} == found:

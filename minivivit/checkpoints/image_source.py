@@ -17,6 +17,7 @@ from minivivit.files.json_file import read_json
 from minivivit.files.npz_file import npz_index, read_npz
 from minivivit.files.tensor_data import quoted
 from minivivit.files.weights import read_weights, tensor_index
+from minivivit.model_directory import check_no_training
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.parameters import classification_shapes, flatten
 
@@ -138,6 +139,7 @@ def renumber_modules(names: Iterable[str]) -> dict[str, str]:
 
 
 def _from_directory(path: Path) -> ImageSource:
+    check_no_training(path)
     values = read_json(path / "config.json")
     if values.get("model_type") == "vivit":
         model = VivitForVideoClassification.from_pretrained(path, backend="numpy")

@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping
 
-from minivivit.files.tensor_data import all_listed
+from minivivit.files.tensor_data import all_listed, listed
 
 
-def mismatch(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
+def mismatch(
+    wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], limit: int | None = None
+) -> str:
     """Name all that is missing, unexpected or of another shape; empty where all fits.
 
     Parameters
     ----------
     wanted, found : mappings of names to shapes
+    limit : int, optional
+        How many names of each kind at most, and how many more there are; None for all.
     """
     shapes = [
         f"{name} is {tuple(found[name])}, expected {tuple(shape)}"
@@ -22,4 +26,8 @@ def mismatch(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[in
         ("unexpected", sorted(found.keys() - wanted.keys())),
         ("of another shape", shapes),
     )
-    return "; ".join(f"{len(items)} {what}: {all_listed(items)}" for what, items in parts if items)
+    return "; ".join(
+        f"{len(items)} {what}: {all_listed(items) if limit is None else listed(items, limit)}"
+        for what, items in parts
+        if items
+    )

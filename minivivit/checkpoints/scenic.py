@@ -14,6 +14,7 @@ from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.msgpack_file import Progress, read_flax_msgpack, write_flax_msgpack
 from minivivit.files.tensor_data import check_finite, quoted
+from minivivit.model_directory import check_no_weights_file
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.parameters import classification_shapes, flatten, unflatten
 
@@ -85,6 +86,7 @@ def read_scenic(path: str | os.PathLike[str], progress: Progress | None = None) 
     InputError, MissingExtraError
         As `minivivit.files.msgpack_file.read_flax_msgpack`.
     """
+    check_no_weights_file(path)
     return weights_of_train_state(read_flax_msgpack(path, WEIGHT_PLACES, progress))
 
 

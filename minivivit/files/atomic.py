@@ -14,6 +14,7 @@ from pathlib import Path
 
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed
+from minivivit.system_errors import mark_as_writing
 
 
 @contextmanager
@@ -146,6 +147,19 @@ def make_hidden(directory: Path) -> Path:
     return temporary
 
 
+def make_directory(directory: str | os.PathLike[str]) -> None:
+    """Make a directory and its parents where they are not there.
+
+    Raises
+    ------
+    OSError
+        When that cannot be; it is marked as an error of writing.
+    """
+    directory = Path(directory)
+    with naming_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+
+
 def take_after(new: Path, old: os.stat_result) -> None:
     """Give `new` the owner, if we may, and the mode of what it replaces."""
     if hasattr(os, "chown"):
@@ -160,7 +174,8 @@ def take_after(new: Path, old: os.stat_result) -> None:
 def naming_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
     """Let the system's errors in the body name `path` where they name no file, as those of a full disk do.
 
-    Where they name `temporary`, or what lies within it, they name what will be in its place.
+    Where they name `temporary`, or what lies within it, they name what will be in its place. Those that concern `path`
+    are marked as errors of writing (`minivivit.system_errors`), which is what the body is there for.
     """
     try:
         yield
@@ -169,11 +184,19 @@ def naming_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
         if isinstance(error.filename, str | os.PathLike):
             found = Path(error.filename)
             if temporary is None or not found.is_relative_to(temporary):
+                if _is_on_the_way(Path(os.path.abspath(found)), Path(os.path.abspath(path))):
+                    mark_as_writing(error)
                 raise
             name = os.fspath(path / found.relative_to(temporary))
         if error.errno is None:  # of a library, which has only words
             raise OSError(f"{name} cannot be written: {error}") from error
-        raise OSError(error.errno, error.strerror or os.strerror(error.errno), name) from error
+        named = OSError(error.errno, error.strerror or os.strerror(error.errno), name)
+        raise mark_as_writing(named) from error
+
+
+def _is_on_the_way(found: Path, path: Path) -> bool:
+    """Whether one of two absolute paths is the other, or leads to it."""
+    return found == path or found in path.parents or path in found.parents
 
 
 def _beside(path: Path) -> Path:
@@ -213,7 +236,7 @@ def _create_like(temporary: Path, place: Path) -> os.stat_result | None:
     except FileNotFoundError:
         old = None
     if old is not None and not os.access(place, os.W_OK):  # a rename would not ask
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(place))
+        raise mark_as_writing(PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(place)))
     with naming_errors(place, temporary):
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if old is None else 0o600))
     return old

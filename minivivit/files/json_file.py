@@ -7,7 +7,7 @@ from typing import Any
 
 from minivivit.errors import InputError
 from minivivit.files.atomic import write_text
-from minivivit.files.tensor_data import quoted, reason_of
+from minivivit.files.tensor_data import check_is_file, quoted, reason_of
 
 # A config, an index or a processor file is a few kilobytes. What claims to be one and is larger is something else.
 MAX_JSON_BYTES = 64 * 1024 * 1024
@@ -37,12 +37,15 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
         When the file is missing, larger than 64 MiB, or is not what `parse_json_object` accepts.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} does not exist or is not a file; expected a JSON file there")
+    check_is_file(path, f"a JSON file, such as {path / 'config.json'}" if _holds_config(path) else "a JSON file")
     size = path.stat().st_size
     if size > MAX_JSON_BYTES:
         raise InputError(f"{path} has {size:,} bytes; a JSON file of at most {MAX_JSON_BYTES:,} was expected")
     return parse_json_object(path.read_bytes(), str(path))
+
+
+def _holds_config(path: Path) -> bool:
+    return (path / "config.json").is_file()
 
 
 def parse_json_object(data: bytes, source: str, strict: bool = False) -> dict[str, Any]:

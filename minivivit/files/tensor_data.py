@@ -72,10 +72,17 @@ def reason_of(error: BaseException) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in line[:200])
 
 
+def check_is_file(path: Path, expected: str) -> None:
+    """Refuse a directory, and what is not there or is no file, where `expected` should be."""
+    if path.is_dir():
+        raise InputError(f"{path} is a directory; expected {expected}: give the name of the file")
+    if not path.is_file():
+        raise InputError(f"{path} does not exist or is not a file; expected {expected} there")
+
+
 def check_data_file(path: Path) -> None:
     """Refuse what cannot be a file of tensors: nothing there, nothing in it, or a Git LFS pointer in its place."""
-    if not path.is_file():
-        raise InputError(f"{path} does not exist or is not a file; expected a file of weights there")
+    check_is_file(path, "a file of weights")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty; copy or download it again")
     with open(path, "rb") as file:

@@ -20,7 +20,7 @@ import numpy
 from numpy.typing import DTypeLike
 
 from minivivit.errors import InputError
-from minivivit.files.atomic import atomic_path
+from minivivit.files.atomic import atomic_path, make_directory, naming_errors
 from minivivit.files.json_file import read_json, write_json
 from minivivit.files.parameter_names import buffers, log_left_out, published_names
 from minivivit.files.safetensors_file import (
@@ -31,6 +31,7 @@ from minivivit.files.safetensors_file import (
 )
 from minivivit.files.tensor_data import check_dtype_argument, check_finite, listed, quoted
 from minivivit.files.torch_file import read_torch, torch_index
+from minivivit.model_directory import CONFIG, check_no_training, check_no_weights_file
 
 SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 WEIGHT_FILES = (SINGLE_FILE, INDEX_FILE, "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -51,6 +52,8 @@ SHARD_NAME = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 
 
 def _is_safetensors(path: Path) -> bool:
+    if path.name == CONFIG:
+        raise InputError(f"{path} is a model's config; expected the model's directory: give {path.parent}")
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path} is no file of weights by its name; expected {', '.join(SUFFIXES)}")
     return path.suffix == ".safetensors"
@@ -79,10 +82,12 @@ def _file_index(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
 def weight_files(directory: Path, variant: str | None = None) -> list[Path]:
     """The file or shards that hold the weights of `directory`; shards are known to agree with their index."""
     if not directory.is_dir():
+        check_no_weights_file(directory)
         raise InputError(f"{directory} is not a directory; expected one that holds a model (config.json and weights)")
     candidates = _file_names(variant)
     name = next((name for name in candidates if (directory / name).is_file()), None)
     if name is None:
+        check_no_training(directory)
         raise InputError(_no_weights(directory, candidates, variant))
     if ".index." not in name:
         return [directory / name]
@@ -260,7 +265,7 @@ def write_weights(
     if max_shard_bytes is not None and max_shard_bytes < 1:
         raise InputError(f"max_shard_bytes is {quoted(max_shard_bytes)}; expected None or a positive number of bytes")
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     shards = _split(tensors, max_shard_bytes)
     with ExitStack() as stack:
         for shard, names in shards.items():
@@ -268,12 +273,14 @@ def write_weights(
             with open(temporary, "wb") as file:
                 write_safetensors_to(file, {name: tensors[name] for name in names}, metadata)
         if len(shards) > 1:
-            (directory / INDEX_FILE).unlink(missing_ok=True)
+            with naming_errors(directory):
+                (directory / INDEX_FILE).unlink(missing_ok=True)
     if len(shards) > 1:
         total = sum(array.nbytes for array in tensors.values())
         weight_map = {name: shard for shard, names in shards.items() for name in names}
         write_json(directory / INDEX_FILE, {"metadata": {"total_size": total}, "weight_map": weight_map})
-    _remove_replaced(directory, {*shards, INDEX_FILE} if len(shards) > 1 else {*shards})
+    with naming_errors(directory):
+        _remove_replaced(directory, {*shards, INDEX_FILE} if len(shards) > 1 else {*shards})
 
 
 def _split(tensors: Mapping[str, numpy.ndarray], max_bytes: int | None) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from minivivit.errors import InputError, MissingExtraError
-from minivivit.files.atomic import write_text
+from minivivit.files.atomic import make_directory, write_text
 from minivivit.grading.batch import examine_all
 from minivivit.grading.graded_notebook import graded_notebook
 from minivivit.grading.handed_in import HandedIn, find_handed_in
@@ -133,7 +133,7 @@ def _record(settings: Any, course: Path, file: HandedIn, result: SubmissionResul
     data = file.read() if _is_notebook(file) else b""
     text = graded_notebook(source.read_text(encoding="utf-8"), data, result)
     place = course / settings.autograded_directory / student / name
-    place.mkdir(parents=True, exist_ok=True)
+    make_directory(place)
     write_text(place / f"{name}.ipynb", text)
 
 

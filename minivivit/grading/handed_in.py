@@ -13,6 +13,7 @@ from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed, reason_of
 from minivivit.grading.results import OTHER
 from minivivit.grading.submission import LARGEST
+from minivivit.system_errors import message_of
 
 KINDS = (".ipynb", ".py")
 # What lies beside answers without being handed in.
@@ -123,7 +124,7 @@ def _in_zip(path: Path, label: str, within: tuple[str, ...] = ()) -> Iterator[Ha
     try:
         names = sorted(_entries(path, within))
     except (InputError, OSError) as error:
-        yield HandedIn(label, path, within, str(error))
+        yield HandedIn(label, path, within, message_of(error))
         return
     for name in names:
         parts = PurePosixPath(name.replace("\\", "/")).parts

@@ -19,7 +19,7 @@ from minivivit.backend import (
 )
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
-from minivivit.files.atomic import atomic_path
+from minivivit.files.atomic import atomic_path, make_directory
 from minivivit.files.parameter_names import under_published_names
 from minivivit.files.tensor_data import all_listed
 from minivivit.files.weights import read_weights, write_weights
@@ -314,7 +314,7 @@ class VivitBase:
         """
         if Path(directory).exists() and not Path(directory).is_dir():
             raise InputError(f"{directory} is a file; expected a directory to write the model into")
-        Path(directory).mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         config = VivitConfig.from_dict(self.config.to_dict())
         config.other["architectures"] = [type(self).__name__]
         config.other.pop("torch_dtype", None)

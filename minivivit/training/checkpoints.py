@@ -132,16 +132,18 @@ def settle(output: Path) -> None:
         raise InputError(f"{new} is where checkpoints are made, but it is no directory; move it away")
     if (new / STATE_FILE).exists():
         read_state(new)  # damage would be moved over what is whole
-        for name in DIRECTORIES:
-            for path in sorted((new / name).glob("*")):
-                (output / name).mkdir(exist_ok=True)
-                os.replace(path, output / name / path.name)
-        for name in DIRECTORIES:
-            _sync_directory(output / name)
-        os.replace(new / STATE_FILE, output / LAST / STATE_FILE)
-        _sync_directory(output / LAST)
-    shutil.rmtree(new)
-    _sync_directory(output)
+        with naming_errors(output):
+            for name in DIRECTORIES:
+                for path in sorted((new / name).glob("*")):
+                    (output / name).mkdir(exist_ok=True)
+                    os.replace(path, output / name / path.name)
+            for name in DIRECTORIES:
+                _sync_directory(output / name)
+            os.replace(new / STATE_FILE, output / LAST / STATE_FILE)
+            _sync_directory(output / LAST)
+    with naming_errors(output):
+        shutil.rmtree(new)
+        _sync_directory(output)
 
 
 def remove_temporaries(directory: Path, *names: str) -> None:
@@ -149,7 +151,8 @@ def remove_temporaries(directory: Path, *names: str) -> None:
     for name in names:
         for path in directory.glob(f".{name}.*"):
             if re.fullmatch(r"\.[0-9a-f]{8}\.part", path.name.removeprefix(f".{name}")) and path.is_file():
-                path.unlink()
+                with naming_errors(path):
+                    path.unlink()
 
 
 def holds_training(output: Path) -> bool:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minivivit.errors import InputError
+from minivivit.files.atomic import make_directory, naming_errors
 
 LOCK_FILE = ".training-lock"
 HELD = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)  # what the systems say of another's lock
@@ -39,7 +40,7 @@ def locked(directory: Path) -> Iterator[list[str]]:
     if os.path.lexists(directory) and not directory.is_dir():
         raise InputError(f"{directory} is not a directory; expected one to write into, or a new name")
     made = [path for path in (directory, *directory.parents) if not path.exists()]  # the innermost first
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     try:
         descriptor, notes = _open_locked(directory)
         try:
@@ -56,7 +57,8 @@ def _open_locked(directory: Path) -> tuple[int, list[str]]:
     """The descriptor of the lock file, locked, and notes."""
     path = directory / LOCK_FILE
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        with naming_errors(directory):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             _lock(descriptor)
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):

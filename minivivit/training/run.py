@@ -15,6 +15,7 @@ from minivivit.backend import to_numpy
 from minivivit.checkpoints.image_model import init_from_image_model
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.atomic import make_directory
 from minivivit.files.tensor_data import listed, reason_of
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.checkpoints import (
@@ -312,7 +313,7 @@ def begin_training(
     names = trainable_names(model.state_dict(), settings.freeze)
     optimiser = make_optimiser(model, names, settings)
     rng = stream(settings.seed, TRAINING)
-    output.mkdir(parents=True, exist_ok=True)
+    make_directory(output)
     training = Training(settings, batches, model, processor, names, optimiser, rng, output, Log(output / LOG_FILE))
     training.averaged = None if settings.ema is None else copy.deepcopy(model)
     training.notes = [*notes, *_data_notes(folders, batches, damaged), *_recording_notes(batches, settings)]

@@ -17,9 +17,10 @@ import numpy
 
 from minivivit.backend import Array
 from minivivit.errors import InputError
-from minivivit.files.atomic import write_text
+from minivivit.files.atomic import make_directory, write_text
 from minivivit.files.json_file import read_json
 from minivivit.files.tensor_data import quoted
+from minivivit.model_directory import check_no_training
 from minivivit.video.image_transforms import height_and_width, size_dict
 
 # Where transformers' processors leave their settings: the file, and the key in it where they are nested (None where
@@ -131,7 +132,7 @@ class ClipProcessor:
         folder = Path(directory)
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file; expected a directory to write {self.file_name} into")
-        folder.mkdir(parents=True, exist_ok=True)
+        make_directory(folder)
         path = folder / self.file_name
         write_text(path, self.to_json_string())
         return [str(path)]
@@ -166,6 +167,7 @@ def find_settings(
 def required(found: Found | None, directory: str | os.PathLike[str], of: type[ClipProcessor]) -> Found:
     """What was found of the settings of a class; an InputError if that is nothing."""
     if found is None:
+        check_no_training(directory)
         names = ", ".join(dict.fromkeys(name for name, _ in of.places))
         article = "an" if of.kind[0] in "aeiou" else "a"
         raise InputError(

@@ -4,6 +4,8 @@ import argparse
 import json
 import logging
 import os
+import re
+import shutil
 
 import numpy
 import pytest
@@ -358,6 +360,18 @@ def test_all_that_does_not_fit_is_named_at_once():
     refused({}, config, "missing: ")
 
 
+def test_of_a_wrong_preset_a_few_names_are_shown(tmp_path):
+    config, _ = golden_leaves()
+    checkpoint = DATA / "spacetime_token.checkpoint"
+    with pytest.raises(InputError, match=r"\d+ missing: .* and \d+ more; .*; is it another preset\?$") as error:
+        convert(checkpoint, tmp_path / "out", "--preset", "vivit-b-16x2-kinetics400")
+    assert len(str(error.value)) < 1000 + len(str(checkpoint))
+    shutil.copy(checkpoint, tmp_path / "checkpoint")
+    VivitConfig.from_dict(config.to_dict(), num_hidden_layers=9).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r" and \d+ more; is it the config\.json of this checkpoint\?$"):
+        convert(tmp_path / "checkpoint", tmp_path / "out")
+
+
 def test_too_many_names_are_cut_short():
     config, leaves = golden_leaves()
     leaves |= {f"junk_{index}": numpy.zeros(1) for index in range(5000)}
@@ -430,6 +444,13 @@ def test_the_commands_own_errors(tmp_path, caplog):
         with pytest.raises(InputError, match=match):
             convert(*arguments)
         assert not (tmp_path / "out").exists()
+    (tmp_path / "renamed").write_bytes((tmp_path / "hf" / "model.safetensors").read_bytes())
+    for name in ("hf/model.safetensors", "renamed"):
+        path = tmp_path / name
+        with pytest.raises(
+            InputError, match=f"is a file with a model's weights; .*: give {re.escape(str(path.parent))}$"
+        ):
+            convert(path, tmp_path / "out")
     save_scenic(model, tmp_path / "file")
     with pytest.raises(
         InputError, match="none of scenic's published models by its names and shapes; say with --preset"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from minivivit.errors import InputError
-from minivivit.files.atomic import atomic_directory, atomic_path, naming_errors, write_text
+from minivivit.files.atomic import atomic_directory, atomic_path, make_directory, naming_errors, write_text
+from minivivit.system_errors import message_of
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has no such thing")
 
@@ -222,6 +223,32 @@ def test_a_library_s_error_without_a_number(tmp_path):
     ):
         raise OSError("encoder error -2 when writing image file")
     assert os.listdir(tmp_path) == []
+
+
+def refuse(path, code):
+    raise OSError(code, os.strerror(code), os.fspath(path))
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ENOENT])
+def test_what_was_to_be_done_with_the_file_is_said(tmp_path, monkeypatch, code):
+    path = tmp_path / "a.txt"
+
+    def read_another() -> None:
+        with naming_errors(path):
+            refuse(tmp_path / "source", code)
+
+    def make() -> None:
+        monkeypatch.setattr(Path, "mkdir", lambda place, *_, **__: refuse(place.parent, code))
+        make_directory(path / "deeper")
+
+    def write() -> None:
+        monkeypatch.setattr(os, "open", lambda place, *_: refuse(place, code))
+        write_text(path, "text")
+
+    for do, name, verb in ((read_another, "source", "read"), (make, "a.txt", "written"), (write, "a.txt", "written")):
+        with pytest.raises(OSError, match=name) as caught:
+            do()
+        assert f"{name} cannot be {verb} ({os.strerror(code)}); " in message_of(caught.value)
 
 
 def test_an_error_of_another_file_keeps_its_name(tmp_path):

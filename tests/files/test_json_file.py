@@ -54,7 +54,10 @@ def test_what_is_odd_and_no_mistake(tmp_path):
 def test_missing_directory_and_oversized(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="does not exist"):
         read_json(tmp_path / "a.json")
-    with pytest.raises(InputError, match="does not exist or is not a file"):
+    with pytest.raises(InputError, match="is a directory; expected a JSON file: give the name of the file"):
+        read_json(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"is a directory; expected a JSON file, such as .*config\.json: give"):
         read_json(tmp_path)
     monkeypatch.setattr(json_file, "MAX_JSON_BYTES", 10)
     (tmp_path / "a.json").write_text('{"a": "12345"}')

@@ -139,7 +139,7 @@ def test_missing_empty_directory_and_pointer(tmp_path):
     path = tmp_path / "a.safetensors"
     with pytest.raises(InputError, match="does not exist"):
         read_safetensors(path)
-    with pytest.raises(InputError, match="not a file"):
+    with pytest.raises(InputError, match="is a directory; expected a file of weights"):
         read_safetensors(tmp_path)
     path.write_bytes(b"")
     with pytest.raises(InputError, match="is empty"):

@@ -54,9 +54,18 @@ def test_shards_of_the_pytorch_format(tmp_path):
 
 
 def test_not_a_directory(tmp_path):
-    for path in (tmp_path / "absent", GOLDEN / "model.safetensors"):
+    (tmp_path / "file").write_text("text")
+    for path in (tmp_path / "absent", tmp_path / "file"):
         with pytest.raises(InputError, match="is not a directory"):
             read_weights(path)
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        with pytest.raises(InputError, match=r"a file with a model's weights; expected the model's directory"):
+            read_weights(GOLDEN / name)
+
+
+def test_a_config_is_no_file_of_weights():
+    with pytest.raises(InputError, match="is a model's config; expected the model's directory: give "):
+        tensor_index(GOLDEN / "config.json")
 
 
 def test_the_dtype_is_checked_before_anything_is_read(tmp_path):

@@ -12,6 +12,7 @@ from tiny_training import TINY, TINY_MODEL, write_clips
 from minivivit import InputError, VivitConfig, VivitForVideoClassification
 from minivivit.cli import main
 from minivivit.commands.evaluate import add_evaluate_arguments, run_evaluate
+from minivivit.errors import MissingExtraError
 from minivivit.training.data.clip_folders import ClipFolders, find_clips, find_folders, is_litter
 from minivivit.training.data.damage import check_clips
 from minivivit.training.data.folders import FolderData, split_clips
@@ -146,6 +147,29 @@ def test_all_damaged_clips_are_found_at_once(tmp_path):
     lengths, damaged = check_clips(clips, skip_damaged=True)
     assert damaged == expected
     assert lengths == {path: 6 for name, path in clips.items() if name not in expected}
+
+
+def test_damaged_pictures_and_texts_are_left_out_without_pyav(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    folder = write_clips(tmp_path / "clips", clips=2)
+    (folder / "up" / "bad.gif").write_bytes(b"nonsense")
+    (folder / "up" / "strange.clip").write_bytes(b"nonsense")
+    clips = ClipFolders(find_clips(folder)).by_name()
+    assert check_clips(clips, skip_damaged=True)[1] == ["up/bad.gif", "up/strange.clip"]
+    with pytest.raises(InputError, match=r"the first: .*bad\.gif is damaged"):
+        check_clips(clips)
+    (folder / "up" / "good.mp4").write_bytes(b"a video, for all we know")  # it may be whole: nothing is left out
+    with pytest.raises(MissingExtraError, match="good"):
+        check_clips(ClipFolders(find_clips(folder)).by_name(), skip_damaged=True)
+
+
+def test_a_clip_that_may_not_be_read_is_said_in_words(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("minivivit.training.data.damage.check_video", refuse)
+    with pytest.raises(InputError, match=r"clip0\.npy cannot be read \(Permission denied\); expected a file"):
+        check_clips(ClipFolders(find_clips(write_clips(tmp_path / "clips"))).by_name())
 
 
 def test_many_damaged_clips_make_a_short_message(tmp_path):

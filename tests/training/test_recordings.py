@@ -95,8 +95,13 @@ def test_train_says_what_it_validates_on_and_goes_on_with_the_same(tmp_path, cap
 
     assert main([*arguments, "--group-by", "-"]) == 2
     assert "group_by is '-', which no clip's name holds" in capsys.readouterr().err
-    assert main([*arguments, "--group-by", ""]) == 2
+    with pytest.raises(SystemExit):
+        main([*arguments, "--group-by", ""])
+    assert "--group-by is empty; expected one or more characters" in capsys.readouterr().err
+    config.write_text(json.dumps({**settings, "steps": 2, "validation_fraction": 0.34, "group_by": ""}))
+    assert main(arguments) == 2
     assert "expected one or more characters" in capsys.readouterr().err
+    config.write_text(json.dumps({**settings, "steps": 2, "validation_fraction": 0.34}))
     assert not output.exists()
 
     assert main([*arguments, "--group-by", "_"]) == 0

@@ -14,7 +14,7 @@ from PIL import Image
 from minivivit.errors import InputError, MissingExtraError
 from minivivit.video.readers import container, gathering, images
 from minivivit.video.readers.gathering import gather_frames
-from minivivit.video.reading import count_and_hold, count_frames, read_video
+from minivivit.video.reading import check_video, count_and_hold, count_frames, frame_rate, read_video
 
 av = pytest.importorskip("av", reason="PyAV is not installed (pip install '.[video]')")
 
@@ -317,6 +317,34 @@ def test_missing_extra(tmp_path, pixels, monkeypatch):
         with pytest.raises(MissingExtraError, match=r"reading .*clip.mkv needs .*pip install 'minivivit\[video\]'"):
             read(path)
     assert count_frames(write_animation(tmp_path / "clip.gif", pixels)) == COUNT  # what Pillow reads still works
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        *((f"bad.{ending}", "is damaged: it does not begin as a GIF") for ending in ("gif", "PNG", "webp", "tiff")),
+        *((name, r"is not a clip; expected a video \(MP4, .* GIF.* \.npy") for name in ("a.txt", "a.pdf", "noise")),
+        ("short.txt", "is not a clip"),
+    ],
+)
+def test_what_is_no_video_does_not_ask_for_pyav(tmp_path, monkeypatch, name, reason):
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    path = tmp_path / name
+    path.write_bytes(b"x" if name == "short.txt" else b"This is not a video.\n" * 50)
+    for read in (read_video, count_frames, check_video, frame_rate):
+        with pytest.raises(InputError, match=reason) as error:
+            read(path)
+        one_line(error)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_a_video_of_any_name_asks_for_pyav(tmp_path, pixels, monkeypatch, suffix):
+    path = write_lossless(tmp_path / f"clip.{suffix}", pixels).rename(tmp_path / "clip.gif")
+    (tmp_path / "damaged.MOV").write_text("no video")
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    for of in (path, tmp_path / "damaged.MOV"):
+        with pytest.raises(MissingExtraError, match="needs the package 'av'"):
+            read_video(of)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from minivivit.backend import results_ahead
 from minivivit.errors import InputError
 from minivivit.files.tensor_data import listed
 from minivivit.progress import progress_bar
+from minivivit.system_errors import message_of
 from minivivit.training.data.clip_data import READERS
 from minivivit.training.data.segments import Clip, path_of, span_of
 from minivivit.video.reading import check_video
@@ -52,7 +53,7 @@ def check_clips(clips: Mapping[str, Clip], skip_damaged: bool = False) -> tuple[
             span_of(clip, _raised(found[path_of(clip)]))
         except (InputError, OSError) as error:
             damaged.append(name)
-            reason = reason or str(error)
+            reason = reason or message_of(error)
     if damaged and not skip_damaged:
         raise damaged_error(damaged, len(clips), reason)
     return {path: length for path, length in found.items() if isinstance(length, int)}, damaged

@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 
 from minivivit.checkpoints.image_model import init_from_image_model
+from minivivit.files.atomic import make_directory
 from minivivit.files.weights import SINGLE_FILE
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.training.checkpoints import MODEL_FILES, remove_temporaries
@@ -115,7 +116,7 @@ def run_start(job: Job, report: Callable[[Any], None]) -> dict[str, Any]:
     training = new_training(settings, data, model)
     finish(training, report)
     output = job.starts / name
-    output.mkdir(parents=True, exist_ok=True)
+    make_directory(output)
     remove_temporaries(output, *MODEL_FILES)
     model.save_pretrained(output)
     rng, count = stream(0, EVALUATION), range(0, job.clips, BATCH)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 from minivivit.errors import InputError, MissingExtraError
+from minivivit.system_errors import message_of
 
 Report = Callable[[Any], None]
 
@@ -73,10 +74,8 @@ def _serve(work: Callable[[Any, Report], Any], job: Any, sender: "Connection") -
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; it is the parent that ends this process
     try:
         sender.send(("result", work(job, lambda message: sender.send(("report", message)))))
-    except MemoryError as error:
-        sender.send(("error", f"not enough memory: {error}" if str(error) else "not enough memory"))
-    except (InputError, MissingExtraError, OSError) as error:
-        sender.send(("error", str(error)))
+    except (InputError, MissingExtraError, MemoryError, OSError) as error:
+        sender.send(("error", message_of(error)))
 
 
 def peak_memory() -> int | None:

@@ -17,6 +17,7 @@ import numpy
 from minivivit.checkpoints.image_model import init_from_image_model
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
+from minivivit.files.atomic import make_directory
 from minivivit.files.weights import SINGLE_FILE
 from minivivit.models.classification import VivitForVideoClassification
 from minivivit.models.counting import count, total
@@ -247,7 +248,7 @@ def begin_variant(job: Job) -> Training:
     data = kind(config, settings.seed, settings.validation_clips)
     names = trainable_names(model.state_dict(), settings.freeze)
     optimiser = make_optimiser(model, names, settings)
-    output.mkdir(parents=True, exist_ok=True)
+    make_directory(output)
     remove_temporaries(output, *MODEL_FILES)
     log, rng = Log(output / LOG_FILE), stream(settings.seed, TRAINING)
     return Training(settings, data, model, new_processor(config), names, optimiser, rng, output, log)

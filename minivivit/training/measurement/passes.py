@@ -20,6 +20,7 @@ from minivivit.backend import num_threads, results_ahead, to_numpy
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.models.classification import VivitForVideoClassification
+from minivivit.system_errors import message_of
 from minivivit.training.data.clip_data import READERS
 from minivivit.training.data.lists.listed_clips import NamedClip
 from minivivit.training.data.motion.batches import EVALUATION
@@ -159,7 +160,7 @@ def _prepared(clip: Clip, processor: ClipProcessor, clip_len: int, viewing: View
     try:
         frames, places = read_chosen(clip, choose)  # places: (clips, frames of a clip)
     except (InputError, OSError) as error:
-        return str(error)
+        return message_of(error)
     if viewing.shuffle_seed is not None:
         rng = numpy.random.default_rng([viewing.shuffle_seed, index, EVALUATION])
         places = shuffle_frames(rng, places)

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 from minivivit.config import VivitConfig
 from minivivit.errors import InputError
 from minivivit.files.atomic import atomic_path, naming_errors
-from minivivit.files.tensor_data import listed, quoted
+from minivivit.files.tensor_data import check_is_file, listed, quoted
 from minivivit.training.lock import lock_file
 from minivivit.training.measurement.answers import TOP, Answer
 
@@ -203,8 +203,7 @@ def write_predictions(path: Path, run: str, answers: Sequence[Answer], config: V
 
 
 def _read_rows(path: Path) -> Iterable[Row]:
-    if not path.is_file():
-        raise InputError(f"{path} does not exist or is not a file; expected predictions")
+    check_is_file(path, "predictions")
     with open(path, "rb") as file:
         if file.readline(len(HEADER) + 1) != HEADER:
             raise InputError(

@@ -29,6 +29,7 @@ from minivivit.backend import (
     use_gpu,
 )
 from minivivit.errors import InputError, MissingExtraError
+from minivivit.system_errors import message_of
 from minivivit.training.parallel.devices import (
     NcclSum,
     Place,
@@ -152,7 +153,7 @@ class MpiRanks(Ranks):
                 result = work()
             except EXPECTED as error:
                 self._meet()
-                self._world.bcast((None, said(error)))
+                self._world.bcast((None, message_of(error)))
                 raise
             self._meet()
             self._world.bcast((result, None))
@@ -173,7 +174,7 @@ class MpiRanks(Ranks):
         self._meet()
         worst = self._world.allreduce(self.size if failed is None else self.rank, op=self._mpi.MIN)
         if worst < self.size:
-            message = self._world.bcast(None if failed is None else said(failed), root=worst)
+            message = self._world.bcast(None if failed is None else message_of(failed), root=worst)
             raise InputError(message) from failed
         return result  # type: ignore[return-value]
 
@@ -203,7 +204,9 @@ class MpiRanks(Ranks):
         """Say the error of this rank, and end them all."""
         with contextlib.suppress(OSError):
             if isinstance(error, EXPECTED):
-                line = str(InputError(f"process {self.rank} of {self.size}: {said(error)}"))  # of printable letters
+                line = str(
+                    InputError(f"process {self.rank} of {self.size}: {message_of(error)}")
+                )  # of printable letters
                 print(f"minivivit: error: {line[:2000]}", file=sys.stderr, flush=True)
             elif isinstance(error, KeyboardInterrupt):
                 print("minivivit: interrupted", file=sys.stderr, flush=True)
@@ -221,13 +224,6 @@ def _wait(request: Any) -> None:
     while not request.Test():
         time.sleep(pause)
         pause = min(pause + 2e-5, LONGEST_PAUSE)
-
-
-def said(error: BaseException) -> str:
-    """What an error says, also where another process is to say it."""
-    if isinstance(error, MemoryError):
-        return f"not enough memory: {error}" if str(error) else "not enough memory"
-    return str(error)
 
 
 def _exit_code(error: BaseException) -> int:

@@ -27,6 +27,16 @@ _CONTAINER_OPTIONS = {
     "max_pixels": str(MAX_FRAME_PIXELS),
 }
 
+# Where PyAV is not installed, these decide whether a file is said to need it: endings of names of what these demuxers
+# read, and the first bytes of Matroska and WebM, FLV, OGG, ASF (WMV) and MPEG. MP4 and AVI: see `_begins_as_video`.
+VIDEO_ENDINGS = (
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".avi", ".divx", ".asf", ".wmv", ".flv"),
+    *(".ogg", ".ogv", ".ogm", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob", ".ts", ".m2t", ".m2ts", ".mts", ".mxf"),
+    *(".gxf", ".nut", ".ivf", ".dv", ".rm", ".rmvb", ".wtv", ".mjpeg", ".mjpg", ".y4m", ".h264", ".264", ".h265"),
+    *(".265", ".hevc", ".av1", ".obu", ".vc1", ".flc", ".fli", ".dav"),
+)
+VIDEO_HEADS = (b"\x1a\x45\xdf\xa3", b"FLV\1", b"OggS", b"\x30\x26\xb2\x75", b"\0\0\1\xba", b"\0\0\1\xb3")
+PICTURE_ENDINGS = (".gif", ".png", ".apng", ".webp", ".tif", ".tiff")
 
 # A clip whose frames would take no more than this as RGB is decoded once, to count them and to read some.
 HELD_BYTES = 1 << 26
@@ -75,11 +85,7 @@ def held_frames(path: Path) -> tuple[int, list[Frame] | None]:
 
 def _decoded(path: Path) -> Generator[tuple[Any, Frame], None, None]:
     """PyAV's frames, and what makes pixels of each."""
-    try:
-        import av
-    except ImportError:
-        raise MissingExtraError("av", "video", f"reading {path}") from None
-
+    av = _pyav(path)
     decoded = 0
     # One for all frames: to make one takes longer than to use it. With threads of its own, as PyAV from 17 on has them,
     # to wait for them takes longer than to do without.
@@ -109,14 +115,38 @@ def container_frame_rate(path: Path) -> float | None:
     MissingExtraError, InputError
         As `container_frames`, but for what is wrong with the frames themselves.
     """
-    try:
-        import av
-    except ImportError:
-        raise MissingExtraError("av", "video", f"reading {path}") from None
-
+    av = _pyav(path)
     with _open(av, path) as container:
         rate = _video_stream(container, path).average_rate
     return float(rate) if rate else None
+
+
+def _pyav(path: Path) -> Any:
+    """The package av; where it is not installed, whether `path` would need it decides what is said."""
+    try:
+        import av
+    except ImportError:
+        pass
+    else:
+        return av
+    ending = path.suffix.lower()
+    if ending in VIDEO_ENDINGS or _begins_as_video(path):
+        raise MissingExtraError("av", "video", f"reading {path}")
+    if ending in PICTURE_ENDINGS:
+        raise InputError(
+            f"{path} is damaged: it does not begin as a GIF, PNG, WebP or TIFF does; repair it, or copy it again"
+        )
+    raise InputError(
+        f"{path} is not a clip; expected a video (MP4, MOV, MKV, WebM, AVI and others), an animated GIF, PNG or WebP, "
+        "a TIFF, a .npy file or a folder of images"
+    )
+
+
+def _begins_as_video(path: Path) -> bool:
+    """Whether the first bytes are those of a common container, whatever its name is."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+    return head.startswith(VIDEO_HEADS) or head[4:8] == b"ftyp" or (head[:4] == b"RIFF" and head[8:] == b"AVI ")
 
 
 def _open(av: Any, path: Path) -> Any:

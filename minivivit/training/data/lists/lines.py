@@ -7,6 +7,7 @@ from typing import Any
 
 from minivivit.errors import InputError
 from minivivit.files.json_file import parse_json
+from minivivit.files.tensor_data import check_is_file
 from minivivit.training.data.lists.clip_list import wrong_line
 
 LONGEST_LINE = 1 << 16  # bytes; a path has at most 4096
@@ -21,8 +22,7 @@ def check_list_file(path: Path, what: str = "a list of clips") -> None:
     ------
     InputError
     """
-    if not path.is_file():
-        raise InputError(f"{path} does not exist or is not a file; expected {what}")
+    check_is_file(path, what)
     size = path.stat().st_size
     if size == 0:
         raise InputError(f"{path} is empty; expected {what}")
