@@ -254,7 +254,7 @@ class Worker:
         if not why:
             start = time.monotonic()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(1)
+                self._process.wait(5)
             self.spent += time.monotonic() - start  # who closes the connection and goes on is waited for
             why = _how_it_ended(self._process.poll())
         self.end()

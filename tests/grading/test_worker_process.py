@@ -141,9 +141,10 @@ def test_who_prints_too_much_is_told_so_with_the_call_that_did_it(monkeypatch):
     monkeypatch.setattr(worker_process._Printed, "read_on", lambda self: late.wait(600) and reads(self))
     monkeypatch.setattr(worker_process, "MOST_PRINTED", 1000)
     source = "import os\ndef f(x):\n    os.write(2, b'x' * 1001)\n    return x\n"
-    with Worker() as worker, pytest.raises(EndedError, match="it printed more than 1,000 bytes"):
-        run(worker, source)
-    late.set()
+    with Worker() as worker:
+        with pytest.raises(EndedError, match="it printed more than 1,000 bytes"):
+            run(worker, source)
+        late.set()
 
 
 # Ways to the user's files past a fence that looks at one path, as if it were in the working directory. (3 is open.)
@@ -335,6 +336,7 @@ OWN_WORDS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="pipes are counted and limited as on Linux")
 @pytest.mark.parametrize("words", OWN_WORDS)
 def test_nobody_makes_the_grader_wait_or_fail(words):
@@ -366,6 +368,7 @@ def test_what_nobody_reads_any_more_leaves_nothing():
     assert len(os.listdir("/proc/self/fd")) == files
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="processor time of all threads is looked up in /proc")
 def test_time_of_all_threads_counts():
     """Or who keeps all processors busy makes the first thread wait, which is not its own time."""
