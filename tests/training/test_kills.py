@@ -135,7 +135,9 @@ def fill_up(first: int, argv: list[str], capsys) -> None:
     with watched(fail):
         assert main(argv) == 2
     line = capsys.readouterr().err
-    assert re.fullmatch(f"minivivit: error: .*No space left on device.*{re.escape(argv[3])}.*\n", line), line
+    assert re.fullmatch(
+        rf"minivivit: error: {re.escape(argv[3])}.* cannot be written \(No space left on device\); .*\n", line
+    ), line
 
 
 def check_all_kills(argv, output, capsys):
