@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import copy_context
 from functools import cache, partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -464,12 +465,30 @@ def set_num_threads(count: int) -> None:
     _num_threads = int(count)
 
 
+class _Libraries(ThreadpoolController):
+    """threadpoolctl's, which before version 3.7 asks the loader for the libraries, and may so wait for ever.
+
+    Meanwhile the loader holds a lock of its own, and its answer needs Python's. A thread that imports an extension for
+    the first time holds Python's, and needs the loader's. On Linux a file lists the libraries as well.
+    """
+
+    def _find_libraries_with_dl_iterate_phdr(self) -> None:
+        try:
+            lines = Path("/proc/self/maps").read_bytes().splitlines()
+        except OSError:
+            super()._find_libraries_with_dl_iterate_phdr()
+            return
+        names = {line[line.index(b"/") :] for line in lines if b"/" in line and b".so" in line}
+        for name in sorted(name for name in names if not name.endswith(b" (deleted)")):
+            self._make_controller_from_path(os.fsdecode(name))
+
+
 @cache
 def _blas_libraries(per_thread: bool) -> list[LibController]:
     """What sets the threads of each BLAS in the process: those with OpenMP's threads, which every thread of Python has
     for itself, or all others.
     """
-    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    libraries = _Libraries().select(user_api="blas").lib_controllers
     return [library for library in libraries if (getattr(library, "threading_layer", "") == "openmp") == per_thread]
 
 

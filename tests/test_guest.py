@@ -283,6 +283,30 @@ def test_where_no_more_threads_can_start(can_start, monkeypatch):
             parallel_blocks([lambda: 1 // 0] * 5)
 
 
+def test_libraries_are_looked_for_while_another_thread_imports_some():
+    """The loader has a lock of its own: who holds it must not wait for Python's, which a thread that imports holds."""
+    assert alone(
+        "import importlib, mmap, os, pkgutil\n"
+        "from minivivit import backend\n"
+        "over = threading.Event()\n"
+        "def look():\n"
+        "    while not over.is_set():\n"
+        "        backend._blas_libraries.cache_clear()\n"
+        "        backend._blas_libraries(False)\n"
+        "thread = threading.Thread(target=look)\n"
+        "thread.start()\n"
+        "for module in pkgutil.iter_modules([os.path.dirname(getattr(mmap, '__file__', ''))]):\n"
+        "    if not module.ispkg and 'test' not in module.name and module.name not in sys.modules:\n"
+        "        try:\n"
+        "            importlib.import_module(module.name)\n"
+        "        except ImportError:\n"
+        "            pass\n"
+        "over.set()\n"
+        "thread.join()\n"
+        "print(len(backend._blas_libraries(False)) > 0)"
+    ) == ["True"]
+
+
 def test_a_call_while_the_interpreter_ends():
     """From a thread that outlives the main one, and from an atexit handler: no thread can be started any more."""
     assert alone(
