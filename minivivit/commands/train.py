@@ -232,7 +232,10 @@ def _settings(args: argparse.Namespace, given: dict[str, Any], output: Path) -> 
         return make_settings(args.data, given, fine_tuning=args.model is not None), {}
     if not args.resume:
         raise InputError(f"{output} already holds a training; go on with it (--resume), or choose another --output")
-    return settings_of(settled_state(output), output / LAST), _check_same_settings(given, args.model, output)
+    state = settled_state(output)
+    settings = settings_of(state, output / LAST)
+    began_with = {**settings.to_dict(), "initial_model": state["origin"].get("initial_model")}
+    return settings, _check_same_settings(given, began_with, args.model, output)
 
 
 def _check_apart(data: str | None, output: Path) -> None:
@@ -326,7 +329,9 @@ def _over_recipe(recipe: dict[str, Any], given: dict[str, Any]) -> dict[str, Any
     return {**recipe, **given, **inner}
 
 
-def _check_same_settings(given: dict[str, Any], initial_model: str | None, output: Path) -> dict[str, int]:
+def _check_same_settings(
+    given: dict[str, Any], began_with: dict[str, Any], initial_model: str | None, output: Path
+) -> dict[str, int]:
     """A training goes on as it began: what is given must be what it began with, or make it longer.
 
     Returns
@@ -334,9 +339,6 @@ def _check_same_settings(given: dict[str, Any], initial_model: str | None, outpu
     dict
         The number of steps or epochs, when it is larger than what the training began with.
     """
-    state = settled_state(output)
-    began_with = settings_of(state, output / LAST).to_dict()
-    began_with["initial_model"] = state["origin"].get("initial_model")
     if initial_model is not None:
         given = {**given, "initial_model": initial_model}
     longer = {}

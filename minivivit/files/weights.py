@@ -31,11 +31,11 @@ from minivivit.files.safetensors_file import (
 )
 from minivivit.files.tensor_data import check_dtype_argument, check_finite, listed, quoted
 from minivivit.files.torch_file import read_torch, torch_index
-from minivivit.model_directory import CONFIG, check_no_training, check_no_weights_file
+from minivivit.model_directory import CONFIG, WEIGHT_ENDINGS, check_no_training, check_no_weights_file
 
 SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 WEIGHT_FILES = (SINGLE_FILE, INDEX_FILE, "pytorch_model.bin", "pytorch_model.bin.index.json")
-SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+SUFFIXES = (*WEIGHT_ENDINGS, ".ckpt")
 VARIANT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 # The names of weights that are some variant's: of a file, or of an index as transformers or others name it.
 VARIANT_FILE = re.compile(

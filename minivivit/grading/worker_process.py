@@ -224,7 +224,7 @@ class Worker:
         message: Any = _NOTHING
         before, own, use = self.spent, OwnTime(self._student), _Use(self._student)
         while message is _NOTHING:
-            left = seconds - max(own.seconds(), use.computed())
+            left = before + seconds - self.spent
             with contextlib.suppress(queue.Empty):
                 message = self._messages.get(timeout=max(0.0, min(left, 0.1)))
             self.spent = before + max(own.seconds(), use.computed())

@@ -14,7 +14,7 @@ from minivivit.models.encoders.draws import PartOfBatch
 from minivivit.models.loss import label_counts
 from minivivit.models.parameters import flatten
 from minivivit.training.parallel.gradient_sum import GradientSum
-from minivivit.training.parallel.parts import clips_of, cut
+from minivivit.training.parallel.parts import clips_of, pieces_of
 from minivivit.training.parallel.ranks import ALONE, Ranks
 
 TakeGradients = Callable[[dict[str, Array]], None]
@@ -121,7 +121,7 @@ def batch_gradients(
         raise InputError(f"there are {len(pixel_values)} clips and {len(own)} labels; expected as many of both")
     counts = label_counts(labels, model.config)
     seed = None if rng is None else int(rng.integers(2**63))
-    pieces = [piece for piece in cut(own, min(accumulate * parallel, len(labels))) if piece]
+    pieces = pieces_of(own, accumulate * parallel)
 
     def compute(index: int, take: TakeGradients | None = None) -> BatchResult:
         piece, kept = pieces[index], _PieceStore(take) if store is None else store

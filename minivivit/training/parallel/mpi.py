@@ -204,10 +204,8 @@ class MpiRanks(Ranks):
         """Say the error of this rank, and end them all."""
         with contextlib.suppress(OSError):
             if isinstance(error, EXPECTED):
-                line = str(
-                    InputError(f"process {self.rank} of {self.size}: {message_of(error)}")
-                )  # of printable letters
-                print(f"minivivit: error: {line[:2000]}", file=sys.stderr, flush=True)
+                told = InputError(f"process {self.rank} of {self.size}: {message_of(error)}")  # of printable letters
+                print(f"minivivit: error: {str(told)[:2000]}", file=sys.stderr, flush=True)
             elif isinstance(error, KeyboardInterrupt):
                 print("minivivit: interrupted", file=sys.stderr, flush=True)
             else:
